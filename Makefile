@@ -1,0 +1,58 @@
+.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel demo bench constraints clean
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.installed
+FAST = not slow and not gpu
+
+install: $(READY)   ## the environment, made once and again when a file below changes
+
+# torch first, from the index that pip is configured with: a CUDA or a CPU build
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	touch $@
+
+test: lint typecheck pytest   ## CPU, fast: what a change must pass
+
+pytest: $(READY)
+	$(BIN)/python -m pytest -m "$(FAST)"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(READY)
+	$(BIN)/pyright
+
+coverage: $(READY)
+	$(BIN)/python -m pytest -m "$(FAST)" --cov
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu
+
+test-wheel: $(READY)   ## what users get: build, install into a fresh environment, test outside the source tree
+	rm -rf build dist
+	$(BIN)/python -m build --wheel
+	$(BIN)/python -m venv build/venv
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > build/venv/lib/python3.$$($(BIN)/python -c "import sys; print(sys.version_info.minor)")/site-packages/dependencies.pth
+	build/venv/bin/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+	build/venv/bin/python -P -m pytest -o pythonpath= -m "$(FAST)"
+
+demo: $(READY)      ## relax and move a handful of molecules; results in demo/
+	$(BIN)/python examples/demo.py
+
+bench: $(READY)
+	$(BIN)/python -m equicalc.kernels.benchmarks spherical-harmonics
+
+constraints: $(READY)   ## write down the versions that this environment has
+	$(BIN)/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//' | grep -v -e '^triton==' -e ' @ ' > constraints.txt
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .coverage
