@@ -1,6 +1,6 @@
-"""Kernels: fast operators on plain tensors; they know nothing of models."""
+"""Generated kernels: spherical harmonics and equivariant convolutions."""
 
-if __name__ != "equicalc.kernels":
+if __name__ == "kernels":
     raise ImportError(
-        "this folder is the package equicalc.kernels: write 'import equicalc.kernels'"
+        "this folder is the package equicalc.kernels: import that, not kernels"
     )
