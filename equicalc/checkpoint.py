@@ -1,0 +1,245 @@
+"""Save and load models as safetensors: tensors and a JSON header, no pickle.
+
+The header holds what is needed to rebuild the model (its name and configuration),
+a card for people (level of theory, elements, units, training data, licence, errors)
+and a checksum of the tensors. The tensors are independent of the kernel backend.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from equicalc.models import MODELS, build_model
+
+FORMAT = "equicalc-model-1"
+UNITS = {"length": "Angstrom", "energy": "eV", "charge": "e"}
+
+
+def save_checkpoint(
+    path: str | Path, model: torch.nn.Module, card: dict[str, Any]
+) -> Path:
+    """Write a model and its card to one file, atomically.
+
+    Parameters
+    ----------
+    path
+        The file to write; an existing one is replaced only when the new one is whole.
+    model
+        One of the registered models (`equicalc.models.MODELS`).
+    card
+        What a user should know: level of theory, training data, licence, metrics,
+        command, limits. Elements, cutoff and units are filled in from the model.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ValueError
+        If the model is not registered, holds a non-finite number, or the card
+        cannot be written as JSON.
+    """
+    path = Path(path)
+    tensors = {
+        name: tensor.detach().to("cpu").contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    _check_finite(tensors, path)
+    header = {
+        "format": FORMAT,
+        "model": {"name": _registered_name(model), "config": _config_dict(model)},
+        "card": _complete_card(card, model),
+        "sha256": checksum(tensors),
+    }
+    try:
+        metadata = {key: json.dumps(value) for key, value in header.items()}
+    except TypeError as error:
+        raise ValueError(
+            f"the card of {path} is not JSON: {error}; use str, int, float, list, dict"
+        ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return the header of a model file without reading its tensors.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated, corrupt or was not written by `save_checkpoint`.
+    """
+    with _opened(Path(path)) as file:
+        return _parsed_header(file.metadata(), Path(path))
+
+
+def load_checkpoint(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    backend: str = "auto",
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Rebuild the model of a file written by `save_checkpoint`.
+
+    Parameters
+    ----------
+    path
+        The safetensors file.
+    device
+        Where the model goes.
+    dtype
+        Precision of the weights. Tensors that the model itself keeps in float64
+        (reference energies) stay in float64.
+    backend
+        Kernel backend; the weights do not depend on it.
+
+    Returns
+    -------
+    model, card
+        The model in evaluation mode, and its card.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated, corrupt, foreign, or of another model than it says.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        header = _parsed_header(file.metadata(), path)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if checksum(tensors) != header["sha256"]:
+        raise ValueError(
+            f"{path}: the tensors do not match their sha256; the file was damaged or "
+            "edited: download or copy it again"
+        )
+    try:
+        model = build_model(
+            header["model"]["name"], header["model"]["config"], backend=backend
+        )
+        wide = {n for n, t in _tensors(model).items() if t.dtype == torch.float64}
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: cannot rebuild its model {header['model']['name']!r} ({error}); "
+            "use the version of equicalc that wrote it"
+        ) from error
+    _cast(model, dtype, keep=wide)
+    return model.to(device).eval(), header["card"]
+
+
+def checksum(tensors: dict[str, torch.Tensor]) -> str:
+    """Return the sha256 of named tensors: names, types, shapes and bytes, sorted.
+
+    Examples
+    --------
+    >>> checksum({"a": torch.zeros(2)}) == checksum({"a": torch.zeros(2)})
+    True
+    >>> checksum({"a": torch.zeros(2)}) == checksum({"a": torch.ones(2)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _opened(path: Path) -> safe_open:
+    """Open a safetensors file, with errors that say what to do."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no model file {path}; `equicalc models` lists the shipped ones"
+        )
+    try:
+        return safe_open(str(path), framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}): truncated, or of "
+            "another format; download or copy it again"
+        ) from None
+
+
+def _parsed_header(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
+    """Read the header's JSON; foreign files are refused."""
+    try:
+        header = {key: json.loads(value) for key, value in (metadata or {}).items()}
+    except json.JSONDecodeError:
+        header = {}
+    missing = {"format", "model", "card", "sha256"} - header.keys()
+    if missing or header["format"] != FORMAT:
+        raise ValueError(
+            f"{path} is a safetensors file, but not a model of equicalc (no header "
+            f"{FORMAT!r}): give a file written by `equicalc train`"
+        )
+    if header["model"].get("name") not in MODELS:
+        raise ValueError(
+            f"{path} holds a model {header['model'].get('name')!r}; this version knows "
+            f"{sorted(MODELS)}: update equicalc"
+        )
+    return header
+
+
+def _registered_name(model: torch.nn.Module) -> str:
+    for name, (_, model_class) in MODELS.items():
+        if type(model) is model_class:
+            return name
+    raise ValueError(
+        f"{type(model).__name__} is not a registered model; known: {sorted(MODELS)}"
+    )
+
+
+def _config_dict(model: torch.nn.Module) -> dict[str, Any]:
+    return dataclasses.asdict(model.config)  # pyright: ignore[reportArgumentType]
+
+
+def _complete_card(card: dict[str, Any], model: torch.nn.Module) -> dict[str, Any]:
+    """Add what the model itself knows to the card."""
+    config = _config_dict(model)
+    known = {"elements": list(config["elements"]), "cutoff": config["cutoff"]}
+    return {**card, **known, "units": UNITS}
+
+
+def _check_finite(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"{path} not written: {bad[0]} holds NaN or infinity (training diverged?)"
+        )
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return parameters and all buffers, also those that are not saved."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _cast(model: torch.nn.Module, dtype: torch.dtype, keep: set[str]) -> None:
+    """Change the precision of all floating tensors of a model except those named."""
+    for name, tensor in _tensors(model).items():
+        if tensor.is_floating_point() and name not in keep:
+            tensor.data = tensor.data.to(dtype)

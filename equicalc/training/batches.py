@@ -1,0 +1,118 @@
+"""Batches of a packed data set in an order that a resumed run can continue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from equicalc.data.packed import PackedDataset
+
+
+class EndlessBatches(Sampler[np.ndarray]):
+    """Random batches without end; the n-th is a function of seed and n alone.
+
+    Every epoch is a permutation drawn from (seed, epoch), cut into whole batches;
+    what is left over waits for another epoch.
+
+    Parameters
+    ----------
+    indices : (n,)
+        The structures.
+    batch_size
+        Structures in a batch; all of them if there are fewer.
+    seed
+        Of the order.
+    start
+        Number of the first batch.
+
+    Examples
+    --------
+    >>> from itertools import islice
+    >>> whole = list(islice(EndlessBatches(np.arange(7), 2, seed=0), 9))
+    >>> rest = list(islice(EndlessBatches(np.arange(7), 2, seed=0, start=5), 4))
+    >>> all((a == b).all() for a, b in zip(whole[5:], rest))
+    True
+    """
+
+    def __init__(
+        self, indices: np.ndarray, batch_size: int, seed: int, start: int = 0
+    ) -> None:
+        self.indices = indices
+        self.batch_size = min(batch_size, len(indices))
+        self.seed = seed
+        self.start = start
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in one pass over the structures."""
+        return len(self.indices) // self.batch_size
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        epoch, first = divmod(self.start, self.per_epoch)
+        while True:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)
+            for number in range(first, self.per_epoch):
+                begin = number * self.batch_size
+                yield np.sort(order[begin : begin + self.batch_size])
+            epoch, first = epoch + 1, 0
+
+
+class _Graphs(Dataset["Data"]):
+    """A packed data set that is indexed by arrays of structures."""
+
+    def __init__(self, dataset: PackedDataset, cutoff: float) -> None:
+        self.dataset = dataset
+        self.cutoff = cutoff
+
+    def __getitem__(self, indices: np.ndarray) -> Data:
+        return self.dataset.batch(indices, self.cutoff)
+
+
+def loader(
+    dataset: PackedDataset,
+    cutoff: float,
+    batches: Sampler[np.ndarray] | list[np.ndarray],
+    num_workers: int = 0,
+) -> DataLoader:
+    """Return an iterable of batched graphs.
+
+    Parameters
+    ----------
+    dataset
+        Packed data set.
+    cutoff
+        Of the edges, Angstrom.
+    batches
+        Indices of the structures of every batch.
+    num_workers
+        Processes that prepare batches.
+    """
+    return DataLoader(
+        _Graphs(dataset, cutoff),
+        sampler=batches,
+        batch_size=None,
+        collate_fn=_unchanged,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+    )
+
+
+def in_order(indices: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cut indices into batches, the last one shorter.
+
+    Examples
+    --------
+    >>> [b.tolist() for b in in_order(np.arange(5), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    return [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+
+
+def _unchanged(batch: Data) -> Data:
+    return batch

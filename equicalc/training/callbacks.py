@@ -1,0 +1,219 @@
+"""What happens beside the steps: checkpoints, logs, the best model, the bar."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback
+
+from equicalc.training.logs import CsvLog
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from equicalc.training.module import TrainingModule
+
+logger = logging.getLogger(__name__)
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class Checkpoints(Callback):
+    """Write `last.ckpt` every few minutes and after every validation.
+
+    It is written between two steps, to a temporary file that then takes the name;
+    the one before stays as `previous.ckpt`.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints go.
+    minutes
+        Time between two.
+    """
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        self.folder = folder
+        self.interval = 60 * minutes
+        self.due = time.monotonic() + self.interval
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Save before the next step."""
+        self.due = 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time."""
+        if time.monotonic() >= self.due:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Save the end of the run."""
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write `last.ckpt` and keep the one before."""
+        trainer.lightning_module.check_finite(0.0)
+        last, temporary = self.folder / LAST, self.folder / f".{LAST}.{os.getpid()}"
+        trainer.save_checkpoint(temporary)
+        if last.exists():
+            last.replace(self.folder / PREVIOUS)
+        temporary.replace(last)
+        self.due = time.monotonic() + self.interval
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint of a run, None if it has none at all.
+
+    Raises
+    ------
+    ValueError
+        If there are checkpoints but none can be read.
+    """
+    present = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    for path in present:
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            logger.warning("%s cannot be read (%s): truncated?", path, error)
+        else:
+            return path
+    if present:
+        raise ValueError(
+            f"no checkpoint in {folder} can be read ({', '.join(map(str, present))}): "
+            "truncated or of another format; remove them, or train with resume=False"
+        )
+    return None
+
+
+class Logs(Callback):
+    """Append to `train.csv` every few steps and to `valid.csv` at validations.
+
+    Parameters
+    ----------
+    folder
+        Where the logs go.
+    every
+        Steps between rows.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder = folder
+        self.every = every
+
+    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Open the logs where the run stands."""
+        self.train = CsvLog(self.folder / "train.csv", trainer.global_step)
+        self.valid = CsvLog(self.folder / "valid.csv", trainer.global_step)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: TrainingModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write the mean of the last steps."""
+        if trainer.global_step % self.every == 0:
+            self.train.write(_head(pl_module) | pl_module.mean_terms())
+
+    def on_validation_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Write the errors of the running average."""
+        errors = dict(pl_module.errors)
+        row = _head(pl_module) | {"loss": errors.pop("loss")}
+        for name, value in errors.items():
+            if isinstance(value, dict) and "mae" in value:
+                row |= {f"{name}_{kind}": number for kind, number in value.items()}
+        self.valid.write(row)
+        logger.info("validation: %s", _readable(row))
+
+
+def _head(module: TrainingModule) -> dict[str, float]:
+    step = module.global_step
+    return {
+        "step": step,
+        "epoch": step / module.steps_per_epoch,
+        "elapsed": module.elapsed,
+        "lr": module.trainer.optimizers[0].param_groups[0]["lr"],
+    }
+
+
+def _readable(row: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+
+
+class Best(Callback):
+    """Export the running average whenever a validation is the best so far.
+
+    Parameters
+    ----------
+    export
+        Called with the module.
+    """
+
+    def __init__(self, export: Callable[[TrainingModule], Any]) -> None:
+        self.export = export
+
+    def on_validation_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Export if nothing was better."""
+        if pl_module.state.stale == 0:
+            self.export(pl_module)
+
+
+class ProgressBar(Callback):
+    """A bar on the terminal: progress, structures per second, validation errors."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Draw the bar; on anything but a terminal, draw nothing."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.bar = Progress(
+            TextColumn("step {task.fields[step]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f}% {task.fields[rate]:.0f} structures/s"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[best]}"),
+            transient=True,
+        )
+        if not self.bar.console.is_terminal:
+            self.bar.disable = True
+        self.begun, self.seen = time.monotonic(), 0
+        fields = {"step": 0, "rate": 0.0, "best": ""}
+        self.task = self.bar.add_task("train", total=1.0, **fields)
+        self.bar.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: TrainingModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Move the bar."""
+        self.seen += len(batch.ptr) - 1
+        self.bar.update(
+            self.task,
+            completed=pl_module.done(),
+            step=trainer.global_step,
+            rate=self.seen / (time.monotonic() - self.begun),
+            best=f"best loss {pl_module.state.best_loss:.4g}",
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Remove the bar."""
+        self.bar.stop()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: Any, exception: BaseException
+    ) -> None:
+        """Remove the bar, so that the error can be read."""
+        self.bar.stop()

@@ -1,0 +1,236 @@
+"""What a training run is made of: plain dataclasses, mirrored by the YAML files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+LossKind = Literal["mse", "l1", "huber", "norm"]
+LOSS_TERMS = ("energy", "forces", "stress", "dipole", "charges")
+
+
+@dataclass
+class DataConfig:
+    """Where the structures come from.
+
+    Parameters
+    ----------
+    train
+        A packed data set (folder) or any file that `equicalc.data` can read.
+        `~` and `${VARIABLE}` are expanded in every path.
+    valid, test
+        The same; without them they are split from `train` by `fractions`.
+    fractions
+        Shares of `train`; whole molecules are kept together where the data set
+        says which molecule a structure belongs to.
+    n_train, n_valid, n_test
+        Use at most so many structures (drawn with the seed).
+    isolated_atoms
+        A file with one-atom structures and their energies. Without it, one-atom
+        structures of the training set are used, else a least-squares fit.
+    max_force
+        Leave out structures with a force above this (eV/Angstrom).
+    """
+
+    train: str
+    valid: str | None = None
+    test: str | None = None
+    fractions: dict[str, float] = field(
+        default_factory=lambda: {"train": 0.9, "valid": 0.05, "test": 0.05}
+    )
+    n_train: int | None = None
+    n_valid: int | None = None
+    n_test: int | None = None
+    isolated_atoms: str | None = None
+    max_force: float | None = None
+
+
+@dataclass
+class LossConfig:
+    """Weights and kinds of the loss terms.
+
+    Residuals are eV per atom (energy), eV/Angstrom (forces), eV/Angstrom^3 (stress),
+    e Angstrom (dipole), e (charges), each averaged over the batch.
+
+    Parameters
+    ----------
+    energy, forces, stress, dipole, charges
+        Weights; a term of weight 0 is not computed.
+    kind
+        One kind for all terms, or a kind for each: `mse`, `l1`, `huber`, or `norm`
+        (length of the error vector, so that the loss is rotation invariant).
+    huber_delta
+        Where `huber` turns from quadratic to linear, in the units of the residual.
+    """
+
+    energy: float = 1.0
+    forces: float = 10.0
+    stress: float = 0.0
+    dipole: float = 0.0
+    charges: float = 0.0
+    kind: LossKind | dict[str, LossKind] = "huber"
+    huber_delta: float = 0.01
+
+    def weights(self) -> dict[str, float]:
+        """Return the terms that count and their weights."""
+        weights = {term: getattr(self, term) for term in LOSS_TERMS}
+        return {term: weight for term, weight in weights.items() if weight > 0}
+
+    def kind_of(self, term: str) -> str:
+        """Return the kind of one term."""
+        if isinstance(self.kind, str):
+            return self.kind
+        return self.kind.get(term, "huber")
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW, its learning-rate schedule and the running average of the weights.
+
+    Parameters
+    ----------
+    lr, weight_decay, betas
+        Of AdamW.
+    batch_size
+        Structures per step.
+    ema_decay
+        Of the exponential moving average that is validated and exported; 0: none.
+    clip
+        Largest norm of the gradient; longer ones are scaled down. None: no clipping.
+    schedule
+        `constant`; `cosine` (over the steps or epochs); `time-cosine` (over the
+        steps, epochs or the time allowed, whichever is further along); `plateau`.
+    warmup_steps
+        Steps of linear rise.
+    lr_final
+        Where the schedules end, as a fraction of `lr`.
+    plateau_factor, plateau_patience
+        Multiply by the factor after so many validations without improvement.
+    """
+
+    lr: float = 5e-3
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    batch_size: int = 16
+    ema_decay: float = 0.99
+    clip: float | None = 10.0
+    schedule: Literal["constant", "cosine", "time-cosine", "plateau"] = "cosine"
+    warmup_steps: int = 100
+    lr_final: float = 0.01
+    plateau_factor: float = 0.5
+    plateau_patience: int = 10
+
+
+@dataclass
+class StopConfig:
+    """When to stop: at the first limit that is reached.
+
+    Parameters
+    ----------
+    max_epochs, max_steps
+        Limits of the whole run, interruptions not counted.
+    max_time
+        "HH:MM:SS" or seconds, summed over resumed parts.
+    patience
+        Validations without improvement.
+    """
+
+    max_epochs: int | None = None
+    max_steps: int | None = None
+    max_time: str | float | None = None
+    patience: int | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """How the run is carried out; none of this changes the result.
+
+    Parameters
+    ----------
+    threads
+        Threads of torch; None: as torch chooses.
+    num_workers
+        Processes that prepare batches; 0: in the training process.
+    device
+        "auto", "cpu", "cuda".
+    backend
+        Kernel backend of the model.
+    val_every_steps
+        Steps between validations; None: once an epoch.
+    log_every
+        Steps between rows of the log.
+    checkpoint_minutes
+        Time between checkpoints (also written at every validation).
+    progress
+        Show a progress bar when on a terminal.
+    """
+
+    threads: int | None = None
+    num_workers: int = 0
+    device: str = "auto"
+    backend: str = "auto"
+    val_every_steps: int | None = None
+    log_every: int = 50
+    checkpoint_minutes: float = 5.0
+    progress: bool = True
+
+
+@dataclass
+class TrainConfig:
+    """A training run.
+
+    Parameters
+    ----------
+    output
+        Folder of checkpoints, logs, plots and the best model.
+    data, loss, optimizer, stop, trainer
+        See the classes of these names.
+    model
+        Fields of the model's own configuration (for a potential: `cutoff`, `ls`,
+        `channels`, `layers`, ...). Elements, reference energies, energy scale and
+        average neighbours come from the data unless given.
+    task
+        Name of the model in `equicalc.models.MODELS`.
+    seed
+        Of the initial weights, the split and the order of the structures.
+    card
+        Copied into the header of the weights: level_of_theory, licence, limits, ...
+    """
+
+    output: str
+    data: DataConfig
+    model: dict[str, Any] = field(default_factory=dict)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    task: str = "potential"
+    seed: int = 0
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def seconds(duration: str | float) -> float:
+    """Return a duration in seconds.
+
+    Parameters
+    ----------
+    duration
+        "HH:MM:SS", "MM:SS" or a number of seconds.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> seconds("01:30:00")
+    5400.0
+    """
+    try:
+        parts = [float(part) for part in str(duration).split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or min(parts) < 0:
+        raise ValueError(f"duration {duration!r}: give HH:MM:SS or seconds")
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))

@@ -1,0 +1,197 @@
+"""Read a training configuration from YAML and check it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from equicalc.models import MODELS
+from equicalc.training.config import LOSS_TERMS, TrainConfig, seconds
+
+#: Fields of a model's configuration that come from the data; any legal value.
+_FROM_DATA = {"elements": (1,)}
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """Read and check a training configuration.
+
+    Parameters
+    ----------
+    path
+        A YAML file; see `TrainConfig` and its parts for the keys.
+
+    Returns
+    -------
+    TrainConfig
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not YAML, has an unknown key (the nearest known one is named), or a
+        value of the wrong type. The message gives file, line and key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration file {path}")
+    try:
+        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold keys and values, such as `output: run`")
+    problems = list(_problems(content))
+    if problems:
+        lines = [
+            f"{path}:{_line(node, where)}: {'.'.join(where)}: {what}"
+            for where, what in problems
+        ]
+        raise ValueError("\n".join(lines))
+    return _validated(TrainConfig, content)
+
+
+def config_from_dict(content: dict[str, Any]) -> TrainConfig:
+    """Check a nested dictionary and turn it into a configuration.
+
+    Raises
+    ------
+    ValueError
+        As `load_config`, without file and line.
+
+    Examples
+    --------
+    >>> config_from_dict({"output": "run", "data": {"trian": "set"}})
+    Traceback (most recent call last):
+    ValueError: data.trian: unknown key; did you mean 'train'?
+    data.train: missing
+    """
+    problems = [f"{'.'.join(where)}: {what}" for where, what in _problems(content)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return _validated(TrainConfig, content)
+
+
+Problem = tuple[tuple[str, ...], str]
+
+
+def _problems(content: dict[str, Any]) -> Iterator[Problem]:
+    """Yield key path and complaint: unknown keys, then values, then combinations."""
+    unknown = list(_unknown_keys(TrainConfig, content, ()))
+    yield from unknown
+    ignored = {where for where, _ in unknown}
+    wrong = [p for p in _wrong_values(TrainConfig, content) if p[0] not in ignored]
+    yield from wrong
+    if not unknown and not wrong:
+        yield from _model_problems(content)
+        yield from _loss_problems(content)
+        yield from _stop_problems(content)
+
+
+def _unknown_keys(
+    kind: type, content: dict[str, Any], where: tuple[str, ...]
+) -> Iterator[Problem]:
+    known = get_type_hints(kind)
+    for key, value in content.items():
+        if key not in known:
+            yield (*where, str(key)), _did_you_mean(str(key), list(known))
+        elif dataclasses.is_dataclass(known[key]) and isinstance(value, dict):
+            yield from _unknown_keys(known[key], value, (*where, key))
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    if near:
+        return f"unknown key; did you mean {near[0]!r}?"
+    return f"unknown key; known are {', '.join(known)}"
+
+
+def _validated(kind: type, content: dict[str, Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(content)
+
+
+def _wrong_values(kind: type, content: dict[str, Any]) -> Iterator[Problem]:
+    from pydantic import ValidationError
+
+    try:
+        _validated(kind, content)
+    except ValidationError as error:
+        seen = set()
+        for item in error.errors():
+            fields = tuple(str(part) for part in item["loc"])
+            where = _named_part(fields, content)
+            if where in seen:
+                continue
+            seen.add(where)
+            if item["type"] in ("missing", "missing_argument"):
+                yield where, "missing"
+            else:
+                yield where, f"{item['msg'].lower()}, given {item['input']!r}"
+
+
+def _named_part(fields: tuple[str, ...], content: Any) -> tuple[str, ...]:
+    """Cut pydantic's location after the last key that the file (or a class) has."""
+    where: list[str] = []
+    for part in fields:
+        where.append(part)
+        if not isinstance(content, dict) or part not in content:
+            break
+        content = content[part]
+        if not isinstance(content, dict):
+            break
+    return tuple(where)
+
+
+def _model_problems(content: dict[str, Any]) -> Iterator[Problem]:
+    task, given = content.get("task", "potential"), content.get("model") or {}
+    if task not in MODELS:
+        yield ("task",), f"unknown model {task!r}; known are {', '.join(MODELS)}"
+        return
+    kind = MODELS[task][0]
+    unknown = list(_unknown_keys(kind, given, ("model",)))
+    yield from unknown
+    if not unknown:
+        for where, what in _wrong_values(kind, {**_FROM_DATA, **given}):
+            yield ("model", *where), what
+
+
+def _loss_problems(content: dict[str, Any]) -> Iterator[Problem]:
+    kind = content.get("loss", {}).get("kind", {})
+    if isinstance(kind, dict):
+        for term in kind.keys() - set(LOSS_TERMS):
+            yield ("loss", "kind", term), _did_you_mean(term, list(LOSS_TERMS))
+    if not _validated(TrainConfig, content).loss.weights():
+        yield ("loss",), "no term has a positive weight: nothing to train on"
+
+
+def _stop_problems(content: dict[str, Any]) -> Iterator[Problem]:
+    stop = _validated(TrainConfig, content).stop
+    if stop.max_epochs is None and stop.max_steps is None and stop.max_time is None:
+        yield ("stop",), "give max_epochs, max_steps or max_time"
+    if stop.max_time is not None:
+        try:
+            seconds(stop.max_time)
+        except ValueError as error:
+            yield ("stop", "max_time"), str(error)
+
+
+def _line(node: Any, where: tuple[str, ...]) -> int:
+    """Return the line of a key, or of the nearest enclosing key that is there."""
+    line = 1
+    for part in where:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        found = [(k, v) for k, v in node.value if k.value == part]
+        if not found:
+            break
+        line = found[0][0].start_mark.line + 1
+        node = found[0][1]
+    return line

@@ -1,0 +1,133 @@
+"""Evaluate a trained model on a data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.models import evaluate
+from equicalc.training.batches import in_order
+from equicalc.training.config import LOSS_TERMS
+from equicalc.training.errors import Predictions
+from equicalc.training.sources import Part, open_source, values
+
+
+def predict(
+    model: torch.nn.Module,
+    part: Part,
+    quantities: tuple[str, ...],
+    batch_size: int = 64,
+) -> Predictions:
+    """Return predictions and labels of some structures.
+
+    Parameters
+    ----------
+    model
+        A model of `equicalc.models`.
+    part
+        Labelled structures.
+    quantities
+        Out of energy, forces, stress, dipole, charges.
+    batch_size
+        Structures at a time.
+    """
+    device = next(model.parameters()).device
+    predictions = Predictions()
+    for indices in in_order(part.indices, batch_size):
+        batch = part.dataset.batch(indices, model.cutoff).to(device)
+        predictions.add(evaluate(model, batch, quantities), batch)
+    return predictions
+
+
+def evaluate_part(
+    model: torch.nn.Module, part: Part, batch_size: int = 64
+) -> tuple[dict[str, Any], Predictions]:
+    """Return the errors of everything that is both labelled and predicted.
+
+    Parameters
+    ----------
+    model
+        A model of `equicalc.models`.
+    part
+        Labelled structures.
+    batch_size
+        Structures at a time.
+
+    Returns
+    -------
+    table, predictions
+        See `Predictions.table`.
+    """
+    predicted = {"energy", "forces", "stress"}
+    if getattr(model.config, "dipole", False):
+        predicted |= {"dipole", "charges"}
+    fields = part.dataset.fields
+    quantities = tuple(t for t in LOSS_TERMS if t in fields and t in predicted)
+    predictions = predict(model, part, quantities, batch_size)
+    if "kind" not in fields:
+        return predictions.table(), predictions
+    kinds = values(part, "kind")
+    return predictions.table(kinds, part.dataset.meta["kinds"]), predictions
+
+
+def evaluate_dataset(
+    checkpoint: str | Path,
+    dataset: str | Path,
+    *,
+    output: str | Path | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+    backend: str = "auto",
+) -> dict[str, Any]:
+    """Return the errors of a model on a data set.
+
+    Parameters
+    ----------
+    checkpoint
+        A model file.
+    dataset
+        A packed data set or any file that can be read, with labels.
+    output
+        A folder for `metrics.json`, `metrics.csv` and `parity.png`.
+    batch_size
+        Structures at a time.
+    device
+        Where the model runs.
+    backend
+        Kernel backend.
+
+    Returns
+    -------
+    dict
+        `n_structures`, `units` and, by quantity, `{"mae", "rmse"}`; the same by kind
+        of structure under `kinds` and by atomic number under `elements`.
+
+    Raises
+    ------
+    ValueError
+        If the data set has no structure or no energy.
+    """
+    model, _ = load_checkpoint(checkpoint, device=device, backend=backend)
+    source = open_source(str(dataset))
+    if not len(source) or "energy" not in source.fields:
+        raise ValueError(
+            f"{dataset} has {len(source)} structures with {', '.join(source.fields)}: "
+            "an evaluation needs at least one structure and energies"
+        )
+    table, predictions = evaluate_part(model, Part.of(source), batch_size)
+    if output is not None:
+        from equicalc.training.report import write_evaluation
+
+        write_evaluation(Path(output), table, predictions)
+    return table
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary, readable, atomically."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)

@@ -1,0 +1,197 @@
+"""The LightningModule: one training step, validation of the running average."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from equicalc.models import evaluate
+from equicalc.training.config import TrainConfig
+from equicalc.training.ema import ema_decay, update_ema
+from equicalc.training.errors import Predictions
+from equicalc.training.losses import total_loss
+from equicalc.training.schedule import learning_rate, progress
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+
+@dataclasses.dataclass
+class RunState:
+    """What a run remembers beside weights and optimiser.
+
+    Attributes
+    ----------
+    elapsed
+        Seconds of training, summed over resumed parts.
+    best_loss
+        Lowest validation loss.
+    stale
+        Validations since then.
+    plateau
+        Product of the reductions of the learning rate.
+    """
+
+    elapsed: float = 0.0
+    best_loss: float = float("inf")
+    stale: int = 0
+    plateau: float = 1.0
+
+    def finished(self, config: TrainConfig, step: int, steps_per_epoch: int) -> bool:
+        """Return whether a limit of the configuration has been reached."""
+        patience = config.stop.patience
+        if patience is not None and self.stale >= patience:
+            return True
+        return progress(config.stop, step, steps_per_epoch, self.elapsed) >= 1
+
+
+class TrainingModule(LightningModule):
+    """A model, its running average and the loss.
+
+    Parameters
+    ----------
+    model
+        The network that is trained; its average is a copy.
+    config
+        The run.
+    steps_per_epoch
+        Steps in one pass over the training set.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, config: TrainConfig, steps_per_epoch: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.config = config
+        self.steps_per_epoch = steps_per_epoch
+        self.state = RunState()
+        self.sums: dict[str, Tensor] = {}  # of the loss terms since the last log row
+        self.counted = 0  # steps in them
+        self.errors: dict[str, Any] = {}  # of the last validation
+        self._started = time.monotonic()
+        self._validation: tuple[Predictions, list[tuple[Tensor, int]]]
+        self._outputs = tuple(config.loss.weights())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, resumed parts included."""
+        return self.state.elapsed + time.monotonic() - self._started
+
+    def done(self, timed: bool = True) -> float:
+        """Return the progress of the run, 0..1."""
+        elapsed = self.elapsed if timed else None
+        return progress(
+            self.config.stop, self.global_step, self.steps_per_epoch, elapsed
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW over all weights."""
+        config = self.config.optimizer
+        return torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+
+    def on_train_batch_start(self, batch: Data, batch_idx: int) -> None:
+        """Set the learning rate of the step."""
+        config = self.config.optimizer
+        done = self.done(timed=config.schedule == "time-cosine")
+        rate = learning_rate(config, self.global_step, done, self.state.plateau)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: Data, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        predicted = evaluate(self.model, batch, self._outputs, create_graph=True)
+        loss, terms = total_loss(predicted, batch, self.config.loss)
+        self._accumulate({"loss": loss.detach(), **terms})
+        self.counted += 1
+        return loss
+
+    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        """Scale down a gradient that is too long."""
+        limit = self.config.optimizer.clip
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), float("inf") if limit is None else limit
+        )
+        self._accumulate({"gradient": norm.detach()})
+
+    def on_train_batch_end(self, outputs: Any, batch: Data, batch_idx: int) -> None:
+        """Move the average; stop when a limit is reached."""
+        decay = ema_decay(self.config.optimizer.ema_decay, self.global_step)
+        update_ema(self.average, self.model, decay)
+        if self.done() >= 1:
+            self.trainer.should_stop = True
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to gather predictions."""
+        self._validation = Predictions(), []
+
+    def validation_step(self, batch: Data, batch_idx: int) -> None:
+        """Evaluate the running average on a batch."""
+        predictions, losses = self._validation
+        with torch.enable_grad():
+            predicted = evaluate(self.average, batch, self._outputs)
+        loss, _ = total_loss(predicted, batch, self.config.loss)
+        losses.append((loss, len(batch.ptr) - 1))
+        predictions.add(predicted, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compare with the best so far; reduce the learning rate or stop."""
+        predictions, losses = self._validation
+        loss = sum(float(value) * n for value, n in losses) / sum(n for _, n in losses)
+        self.errors = {"loss": loss, **predictions.table()}
+        self.check_finite(loss)
+        state, config = self.state, self.config
+        if loss < state.best_loss:
+            state.best_loss, state.stale = loss, 0
+            return
+        state.stale += 1
+        if (
+            config.optimizer.schedule == "plateau"
+            and state.stale % config.optimizer.plateau_patience == 0
+        ):
+            state.plateau *= config.optimizer.plateau_factor
+        if config.stop.patience is not None and state.stale >= config.stop.patience:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the run's own state."""
+        state = dataclasses.replace(self.state, elapsed=self.elapsed)
+        checkpoint["run_state"] = dataclasses.asdict(state)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the run's own state; the clock goes on from there."""
+        self.state = RunState(**checkpoint["run_state"])
+        self._started = time.monotonic()
+
+    def check_finite(self, number: float) -> None:
+        """Raise RuntimeError if a loss or the weights are not finite."""
+        weights = sum(p.detach().sum() for p in self.model.parameters())
+        if not math.isfinite(number + float(weights)):
+            raise RuntimeError(
+                f"training diverged at step {self.global_step} (NaN or infinity in loss "
+                "or weights): lower optimizer.lr or optimizer.clip, or leave out "
+                "extreme structures with data.max_force"
+            )
+
+    def mean_terms(self) -> dict[str, float]:
+        """Return the mean loss terms since the last call and start anew."""
+        n, sums = self.counted, self.sums
+        self.counted, self.sums = 0, {}
+        return {name: float(value) / n for name, value in sums.items()}
+
+    def _accumulate(self, terms: dict[str, Tensor]) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value

@@ -1,0 +1,72 @@
+"""What a finished run or an evaluation leaves on disk: metrics and plots."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.training.config import TrainConfig
+from equicalc.training.errors import Predictions
+from equicalc.training.evaluation import evaluate_part, write_json
+from equicalc.training.plots import plot_learning_curve, plot_parity
+from equicalc.training.sources import Part
+
+
+def write_report(
+    folder: Path, config: TrainConfig, parts: dict[str, Part]
+) -> dict[str, Any]:
+    """Evaluate the best model of a run on validation and test structures.
+
+    Writes `metrics.json`, `learning_curve.png` and `parity_<part>.png`; can be
+    called again at any time.
+
+    Parameters
+    ----------
+    folder
+        Output of the run.
+    config
+        The run.
+    parts
+        See `load_parts`.
+    """
+    best = folder / "best.safetensors"
+    model, _ = load_checkpoint(best, backend=config.trainer.backend)
+    metrics = {}
+    for name, part in parts.items():
+        if name == "train":
+            continue
+        metrics[name], predictions = evaluate_part(
+            model, part, config.optimizer.batch_size
+        )
+        plot_parity(predictions, folder / f"parity_{name}.png")
+    write_json(folder / "metrics.json", metrics)
+    plot_learning_curve(folder)
+    return metrics
+
+
+def write_evaluation(
+    folder: Path, table: dict[str, Any], predictions: Predictions
+) -> None:
+    """Write `metrics.json`, `metrics.csv` and `parity.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "metrics.json", table)
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["subset", "quantity", "mae", "rmse", "unit"])
+        writer.writerows(metric_rows(table))
+    plot_parity(predictions, folder / "parity.png")
+
+
+def metric_rows(table: dict[str, Any]) -> Iterator[tuple[str, str, float, float, str]]:
+    """Yield subset, quantity, mae, rmse and unit of a table of errors."""
+    units = table["units"]
+    subsets = {"all": table, **table.get("kinds", {})}
+    for subset, errors in subsets.items():
+        for quantity, unit in units.items():
+            yield subset, quantity, *errors[quantity].values(), unit
+    for quantity, by_element in table["elements"].items():
+        for number, errors in by_element.items():
+            yield f"Z={number}", quantity, *errors.values(), units[quantity]

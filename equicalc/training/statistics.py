@@ -1,0 +1,97 @@
+"""Numbers that a model takes from its training set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+
+def composition(z: np.ndarray, ptr: np.ndarray, elements: np.ndarray) -> np.ndarray:
+    """Count the atoms of every element in every structure.
+
+    Parameters
+    ----------
+    z : (n_atoms,)
+        Atomic numbers.
+    ptr : (n_structures + 1,)
+        Where structures begin.
+    elements : (n_elements,)
+        Atomic numbers, sorted.
+
+    Returns
+    -------
+    (n_structures, n_elements)
+
+    Examples
+    --------
+    >>> composition(np.array([8, 1, 1, 1]), np.array([0, 3, 4]), np.array([1, 8]))
+    array([[2, 1],
+           [1, 0]])
+    """
+    column = np.searchsorted(elements, z)
+    row = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+    flat = np.bincount(
+        row * len(elements) + column, minlength=(len(ptr) - 1) * len(elements)
+    )
+    return flat.reshape(-1, len(elements))
+
+
+def reference_energies(
+    counts: np.ndarray,
+    energies: np.ndarray,
+    elements: np.ndarray,
+    isolated: Mapping[int, float] | None = None,
+) -> np.ndarray:
+    """Return the energy of an atom alone, for every element.
+
+    1. What `isolated` says.
+    2. The lowest energy of a one-atom structure of the set.
+    3. For the rest, least squares of the energies on the composition.
+
+    Parameters
+    ----------
+    counts : (n_structures, n_elements)
+        See `composition`.
+    energies : (n_structures,), eV
+        Energies of the structures.
+    elements : (n_elements,)
+        Atomic numbers, sorted.
+    isolated
+        Known energies, eV, by atomic number.
+
+    Returns
+    -------
+    (n_elements,), eV
+    """
+    known = dict(isolated or {})
+    for row in np.flatnonzero(counts.sum(1) == 1):
+        number = int(elements[counts[row].argmax()])
+        if isolated is None or number not in isolated:
+            known[number] = min(known.get(number, np.inf), float(energies[row]))
+    values = np.array([known.get(int(number), np.nan) for number in elements])
+    fitted = np.isnan(values)
+    if fitted.any():
+        rest = energies - counts[:, ~fitted] @ values[~fitted]
+        solution = np.linalg.lstsq(counts[:, fitted].astype(float), rest, rcond=None)[0]
+        values[fitted] = solution
+        logger.info(
+            "no isolated atoms of %s: their reference energies are a least-squares fit",
+            elements[fitted].tolist(),
+        )
+    return values
+
+
+def force_scale(forces: np.ndarray) -> float:
+    """Return the root mean square of force components, eV/Angstrom; 1 if all zero.
+
+    Examples
+    --------
+    >>> force_scale(np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 5.0]]))  # sqrt(50 / 6)
+    2.886751345948129
+    """
+    scale = float(np.sqrt(np.mean(np.square(forces, dtype=np.float64))))
+    return scale if scale > 0 else 1.0
