@@ -1,0 +1,258 @@
+"""Trajectories that are written as they grow and survive being killed.
+
+A run has two files: the trajectory, and beside it ``<trajectory>.restart.npz``, which
+is replaced (never rewritten in place) after a frame is complete. The restart file says
+how far the trajectory is good, so that resuming drops whatever a kill left half
+written and goes on from there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+logger = logging.getLogger(__name__)
+
+
+class TrajectoryFile(Protocol):
+    """A file that takes one structure after the other."""
+
+    def write(self, atoms: Atoms) -> None:
+        """Append a structure; it is on disk when this returns."""
+        ...
+
+    def mark(self) -> int:
+        """How far the file is good: what to pass as `keep` to go on from here."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+def open_trajectory(path: Path, keep: int = 0) -> TrajectoryFile:
+    """Open a trajectory for writing; the format follows the suffix.
+
+    Parameters
+    ----------
+    path
+        ``.extxyz`` or ``.xyz`` for extended XYZ, ``.traj`` for ASE's binary format.
+    keep
+        Mark up to which an existing file is kept; 0 starts a new file.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is none of these.
+    """
+    kinds = {".extxyz": TextFile, ".xyz": TextFile, ".traj": BinaryFile}
+    if path.suffix not in kinds:
+        raise ValueError(
+            f"cannot write a trajectory to {path}; its name must end with "
+            f"{', '.join(kinds)}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return kinds[path.suffix](path, keep)
+
+
+class TextFile:
+    """Extended XYZ, one flushed write for each frame; the mark is a size in bytes."""
+
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        self._file = path.open("r+" if keep else "w", newline="")
+        self._file.truncate(keep)
+        self._file.seek(0, io.SEEK_END)
+
+    def write(self, atoms: Atoms) -> None:
+        """Append a structure."""
+        from ase.io.extxyz import write_extxyz
+
+        frame = io.StringIO()
+        write_extxyz(frame, atoms)
+        self._file.write(frame.getvalue())
+        self._file.flush()
+
+    def mark(self) -> int:
+        """Size in bytes."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class BinaryFile:
+    """ASE's ``.traj``, whose header counts complete frames only; the mark is theirs."""
+
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        from ase.io.trajectory import TrajectoryWriter
+
+        if keep:
+            _shorten(path, keep)
+        self._file = TrajectoryWriter(path, "a" if keep else "w")
+        self._frames = keep
+
+    def write(self, atoms: Atoms) -> None:
+        """Append a structure."""
+        self._file.write(atoms)
+        self._frames += 1
+
+    def mark(self) -> int:
+        """Count of frames."""
+        return self._frames
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _shorten(path: Path, n_frames: int) -> None:
+    """Drop the frames after the first `n_frames`, through a copy."""
+    from ase.io.trajectory import TrajectoryReader, TrajectoryWriter
+
+    with TrajectoryReader(path) as frames:
+        if len(frames) == n_frames:
+            return
+        copy = path.with_name(f"{path.stem}.part.traj")
+        with TrajectoryWriter(copy, "w") as kept:
+            for index in range(n_frames):
+                kept.write(frames[index])
+    copy.replace(path)
+
+
+class Recording:
+    """A trajectory and its restart file, kept in step with each other.
+
+    Parameters
+    ----------
+    path
+        The trajectory; None records nothing.
+    atoms
+        Moved to the last recorded step when there is one to resume.
+    settings
+        What must be the same for a run to be resumed.
+    resume
+        Go on with the files, if they exist. Otherwise they are written anew.
+
+    Attributes
+    ----------
+    step
+        Step to go on from; 0 for a new run.
+    state
+        Arrays saved with that step; empty for a new run.
+    """
+
+    def __init__(
+        self, path: Path | None, atoms: Atoms, settings: dict[str, Any], resume: bool
+    ) -> None:
+        self.path = path
+        self.settings = settings
+        self.state: dict[str, np.ndarray] = {}
+        self._file: TrajectoryFile | None = None
+        if path is None:
+            return
+        self._restart = path.with_name(path.name + ".restart.npz")
+        if resume and self._restart.exists():
+            self.state = _load_restart(self._restart, atoms, settings)
+            logger.info("resuming %s at step %d", path, self.step)
+        else:
+            self._restart.unlink(missing_ok=True)
+        self._file = open_trajectory(path, int(self.state.get("mark", 0)))
+
+    @property
+    def step(self) -> int:
+        """Step to go on from."""
+        return int(self.state.get("step", 0))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the run starts rather than resumes."""
+        return not self.state
+
+    def write(self, atoms: Atoms, step: int, **state: Any) -> None:
+        """Append a frame, then let the restart file say so."""
+        if self._file is None:
+            return
+        self._file.write(atoms)
+        state |= {"step": step, "mark": self._file.mark()}
+        _save_restart(self._restart, atoms, self.settings, state)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def freeze(atoms: Atoms) -> Atoms:
+    """Copy a structure together with what its calculator has found for it."""
+    from ase.calculators.calculator import all_properties
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy = atoms.copy()
+    found = getattr(atoms.calc, "results", {})
+    kept = {name: found[name] for name in all_properties if name in found}
+    copy.calc = SinglePointCalculator(copy, **kept)
+    return copy
+
+
+def _save_restart(
+    path: Path, atoms: Atoms, settings: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Replace a restart file: all of it or nothing, whenever the process dies."""
+    arrays = {
+        "numbers": atoms.numbers,
+        "positions": atoms.positions,
+        "momenta": atoms.get_momenta(),
+        "cell": atoms.cell.array,
+        "settings": np.array(json.dumps(settings)),
+        **state,
+    }
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(file, **arrays)
+    part.replace(path)
+
+
+def _load_restart(
+    path: Path, atoms: Atoms, settings: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Read a restart file and put `atoms` where it left off.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or belongs to other atoms or other settings.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            saved = {name: file[name] for name in file.files}
+        before = json.loads(str(saved["settings"]))
+        same = np.array_equal(saved["numbers"], atoms.numbers)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is no restart file ({error}); delete it and start a new run"
+        ) from error
+    if not same:
+        raise ValueError(f"{path} is of another structure; start a new run")
+    changed = [
+        f"{name} was {before.get(name)}, now {value}"
+        for name, value in settings.items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise ValueError(f"{path}: {'; '.join(changed)}; start a new run")
+    atoms.set_cell(saved["cell"])
+    atoms.positions = saved["positions"]
+    atoms.set_momenta(saved["momenta"], apply_constraint=False)
+    return saved
