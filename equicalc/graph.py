@@ -218,11 +218,15 @@ def molecule_edges(pos: Tensor, ptr: Tensor, cutoff: float) -> Tensor:
     dst = torch.arange(len(pos), device=pos.device).repeat_interleave(partners)
     row_start = partners.cumsum(0) - partners  # (n_atoms,)
     offset = first.repeat_interleave(size) - row_start  # (n_atoms,)
-    src = torch.arange(len(dst), device=pos.device) + offset[dst]  # (n_pairs,)
+    src = torch.arange(len(dst), device=pos.device)  # (n_pairs,)
+    src = src + offset.index_select(0, dst)
 
-    squared = (pos.detach()[src] - pos.detach()[dst]).square().sum(dim=1)
-    near = (squared < cutoff**2) & (src != dst)
-    return torch.stack([src[near], dst[near]])
+    # one coordinate at a time: gathers of scalars are the fast ones
+    squared = torch.zeros_like(src, dtype=pos.dtype)  # (n_pairs,)
+    for x in pos.detach().unbind(dim=1):
+        squared += (x.index_select(0, src) - x.index_select(0, dst)).square()
+    near = ((squared < cutoff**2) & (src != dst)).nonzero().squeeze(1)
+    return torch.stack([src.index_select(0, near), dst.index_select(0, near)])
 
 
 def edge_vectors(graph: Data) -> Tensor:
