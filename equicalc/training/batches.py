@@ -22,8 +22,8 @@ class EndlessBatches(Sampler[np.ndarray]):
 
     Parameters
     ----------
-    indices : (n,)
-        The structures.
+    n
+        Number of structures.
     batch_size
         Structures in a batch; all of them if there are fewer.
     seed
@@ -34,29 +34,27 @@ class EndlessBatches(Sampler[np.ndarray]):
     Examples
     --------
     >>> from itertools import islice
-    >>> whole = list(islice(EndlessBatches(np.arange(7), 2, seed=0), 9))
-    >>> rest = list(islice(EndlessBatches(np.arange(7), 2, seed=0, start=5), 4))
+    >>> whole = list(islice(EndlessBatches(7, 2, seed=0), 9))
+    >>> rest = list(islice(EndlessBatches(7, 2, seed=0, start=5), 4))
     >>> all((a == b).all() for a, b in zip(whole[5:], rest))
     True
     """
 
-    def __init__(
-        self, indices: np.ndarray, batch_size: int, seed: int, start: int = 0
-    ) -> None:
-        self.indices = indices
-        self.batch_size = min(batch_size, len(indices))
+    def __init__(self, n: int, batch_size: int, seed: int, start: int = 0) -> None:
+        self.n = n
+        self.batch_size = min(batch_size, n)
         self.seed = seed
         self.start = start
 
     @property
     def per_epoch(self) -> int:
         """Batches in one pass over the structures."""
-        return len(self.indices) // self.batch_size
+        return self.n // self.batch_size
 
     def __iter__(self) -> Iterator[np.ndarray]:
         epoch, first = divmod(self.start, self.per_epoch)
         while True:
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
             for number in range(first, self.per_epoch):
                 begin = number * self.batch_size
                 yield np.sort(order[begin : begin + self.batch_size])
@@ -103,15 +101,15 @@ def loader(
     )
 
 
-def in_order(indices: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut indices into batches, the last one shorter.
+def in_order(n: int, batch_size: int) -> list[np.ndarray]:
+    """Cut the first n indices into batches, the last one shorter.
 
     Examples
     --------
-    >>> [b.tolist() for b in in_order(np.arange(5), 2)]
+    >>> [batch.tolist() for batch in in_order(5, 2)]
     [[0, 1], [2, 3], [4]]
     """
-    return [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    return [np.arange(i, min(i + batch_size, n)) for i in range(0, n, batch_size)]
 
 
 def _unchanged(batch: Data) -> Data:

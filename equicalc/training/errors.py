@@ -122,7 +122,9 @@ class Predictions:
         z = self["z"]
         return {
             name: {
-                str(number): mae_rmse(self.residual(name)[z == number], REPORTED[name][0])
+                str(number): mae_rmse(
+                    self.residual(name)[z == number], REPORTED[name][0]
+                )
                 for number in np.unique(z)
             }
             for name in self.quantities()

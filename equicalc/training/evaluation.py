@@ -9,16 +9,17 @@ from typing import Any
 import torch
 
 from equicalc.checkpoint import load_checkpoint
+from equicalc.data.packed import PackedDataset
 from equicalc.models import evaluate
 from equicalc.training.batches import in_order
 from equicalc.training.config import LOSS_TERMS
 from equicalc.training.errors import Predictions
-from equicalc.training.sources import Part, open_source, values
+from equicalc.training.sources import open_source
 
 
 def predict(
     model: torch.nn.Module,
-    part: Part,
+    dataset: PackedDataset,
     quantities: tuple[str, ...],
     batch_size: int = 64,
 ) -> Predictions:
@@ -28,7 +29,7 @@ def predict(
     ----------
     model
         A model of `equicalc.models`.
-    part
+    dataset
         Labelled structures.
     quantities
         Out of energy, forces, stress, dipole, charges.
@@ -37,14 +38,14 @@ def predict(
     """
     device = next(model.parameters()).device
     predictions = Predictions()
-    for indices in in_order(part.indices, batch_size):
-        batch = part.dataset.batch(indices, model.cutoff).to(device)
+    for indices in in_order(len(dataset), batch_size):
+        batch = dataset.batch(indices, model.cutoff).to(device)
         predictions.add(evaluate(model, batch, quantities), batch)
     return predictions
 
 
-def evaluate_part(
-    model: torch.nn.Module, part: Part, batch_size: int = 64
+def evaluate_model(
+    model: torch.nn.Module, dataset: PackedDataset, batch_size: int = 64
 ) -> tuple[dict[str, Any], Predictions]:
     """Return the errors of everything that is both labelled and predicted.
 
@@ -52,7 +53,7 @@ def evaluate_part(
     ----------
     model
         A model of `equicalc.models`.
-    part
+    dataset
         Labelled structures.
     batch_size
         Structures at a time.
@@ -65,13 +66,13 @@ def evaluate_part(
     predicted = {"energy", "forces", "stress"}
     if getattr(model.config, "dipole", False):
         predicted |= {"dipole", "charges"}
-    fields = part.dataset.fields
+    fields = dataset.fields
     quantities = tuple(t for t in LOSS_TERMS if t in fields and t in predicted)
-    predictions = predict(model, part, quantities, batch_size)
+    predictions = predict(model, dataset, quantities, batch_size)
     if "kind" not in fields:
         return predictions.table(), predictions
-    kinds = values(part, "kind")
-    return predictions.table(kinds, part.dataset.meta["kinds"]), predictions
+    kinds = dataset.column("kind")
+    return predictions.table(kinds, dataset.meta["kinds"]), predictions
 
 
 def evaluate_dataset(
@@ -118,7 +119,7 @@ def evaluate_dataset(
             f"{dataset} has {len(source)} structures with {', '.join(source.fields)}: "
             "an evaluation needs at least one structure and energies"
         )
-    table, predictions = evaluate_part(model, Part.of(source), batch_size)
+    table, predictions = evaluate_model(model, source, batch_size)
     if output is not None:
         from equicalc.training.report import write_evaluation
 

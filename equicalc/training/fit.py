@@ -17,11 +17,12 @@ import torch
 
 from equicalc._version import __version__
 from equicalc.checkpoint import save_checkpoint
+from equicalc.data.packed import PackedDataset
 from equicalc.models import MODELS, build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
 from equicalc.training.report import write_report
-from equicalc.training.sources import Part, derived_fields, expand_path, load_parts
+from equicalc.training.sources import derived_fields, expand_path, load_parts
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,10 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
 
 
 def _fit(
-    model: torch.nn.Module, config: TrainConfig, parts: dict[str, Part], folder: Path
+    model: torch.nn.Module,
+    config: TrainConfig,
+    parts: dict[str, PackedDataset],
+    folder: Path,
 ) -> None:
     """Run Lightning's loop from the newest checkpoint to the first limit."""
     try:
@@ -101,7 +105,7 @@ def _fit(
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         start, state = saved["global_step"], RunState(**saved["run_state"])
     batches = EndlessBatches(
-        parts["train"].indices, config.optimizer.batch_size, config.seed, start
+        len(parts["train"]), config.optimizer.batch_size, config.seed, start
     )
     if checkpoint is not None:
         logger.info("going on from %s, step %d", checkpoint, start)
@@ -133,13 +137,8 @@ def _fit(
         )
         trainer.fit(
             module,
-            loader(parts["train"].dataset, cutoff, batches, workers),
-            loader(
-                valid.dataset,
-                cutoff,
-                in_order(valid.indices, config.optimizer.batch_size),
-                workers,
-            ),
+            loader(parts["train"], cutoff, batches, workers),
+            loader(valid, cutoff, in_order(len(valid), batches.batch_size), workers),
             ckpt_path=checkpoint,
             weights_only=True,
         )
@@ -167,7 +166,7 @@ def export(
     )
 
 
-def _begin(folder: Path, config: TrainConfig, part: Part) -> dict[str, Any]:
+def _begin(folder: Path, config: TrainConfig, dataset: PackedDataset) -> dict[str, Any]:
     """Return the model's configuration; a run's first call decides and records it."""
     record = folder / "run.json"
     asked = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -177,7 +176,7 @@ def _begin(folder: Path, config: TrainConfig, part: Part) -> dict[str, Any]:
         return begun["model"]
     given = {"elements": (1,), **config.model}
     cutoff = MODELS[config.task][0](**given).cutoff
-    model = derived_fields(config, part, cutoff)
+    model = derived_fields(config, dataset, cutoff)
     temporary = record.with_suffix(".part")
     temporary.write_text(json.dumps({"config": asked, "model": model}, indent=1))
     temporary.replace(record)

@@ -181,8 +181,8 @@ class TrainingModule(LightningModule):
         weights = sum(p.detach().sum() for p in self.model.parameters())
         if not math.isfinite(number + float(weights)):
             raise RuntimeError(
-                f"training diverged at step {self.global_step} (NaN or infinity in loss "
-                "or weights): lower optimizer.lr or optimizer.clip, or leave out "
+                f"training diverged at step {self.global_step} (NaN or infinity in the "
+                "loss or weights): lower optimizer.lr or optimizer.clip, or leave out "
                 "extreme structures with data.max_force"
             )
 

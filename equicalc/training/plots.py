@@ -89,7 +89,9 @@ def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('plots need matplotlib: pip install "equicalc[train]"') from None
+        raise ImportError(
+            'plots need matplotlib: pip install "equicalc[train]"'
+        ) from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

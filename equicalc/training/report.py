@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from equicalc.checkpoint import load_checkpoint
+from equicalc.data.packed import PackedDataset
 from equicalc.training.config import TrainConfig
 from equicalc.training.errors import Predictions
-from equicalc.training.evaluation import evaluate_part, write_json
+from equicalc.training.evaluation import evaluate_model, write_json
 from equicalc.training.plots import plot_learning_curve, plot_parity
-from equicalc.training.sources import Part
 
 
 def write_report(
-    folder: Path, config: TrainConfig, parts: dict[str, Part]
+    folder: Path, config: TrainConfig, parts: dict[str, PackedDataset]
 ) -> dict[str, Any]:
     """Evaluate the best model of a run on validation and test structures.
 
@@ -35,11 +35,9 @@ def write_report(
     best = folder / "best.safetensors"
     model, _ = load_checkpoint(best, backend=config.trainer.backend)
     metrics = {}
-    for name, part in parts.items():
-        if name == "train":
-            continue
-        metrics[name], predictions = evaluate_part(
-            model, part, config.optimizer.batch_size
+    for name in [name for name in parts if name != "train"]:
+        metrics[name], predictions = evaluate_model(
+            model, parts[name], config.optimizer.batch_size
         )
         plot_parity(predictions, folder / f"parity_{name}.png")
     write_json(folder / "metrics.json", metrics)
