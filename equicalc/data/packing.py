@@ -6,6 +6,7 @@ nothing that could be mistaken for a set.
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,58 @@ class _Column:
         self._handle.close()
 
 
+class _Columns:
+    """The files of one set, all of the same number of structures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.columns: dict[str, _Column] = {}
+        self.elements: set[int] = set()
+        self.n_structures = 0
+        self.n_atoms = 0
+
+    def append(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Add one structure; only its cell and pbc may differ from the others' in kind."""
+        for name in ("cell", "pbc"):
+            if name in self.columns and name not in arrays:
+                arrays[name] = _zeros(FIELDS[name], 1)
+        known = self.columns.keys() or arrays.keys()
+        if arrays.keys() - {"cell", "pbc"} != known - {"cell", "pbc"}:
+            raise ValueError(
+                f"record {self.n_structures} has {sorted(arrays)}, but those before it "
+                f"have {sorted(known)}: give all of them the same fields"
+            )
+        for name, values in arrays.items():
+            if name not in self.columns:
+                self.columns[name] = _Column(self.folder / f"{name}.npy", FIELDS[name])
+                self.columns[name].append(_zeros(FIELDS[name], self.n_structures))
+            self.columns[name].append(values)
+        self.elements.update(arrays["z"].tolist())
+        self.n_structures += 1
+        self.n_atoms += len(arrays["z"])
+
+    def close(self) -> None:
+        for column in self.columns.values():
+            column.close()
+
+    def meta(self) -> dict[str, Any]:
+        """Return what the files tell of themselves."""
+        fields = {name: FIELDS[name] for name in FIELDS if name in self.columns}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "n_structures": self.n_structures,
+            "n_atoms": self.n_atoms,
+            "elements": sorted(self.elements),
+            "fields": {name: np.dtype(f.dtype).name for name, f in fields.items()},
+            "units": {name: f.unit for name, f in fields.items() if f.unit},
+        }
+
+
+def _zeros(field: Field, length: int) -> NDArray[Any]:
+    return np.zeros((length, *field.shape), dtype=field.dtype)
+
+
 def write_packed(
     path: str | Path,
     records: Iterable[Mapping[str, ArrayLike]],
@@ -62,7 +115,8 @@ def write_packed(
         New folder. It appears when everything is written.
     records
         One mapping for each structure, with ``z`` (n_atoms,), ``pos`` (n_atoms, 3)
-        and any other of `FIELDS`, the same ones in every record.
+        and any other of `equicalc.data.packed.FIELDS`: the same ones in every record,
+        but for ``cell`` and ``pbc``, which a molecule may leave out.
     meta
         What to tell of the data: ``level_of_theory``, ``source``, ``licence``,
         ``command``, ``kinds``. Numbers, fields and units are filled in.
@@ -74,50 +128,34 @@ def write_packed(
     ValueError
         If a record does not fit the others, or holds a number that is not finite.
         The message counts records from 0.
+
+    Examples
+    --------
+    >>> folder = Path(tempfile.mkdtemp()) / "set"
+    >>> write_packed(folder, [{"z": [1], "pos": [[0, 0, 0]]}], {"source": "made up"})
+    >>> sorted(file.name for file in folder.iterdir())
+    ['meta.json', 'n_atoms.npy', 'pos.npy', 'z.npy']
     """
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or choose another")
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    columns: dict[str, _Column] = {}
-    elements: set[int] = set()
-    counts = np.zeros(2, dtype=np.int64)  # structures, atoms
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        for number, record in enumerate(records):
-            arrays = _checked_record(record, number)
-            if not columns:
-                columns = {
-                    name: _Column(partial / f"{name}.npy", FIELDS[name])
-                    for name in arrays
-                }
-            if arrays.keys() != columns.keys():
-                raise ValueError(
-                    f"record {number} has {sorted(arrays)}, but those before it have "
-                    f"{sorted(columns)}: give all of them the same fields"
-                )
-            for name, values in arrays.items():
-                columns[name].append(values)
-            elements.update(arrays["z"].tolist())
-            counts += 1, len(arrays["z"])
+        columns = _Columns(partial)
+        try:
+            for number, record in enumerate(records):
+                columns.append(_checked_record(record, number))
+        finally:
+            columns.close()
+        if not columns.n_structures:
+            raise ValueError(f"there is no structure to write to {path}")
+        text = json.dumps(dict(meta or {}) | columns.meta(), indent=1)
+        (partial / "meta.json").write_text(text + "\n")
+        partial.chmod(0o755)
+        partial.rename(path)
     finally:
-        for column in columns.values():
-            column.close()
-    if not columns:
-        raise ValueError("there is no structure to write")
-    described = {
-        "format": FORMAT,
-        "version": VERSION,
-        "n_structures": int(counts[0]),
-        "n_atoms": int(counts[1]),
-        "elements": sorted(elements),
-        "fields": {name: np.dtype(FIELDS[name].dtype).name for name in columns},
-        "units": {name: FIELDS[name].unit for name in columns if FIELDS[name].unit},
-    }
-    text = json.dumps(dict(meta or {}) | described, indent=1)
-    (partial / "meta.json").write_text(text + "\n")
-    partial.rename(path)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _checked_record(
