@@ -4,3 +4,7 @@ if __name__ == "kernels":
     raise ImportError(
         "this folder is the package equicalc.kernels: import that, not kernels"
     )
+
+from .spherical_harmonics import SphericalHarmonics, spherical_harmonics
+
+__all__ = ["SphericalHarmonics", "spherical_harmonics"]

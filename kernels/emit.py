@@ -11,6 +11,8 @@ Examples
 >>> x, y = graph.inputs("xy")
 >>> cpp_statements(graph, [x * y + 2.0, x * y], "float")
 (['const float t2 = x * y;', 'const float t4 = t2 + 2.0f;'], ['t4', 't2'])
+>>> torch_statements(graph, [x + 3.0 * (x * y)])
+(['t7 = torch.addcmul(x, x, y, value=3.0)'], ['t7'])
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .expr import Expr, Graph
+from equicalc.kernels.expr import RSQRT_GUARD, Expr, Graph
 
-__all__ = ["cpp_statements", "torch_statements", "triton_statements"]
+__all__ = ["Statements", "cpp_statements", "torch_statements", "triton_statements"]
 
 Statements = tuple[list[str], list[str]]
 
@@ -32,18 +34,15 @@ def cpp_statements(graph: Graph, outputs: Sequence[Expr], ctype: str) -> Stateme
     def literal(value: float) -> str:
         return f"{value!r}{suffix}" if value >= 0 else f"({value!r}{suffix})"
 
-    return _statements(
-        graph,
-        outputs,
-        literal,
-        f"const {ctype} {{}} = {{}};",
-        f"{literal(1.0)} / std::sqrt({{}})",
-    )
+    guard = literal(RSQRT_GUARD)
+    rsqrt = f"{literal(1.0)} / std::sqrt({{0}} > {guard} ? {{0}} : {guard})"
+    return _statements(graph, outputs, literal, f"const {ctype} {{}} = {{}};", rsqrt)
 
 
 def triton_statements(graph: Graph, outputs: Sequence[Expr]) -> Statements:
-    """Write Triton for blocks; literals stay inline, they take the blocks' dtype."""
-    return _statements(graph, outputs, repr, "{} = {}", "tl.rsqrt({})")
+    """Write Triton for blocks; literals stay inline and take the blocks' dtype."""
+    rsqrt = f"tl.rsqrt(tl.maximum({{0}}, {RSQRT_GUARD!r}))"
+    return _statements(graph, outputs, repr, "{} = {}", rsqrt)
 
 
 def _statements(
@@ -76,5 +75,74 @@ def _statements(
 
 
 def torch_statements(graph: Graph, outputs: Sequence[Expr]) -> Statements:
-    """Write torch for tensors: fused multiply-adds, and values freed after their use."""
-    raise NotImplementedError
+    """Write torch for tensors, with fused multiply-adds.
+
+    Every torch call is a pass over memory, so products that are used once are computed
+    by the addition that uses them, and tensors are freed after their last use.
+    Constants that stand alone are called ``c<index>``; the caller defines them, since
+    torch multiplies by tensors of no dimension faster than by Python numbers.
+    """
+    order = graph.topological(outputs)
+    products = _products_inside_sums(order, outputs)
+    calls: dict[Expr, tuple[str, list[Expr]]] = {}
+    for node in order:
+        if node not in products and node.op not in ("input", "const"):
+            calls[node] = _torch_call(node, products)
+    last_use = {arg: node for node, (_, args) in calls.items() for arg in args}
+    lines = []
+    for node, (call, args) in calls.items():
+        line = f"{_torch_name(node)} = {call.format(*map(_torch_name, args))}"
+        done = [a for a in args if a in calls and last_use[a] is node]
+        names = sorted({_torch_name(a) for a in done if a not in outputs})
+        lines.append(f"{line}; del {', '.join(names)}" if names else line)
+    return lines, [_torch_name(output) for output in outputs]
+
+
+def _torch_name(node: Expr) -> str:
+    match node.op:
+        case "input":
+            return str(node.value)
+        case "const":
+            return f"c{node.index}"
+    return f"t{node.index}"
+
+
+def _products_inside_sums(
+    order: Sequence[Expr], outputs: Sequence[Expr]
+) -> dict[Expr, tuple[float, list[Expr]]]:
+    """Products that their only user, a sum, computes: (factor, tensors to multiply)."""
+    uses = Counter(arg for node in order for arg in node.args) + Counter(outputs)
+    products: dict[Expr, tuple[float, list[Expr]]] = {}
+    for node in order:
+        if node.op != "add" or any(arg.number is not None for arg in node.args):
+            continue
+        for product in node.args:
+            if product.op != "mul" or uses[product] > 1:
+                continue
+            factor, rest = product.args[0].number, product.args[1]
+            if factor is None:
+                products[product] = (1.0, list(product.args))
+            elif rest.op == "mul" and uses[rest] == 1:
+                products[product] = products[rest] = (factor, list(rest.args))
+            else:
+                products[product] = (factor, [rest])
+            break
+    return products
+
+
+def _torch_call(
+    node: Expr, products: dict[Expr, tuple[float, list[Expr]]]
+) -> tuple[str, list[Expr]]:
+    a, *rest = node.args
+    if node.op == "rsqrt":
+        return f"torch.rsqrt({{}}.clamp_min({RSQRT_GUARD!r}))", [a]
+    (b,) = rest
+    if a in products and node.op == "add":
+        a, b = b, a
+    if node.op == "mul" or b not in products:
+        return f"{{}} {'*' if node.op == 'mul' else '+'} {{}}", [a, b]
+    factor, tensors = products[b]
+    if len(tensors) == 1:
+        return f"torch.add({{}}, {{}}, alpha={factor!r})", [a, *tensors]
+    value = "" if factor == 1.0 else f", value={factor!r}"
+    return f"torch.addcmul({{}}, {{}}, {{}}{value})", [a, *tensors]

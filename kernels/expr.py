@@ -22,7 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Expr", "Graph", "Op"]
+__all__ = ["RSQRT_GUARD", "Expr", "Graph", "Op"]
+
+RSQRT_GUARD = 1e-24  # e3nn and torch normalise by max(|x|, 1e-12)
 
 Op = Literal["input", "const", "add", "mul", "rsqrt"]
 
@@ -100,7 +102,7 @@ class Expr:
                 case "mul":
                     values[node] = args[0] * args[1]
                 case "rsqrt":
-                    values[node] = 1.0 / math.sqrt(args[0])
+                    values[node] = 1.0 / math.sqrt(max(args[0], RSQRT_GUARD))
         return values[self]
 
 
@@ -179,7 +181,7 @@ class Graph:
         return self._node("mul", self.const(factor), b)
 
     def rsqrt(self, a: Expr) -> Expr:
-        """Return 1 / sqrt(a)."""
+        """Return 1 / sqrt(max(a, 1e-24)), whose derivative ignores the guard."""
         return self._node("rsqrt", self._operand(a))
 
     def sum(self, terms: Sequence[Expr]) -> Expr:
@@ -225,7 +227,8 @@ class Graph:
         Returns
         -------
         list of Expr
-            For every input the expression sum_k g_k dy_k/dx_i.
+            For every input the expression sum_k g_k dy_k/dx_i. Inputs may be any
+            nodes; they are held as independent of each other.
         """
         if len(outputs) != len(cotangents):
             raise ValueError(
@@ -233,6 +236,7 @@ class Graph:
                 "give one cotangent for each output"
             )
         order = self.topological(outputs)
+        independent = set(inputs)
         active = set(inputs)
         for node in order:  # arguments come first, so one sweep marks all
             if active.intersection(node.args):
@@ -246,7 +250,7 @@ class Graph:
         for output, cotangent in zip(outputs, cotangents, strict=True):
             accumulate(output, cotangent)
         for node in reversed(order):
-            if node not in gradient:
+            if node not in gradient or node in independent:
                 continue
             g = gradient[node]
             match node.op:

@@ -1,0 +1,198 @@
+"""Spherical harmonics in generated C++: tiles of 16 vectors, one lane for each.
+
+The rows of a tile are transposed in registers on the way in and out, so that the
+formulas run on contiguous lanes. Tiles are shared among torch's threads by OpenMP.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from equicalc.kernels.cpp import load_library
+from equicalc.kernels.emit import cpp_statements
+from equicalc.kernels.expr import Expr
+
+from .harmonics import Harmonics
+
+__all__ = ["available", "backward", "double_backward", "forward"]
+
+CTYPES = {torch.float32: "float", torch.float64: "double"}
+ROWS_PER_THREAD = 1024
+
+PRELUDE = """\
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+using T = CTYPE;
+constexpr int W = 16;  // vectors in a tile
+typedef T quad __attribute__((vector_size(4 * sizeof(T))));
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef decltype(quad{} < quad{}) mask;
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, mask{__VA_ARGS__})
+#endif
+
+// columns of a 4 x 4 block of `from` -> rows of `to`
+static inline void transpose(const T* from, int from_stride, T* to, int to_stride) {
+  quad r[4], s[4];
+  for (int i = 0; i < 4; i++) std::memcpy(&r[i], from + i * from_stride, sizeof(quad));
+  s[0] = SHUFFLE(r[0], r[2], 0, 4, 1, 5);
+  s[1] = SHUFFLE(r[0], r[2], 2, 6, 3, 7);
+  s[2] = SHUFFLE(r[1], r[3], 0, 4, 1, 5);
+  s[3] = SHUFFLE(r[1], r[3], 2, 6, 3, 7);
+  r[0] = SHUFFLE(s[0], s[2], 0, 4, 1, 5);
+  r[1] = SHUFFLE(s[0], s[2], 2, 6, 3, 7);
+  r[2] = SHUFFLE(s[1], s[3], 0, 4, 1, 5);
+  r[3] = SHUFFLE(s[1], s[3], 2, 6, 3, 7);
+  for (int i = 0; i < 4; i++) std::memcpy(to + i * to_stride, &r[i], sizeof(quad));
+}
+
+template <int D>
+static inline void load(const T* array, int64_t first, int n, T tile[D][W]) {
+  const T* rows = array + first * D;
+  T padded[W * D];
+  if (n < W) {
+    std::fill(std::copy(rows, rows + n * D, padded), padded + W * D, T(0));
+    rows = padded;
+  }
+  for (int i = 0; i < W; i += 4)
+    for (int j = 0; j + 4 <= D; j += 4)
+      transpose(rows + i * D + j, D, &tile[j][i], W);
+  for (int j = D / 4 * 4; j < D; j++)
+    for (int i = 0; i < W; i++) tile[j][i] = rows[i * D + j];
+}
+
+template <int D>
+static inline void store(const T tile[D][W], T* array, int64_t first, int n) {
+  T* rows = array + first * D;
+  T padded[W * D];
+  T* to = n < W ? padded : rows;
+  for (int i = 0; i < W; i += 4)
+    for (int j = 0; j + 4 <= D; j += 4)
+      transpose(&tile[j][i], W, to + i * D + j, D);
+  for (int j = D / 4 * 4; j < D; j++)
+    for (int i = 0; i < W; i++) to[i * D + j] = tile[j][i];
+  if (n < W) std::copy(padded, padded + n * D, rows);
+}
+"""
+
+
+def available(harmonics: Harmonics, dtype: torch.dtype) -> bool:
+    """Whether the kernels could be compiled, or were before."""
+    return _functions(harmonics, dtype) is not None
+
+
+def forward(harmonics: Harmonics, xyz: Tensor) -> Tensor:
+    """See `torch_kernels.forward`."""
+    y = xyz.new_empty(len(xyz), harmonics.dim)
+    _call(harmonics, "forward", xyz, y)
+    return y
+
+
+def backward(harmonics: Harmonics, xyz: Tensor, grad: Tensor) -> Tensor:
+    """See `torch_kernels.backward`."""
+    out = torch.empty_like(xyz)
+    _call(harmonics, "backward", xyz, grad, out)
+    return out
+
+
+def double_backward(
+    harmonics: Harmonics, xyz: Tensor, grad: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See `torch_kernels.double_backward`."""
+    out = torch.empty_like(xyz), torch.empty_like(grad)
+    _call(harmonics, "double_backward", xyz, grad, v, *out)
+    return out
+
+
+def _call(harmonics: Harmonics, name: str, *tensors: Tensor) -> None:
+    functions = _functions(harmonics, tensors[0].dtype)
+    if functions is None:
+        raise RuntimeError(
+            "backend='cpp' was asked for, but no C++ compiler works here; install g++ "
+            "or clang++, set CXX, or use backend='auto'"
+        )
+    n = len(tensors[0])
+    threads = max(1, min(torch.get_num_threads(), n // ROWS_PER_THREAD))
+    functions[name](*[tensor.data_ptr() for tensor in tensors], n, threads)
+
+
+@functools.cache
+def _functions(
+    harmonics: Harmonics, dtype: torch.dtype
+) -> dict[str, Callable[..., None]] | None:
+    library = load_library(source(harmonics, CTYPES[dtype]))
+    if library is None:
+        return None
+    functions = {}
+    for name, n_tensors in (("forward", 2), ("backward", 3), ("double_backward", 5)):
+        pointers = [ctypes.c_void_p] * n_tensors
+        functions[name] = getattr(library, name)
+        functions[name].argtypes = [*pointers, ctypes.c_int64, ctypes.c_int]
+        functions[name].restype = None
+    return functions
+
+
+def source(harmonics: Harmonics, ctype: str) -> str:
+    """Return the translation unit with the three passes."""
+    passes = harmonics.passes
+    (y,), (gradient,) = passes.forward, passes.backward
+    xyz, v = list("xyz"), list("uvw")
+    g = [f"g{k}" for k in range(harmonics.dim)]
+    double = passes.double_xyz + passes.double_grad
+    return "\n".join(
+        [
+            PRELUDE.replace("CTYPE", ctype),
+            _function("forward", [xyz], [y], ctype),
+            _function("backward", [xyz, g], [gradient], ctype),
+            _function("double_backward", [xyz, g, v], double, ctype),
+        ]
+    )
+
+
+def _function(
+    name: str,
+    inputs: Sequence[Sequence[str]],
+    outputs: Sequence[Sequence[Expr]],
+    ctype: str,
+) -> str:
+    graph = outputs[0][0].graph
+    statements, results = cpp_statements(graph, list(chain(*outputs)), ctype)
+    ins = [(f"in{k}", len(names)) for k, names in enumerate(inputs)]
+    outs = [(f"out{k}", len(exprs)) for k, exprs in enumerate(outputs)]
+    arguments = [f"const T* __restrict__ {a}" for a, _ in ins]
+    arguments += [f"T* __restrict__ {a}" for a, _ in outs]
+    tiles = [f"{a}_tile[{width}][W]" for a, width in ins + outs]
+    reads = [
+        f"const T {column} = in{k}_tile[{j}][i];"
+        for k, names in enumerate(inputs)
+        for j, column in enumerate(names)
+    ]
+    targets = [f"{a}_tile[{j}][i]" for a, width in outs for j in range(width)]
+    writes = [f"{t} = {value};" for t, value in zip(targets, results, strict=True)]
+    return f"""
+extern "C" void {name}({", ".join(arguments)}, int64_t n_rows, int threads) {{
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t first = 0; first < n_rows; first += W) {{
+    const int n = std::min<int64_t>(W, n_rows - first);
+    alignas(64) T {", ".join(tiles)};
+    {_lines(f"load<{width}>({a}, first, n, {a}_tile);" for a, width in ins)}
+#pragma omp simd
+    for (int i = 0; i < W; i++) {{
+      {_lines([*reads, *statements, *writes])}
+    }}
+    {_lines(f"store<{width}>({a}_tile, {a}, first, n);" for a, width in outs)}
+  }}
+}}"""
+
+
+_lines = "\n      ".join

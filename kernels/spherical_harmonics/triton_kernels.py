@@ -1,0 +1,6 @@
+def available():
+    return False
+
+
+def interpreted():
+    return False
