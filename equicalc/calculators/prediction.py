@@ -1,0 +1,160 @@
+"""Evaluate models on structures and put the answers into ASE's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
+from ase.stress import full_3x3_to_voigt_6_stress
+from torch_geometric.data import Data
+
+from equicalc.calculators.members import Member
+from equicalc.calculators.neighbors import Neighbors
+from equicalc.calculators.structures import check_distances
+from equicalc.models import evaluate
+
+#: Outputs with one row per atom; the others have one per structure.
+PER_ATOM = ("energies", "forces", "charges", "embedding")
+
+
+def graph_of(atoms: Atoms, neighbors: Neighbors) -> Data:
+    """Return a structure and its neighbours as a graph with float64 positions.
+
+    Raises
+    ------
+    CalculationFailed
+        If two atoms overlap.
+    """
+    check_distances(atoms, neighbors.src, neighbors.dst, neighbors.distances)
+    n_atoms = len(atoms)
+    return Data(
+        z=torch.tensor(atoms.numbers, dtype=torch.int64),
+        pos=torch.tensor(atoms.positions, dtype=torch.float64),
+        cell=torch.tensor(atoms.cell.array, dtype=torch.float64)[None],
+        pbc=torch.tensor(atoms.pbc)[None],
+        edge_index=torch.from_numpy(np.stack([neighbors.src, neighbors.dst])),
+        edge_shift=torch.from_numpy(neighbors.shifts.astype(np.float64)),
+        batch=torch.zeros(n_atoms, dtype=torch.int64),
+        ptr=torch.tensor([0, n_atoms]),
+    )
+
+
+def outputs_for(atoms: Atoms, *, dipole: bool) -> tuple[str, ...]:
+    """Name what a model can say about a structure.
+
+    Energies and forces always; the stress of a crystal; with `dipole` also atomic
+    charges and, for a molecule, the dipole moment (that of a crystal is not unique).
+    """
+    outputs = ("energy", "energies", "forces")
+    if atoms.pbc.all():
+        outputs += ("stress",)
+    if dipole:
+        outputs += ("charges",) if atoms.pbc.any() else ("charges", "dipole")
+    return outputs
+
+
+def predict(
+    member: Member, graph: Data, outputs: Collection[str]
+) -> dict[str, np.ndarray]:
+    """Evaluate one model on a batch; everything comes back as numpy arrays.
+
+    Raises
+    ------
+    CalculationFailed
+        If memory runs out or a result is not finite; it says how large the batch is.
+    """
+    size = (
+        f"{len(graph.z)} atoms and {graph.num_edges} neighbour pairs in "
+        f"{len(graph.ptr) - 1} structures"
+    )
+    with _memory_errors(size, member.device):
+        out = evaluate(member.model, graph.to(str(member.device)), outputs)
+        arrays = {name: value.cpu().double().numpy() for name, value in out.items()}
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise CalculationFailed(
+                f"the {name} of {member.label} ({size}) is not finite: the structure "
+                "is far from anything the model can describe; look at its distances"
+            )
+    return arrays
+
+
+def split(
+    arrays: Mapping[str, np.ndarray], ptr: Sequence[int]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Cut the results of a batch into those of its structures.
+
+    Parameters
+    ----------
+    arrays : mapping
+        Output to array, (n_atoms, ...) or (n_graphs, ...).
+    ptr : sequence of int
+        First atom of every structure, and the end.
+    """
+    for k, (start, stop) in enumerate(pairwise(ptr)):
+        yield {
+            name: value[start:stop] if name in PER_ATOM else value[k]
+            for name, value in arrays.items()
+        }
+
+
+def average(
+    predictions: Sequence[Mapping[str, np.ndarray]],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the mean of several models and how far they disagree.
+
+    Returns
+    -------
+    mean, deviation : dict
+        Output to array, and ``energy_std`` (), eV, and ``forces_std`` (n_atoms, 3),
+        eV/Angstrom: the standard deviations over the models (of the sample, n - 1).
+        The second is empty for a single model.
+    """
+    mean = {
+        name: np.mean([p[name] for p in predictions], axis=0) for name in predictions[0]
+    }
+    if len(predictions) == 1:
+        return mean, {}
+    deviation = {
+        f"{name}_std": np.std([p[name] for p in predictions], axis=0, ddof=1)
+        for name in ("energy", "forces")
+        if name in mean
+    }
+    return mean, deviation
+
+
+def ase_results(arrays: Mapping[str, np.ndarray]) -> dict[str, float | np.ndarray]:
+    """Rename and reshape the results of one structure to ASE's conventions.
+
+    ``free_energy`` is the energy; the stress becomes xx, yy, zz, yz, xz, xy.
+    """
+    results: dict[str, float | np.ndarray] = dict(arrays)
+    if "energy" in arrays:
+        results["energy"] = results["free_energy"] = float(arrays["energy"])
+    if "stress" in arrays:
+        results["stress"] = full_3x3_to_voigt_6_stress(arrays["stress"])
+    return results
+
+
+@contextmanager
+def _memory_errors(size: str, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(size, device) from error
+    except RuntimeError as error:  # torch on a CPU says it in words only
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            raise _out_of_memory(size, device) from error
+        raise
+
+
+def _out_of_memory(size: str, device: torch.device) -> CalculationFailed:
+    return CalculationFailed(
+        f"{size} do not fit into the memory of {device}: use a smaller structure or "
+        "batch_size, dtype='float32', or a device with more memory"
+    )

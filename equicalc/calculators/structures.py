@@ -1,0 +1,129 @@
+"""What can be wrong with a structure, found and said before a model sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, InputError
+from ase.data import chemical_symbols
+
+#: Two atoms closer than this (Angstrom) are one atom entered twice.
+MIN_DISTANCE = 0.1
+#: Partial charges read from a file add up to zero only so well.
+TOLERANCE = 0.01
+
+
+def check_elements(atoms: Atoms, elements: Sequence[int]) -> None:
+    """Refuse a structure of no atoms or of atoms that the model does not know.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The structure.
+    elements : sequence of int
+        Atomic numbers that the model knows.
+
+    Raises
+    ------
+    InputError
+        It names the first unknown element and those that are known.
+
+    Examples
+    --------
+    >>> check_elements(Atoms("OXe"), elements=[1, 8])
+    Traceback (most recent call last):
+        ...
+    ase.calculators.calculator.InputError: element Xe (atoms 1) is unknown to this \
+model, which knows H, O
+    """
+    if len(atoms) == 0:
+        raise InputError("the structure has no atoms: give at least one")
+    numbers = atoms.numbers
+    unknown = np.flatnonzero(~np.isin(numbers, elements))
+    if len(unknown):
+        symbol = chemical_symbols[numbers[unknown[0]]]
+        where = _shortened(unknown[numbers[unknown] == numbers[unknown[0]]])
+        raise InputError(
+            f"element {symbol} (atoms {where}) is unknown to this model, which knows "
+            f"{', '.join(chemical_symbols[z] for z in elements)}"
+        )
+
+
+def check_distances(
+    atoms: Atoms, src: np.ndarray, dst: np.ndarray, distance: np.ndarray
+) -> None:
+    """Refuse a structure in which two atoms sit on each other.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The structure.
+    src, dst : (n_edges,)
+        Atoms of every neighbour pair.
+    distance : (n_edges,), Angstrom
+        How far apart they are.
+
+    Raises
+    ------
+    CalculationFailed
+        If a pair is closer than `MIN_DISTANCE`; it names the pair.
+    """
+    if len(distance) == 0 or distance.min() >= MIN_DISTANCE:
+        return
+    pair = distance.argmin()
+    i, j = dst[pair], src[pair]
+    raise CalculationFailed(
+        f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are "
+        f"{distance[pair]:.3g} Angstrom apart, less than {MIN_DISTANCE}: they overlap; "
+        "remove one or move it"
+    )
+
+
+def electronic_state(atoms: Atoms) -> tuple[float, float]:
+    """Return the total charge and the number of unpaired electrons asked for.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        ``atoms.info["charge"]`` (e) goes before the sum of the initial charges, and
+        ``atoms.info["spin"]`` (the multiplicity 2S + 1; 0 counts as 1) before that of
+        the initial magnetic moments.
+
+    Examples
+    --------
+    >>> hydroxide = Atoms("OH", info={"charge": -1})
+    >>> electronic_state(hydroxide)
+    (-1.0, 0.0)
+    """
+    charge = atoms.info.get("charge", atoms.get_initial_charges().sum())
+    if "spin" in atoms.info:
+        unpaired = max(float(atoms.info["spin"]) - 1.0, 0.0)
+    else:
+        unpaired = abs(float(atoms.get_initial_magnetic_moments().sum()))
+    return float(charge), unpaired
+
+
+def check_neutral_closed_shell(atoms: Atoms) -> None:
+    """Refuse a charged or open-shell structure.
+
+    Raises
+    ------
+    InputError
+        If the structure asks for a charge or for unpaired electrons, see
+        `electronic_state`.
+    """
+    charge, unpaired = electronic_state(atoms)
+    if abs(charge) > TOLERANCE or unpaired > TOLERANCE:
+        raise InputError(
+            f"the structure has charge {charge:+g} and {unpaired:g} unpaired "
+            "electrons, but this model knows neutral closed shells only and would "
+            "ignore both: reset them in atoms.info, initial charges and magnetic "
+            'moments, or pass other_states="ignore"'
+        )
+
+
+def _shortened(indices: np.ndarray, most: int = 5) -> str:
+    shown = ", ".join(str(i) for i in indices[:most])
+    return f"{shown}, ..." if len(indices) > most else shown
