@@ -61,7 +61,7 @@ class _Columns:
         self.n_atoms = 0
 
     def append(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Add one structure; only its cell and pbc may differ from the others' in kind."""
+        """Add one structure, with the same fields as the others but for cell and pbc."""
         for name in ("cell", "pbc"):
             if name in self.columns and name not in arrays:
                 arrays[name] = _zeros(FIELDS[name], 1)
