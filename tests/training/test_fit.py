@@ -1,0 +1,172 @@
+"""Whole runs: they learn, they go on where they stopped, they say what is wrong."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.training import config_from_dict, train
+
+
+pytestmark = pytest.mark.usefixtures("no_plots")
+
+
+def weights(path):
+    return load_checkpoint(path, backend="torch")[0].state_dict()
+
+
+def table(path):
+    """The rows of a log without their times."""
+    with path.open() as file:
+        return [{**row, "elapsed": ""} for row in csv.DictReader(file)]
+
+
+def assert_same_run(one, other):
+    for name in ("train.csv", "valid.csv"):
+        assert table(one / name) == table(other / name)
+    a, b = weights(one / "best.safetensors"), weights(other / "best.safetensors")
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_loss_falls(make_config):
+    config = make_config(stop={"max_steps": 60}, optimizer={"ema_decay": 0.9})
+    best = train(config)
+    losses = [float(row["loss"]) for row in table(best.parent / "train.csv")]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_run_leaves_metrics_and_card(make_config):
+    best = train(make_config(card={"level_of_theory": "springs"}))
+    metrics = json.loads((best.parent / "metrics.json").read_text())
+    assert set(metrics) == {"valid", "test"}
+    assert set(metrics["valid"]["kinds"]) == {"even", "odd"}
+    _, card = load_checkpoint(best, backend="torch")
+    assert card["level_of_theory"] == "springs"
+    assert card["elements"] == [1, 8]
+    assert card["metrics"]["valid"]["forces"]["mae"] > 0
+
+
+def test_continued_run_equals_whole_run(make_config, tmp_path):
+    constant = {"schedule": "constant"}
+    whole = train(make_config(output=str(tmp_path / "whole"), optimizer=constant))
+    best = train(make_config(stop={"max_steps": 8}, optimizer=constant))
+    # the newest checkpoint is cut short: the one before is used
+    last = best.parent / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    train(make_config(optimizer=constant, trainer={"num_workers": 1}))
+    assert_same_run(best.parent, whole.parent)
+
+
+def test_finished_run_is_kept_unless_told_otherwise(make_config):
+    best = train(make_config())
+    before = table(best.parent / "train.csv")
+    # the same again: nothing is trained
+    train(make_config())
+    assert table(best.parent / "train.csv") == before
+    # another model: an error
+    with pytest.raises(ValueError, match="another 'model'.*resume=False"):
+        train(make_config(model={"channels": 8}))
+    # unreadable checkpoints: an error
+    for name in ("last.ckpt", "previous.ckpt"):
+        (best.parent / name).write_bytes(b"x" * 100)
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read"):
+        train(make_config())
+    # a new run
+    train(make_config(model={"channels": 8}), resume=False)
+    assert load_checkpoint(best, backend="torch")[0].config.channels == 8
+    assert len(table(best.parent / "train.csv")) == len(before)
+
+
+KILLED = """
+import json, sys
+from equicalc.training import config_from_dict, train
+train(config_from_dict(json.loads(sys.argv[1])))
+"""
+
+
+def test_killed_run_goes_on_to_the_same_end(make_config, tmp_path):
+    length = {"max_steps": 60}
+    often = {"checkpoint_minutes": 0.0}
+    whole = train(make_config(output=str(tmp_path / "whole"), stop=length))
+    config = make_config(stop=length, trainer=often)
+    log = tmp_path / "run" / "train.csv"
+    content = json.dumps(dataclasses.asdict(config))
+    process = subprocess.Popen([sys.executable, "-c", KILLED, content])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (log.exists() and len(table(log)) > 9):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 9 < len(table(log)) < 60
+    best = train(config)
+    assert_same_run(best.parent, whole.parent)
+
+
+def test_time_limit_ends_the_run(make_config):
+    config = make_config(
+        stop={"max_steps": None, "max_time": 1.0},
+        optimizer={"schedule": "time-cosine"},
+    )
+    best = train(config)
+    rows = table(best.parent / "train.csv")
+    assert float(rows[-1]["lr"]) < 0.2 * config.optimizer.lr
+
+
+def test_patience_ends_the_run(make_config):
+    config = make_config(
+        stop={"max_steps": 1000, "patience": 2},
+        optimizer={"lr": 1e-12, "ema_decay": 0.0},
+        loss={"kind": "l1"},
+    )
+    best = train(config)
+    assert len(table(best.parent / "train.csv")) < 100
+
+
+def test_diverged_run_says_so(make_config):
+    config = make_config(optimizer={"lr": 1e30, "clip": None, "warmup_steps": 0})
+    with pytest.raises(RuntimeError, match=r"diverged at step .* lower optimizer\.lr"):
+        train(config)
+
+
+def test_missing_label_is_named(make_config):
+    config = make_config(loss={"dipole": 1.0})
+    with pytest.raises(
+        ValueError, match=r"loss\.dipole > 0, but the data .* no dipole"
+    ):
+        train(config)
+
+
+def test_truncated_data_set_is_named(make_config, spring_set, tmp_path):
+    copy = tmp_path / "cut"
+    copy.mkdir()
+    for file in spring_set.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    (copy / "pos.npy").write_bytes((copy / "pos.npy").read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"pos\.npy"):
+        train(make_config(data={"train": str(copy)}))
+
+
+def test_training_imports_no_chemistry(make_config):
+    content = json.dumps(dataclasses.asdict(make_config(stop={"max_steps": 1})))
+    code = (
+        "import json, sys\n"
+        "from equicalc.training import train\n"
+        "from equicalc.training.config_file import config_from_dict\n"
+        "train(config_from_dict(json.loads(sys.argv[1])))\n"
+        "print([m for m in ('ase', 'rdkit', 'vesin') if m in sys.modules])\n"
+    )
+    run = [sys.executable, "-c", code, content]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_config_survives_a_dictionary(make_config):
+    config = make_config()
+    assert config_from_dict(dataclasses.asdict(config)) == config
