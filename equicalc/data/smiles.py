@@ -1,0 +1,269 @@
+"""Molecules from SMILES: three-dimensional structures, fragments, identity.
+
+The one place of the package that imports RDKit.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+SMILES_SUFFIXES = (".smi", ".txt", ".csv", ".npz")
+
+
+def atoms_from_smiles(smiles: str, seed: int = 0) -> Atoms:
+    """Three-dimensional structure of a molecule, relaxed with MMFF94 or UFF.
+
+    Parameters
+    ----------
+    smiles
+        SMILES of one molecule; hydrogens are added.
+    seed
+        Seed of the embedding: the same seed gives the same structure.
+
+    Returns
+    -------
+    ase.Atoms
+        Not periodic; ``info`` holds the ``"smiles"`` and the total ``"charge"`` (e).
+
+    Raises
+    ------
+    ValueError
+        If the SMILES cannot be parsed or no structure can be embedded.
+
+    Examples
+    --------
+    >>> atoms_from_smiles("CCO").get_chemical_formula()
+    'C2H6O'
+    """
+    return conformers(smiles, 1, seed)[0]
+
+
+def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
+    """Up to `n` conformers of a molecule by ETKDG, each relaxed with MMFF94 or UFF.
+
+    Parameters
+    ----------
+    smiles
+        SMILES of one molecule; hydrogens are added.
+    n
+        How many conformers to try for, at least 1.
+    seed
+        Seed of the embedding.
+
+    Returns
+    -------
+    list of ase.Atoms
+        At least one structure; fewer than `n` if some embeddings failed.
+
+    Raises
+    ------
+    ValueError
+        If the SMILES cannot be parsed or no structure can be embedded.
+    """
+    from ase import Atoms
+    from rdkit import Chem
+
+    if n < 1:
+        raise ValueError(f"n = {n} conformers asked for; give at least 1")
+    with _silent_rdkit():
+        molecule = Chem.AddHs(_parse(smiles))
+        _embed(molecule, n, seed, smiles)
+        _relax(molecule)
+    numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
+    formal = [atom.GetFormalCharge() for atom in molecule.GetAtoms()]
+    info = {"smiles": smiles, "charge": sum(formal)}
+    return [
+        Atoms(
+            numbers,
+            positions=conformer.GetPositions(),
+            charges=formal if info["charge"] else None,
+            info=dict(info),
+        )
+        for conformer in molecule.GetConformers()
+    ]
+
+
+def canonical(smiles: str, stereo: bool = True) -> str:
+    """Canonical SMILES; without `stereo`, the same for all stereoisomers.
+
+    Examples
+    --------
+    >>> canonical("OCC")
+    'CCO'
+    """
+    from rdkit import Chem
+
+    with _silent_rdkit():
+        return Chem.MolToSmiles(_parse(smiles), isomericSmiles=stereo)
+
+
+def composition(smiles: str) -> tuple[frozenset[str], int, int, int]:
+    """Elements (with H), heavy atoms, total charge and unpaired electrons."""
+    from rdkit import Chem
+
+    with _silent_rdkit():
+        molecule = Chem.AddHs(_parse(smiles))
+    atoms = list(molecule.GetAtoms())
+    return (
+        frozenset(atom.GetSymbol() for atom in atoms),
+        sum(atom.GetAtomicNum() > 1 for atom in atoms),
+        sum(atom.GetFormalCharge() for atom in atoms),
+        sum(atom.GetNumRadicalElectrons() for atom in atoms),
+    )
+
+
+def heavy_atoms(smiles: str) -> int:
+    """Count the atoms other than hydrogen.
+
+    Examples
+    --------
+    >>> heavy_atoms("CCO")
+    3
+    """
+    with _silent_rdkit():
+        return _parse(smiles).GetNumHeavyAtoms()
+
+
+def fragments(smiles: Iterable[str], max_heavy_atoms: int = 12) -> list[str]:
+    """Distinct pieces of molecules, cut at BRICS bonds and at ring-linker bonds.
+
+    Open ends are capped with hydrogen. Molecules that are small enough are kept
+    whole beside their pieces.
+
+    Parameters
+    ----------
+    smiles
+        Molecules to cut.
+    max_heavy_atoms
+        Larger pieces are left out; pieces of fewer than two heavy atoms too.
+
+    Returns
+    -------
+    list of str
+        Canonical SMILES in the order in which they were first met.
+
+    Examples
+    --------
+    >>> fragments(["c1ccccc1C(=O)NCC"])
+    ['CCNC(=O)c1ccccc1', 'CCN', 'O=CO', 'c1ccccc1']
+    """
+    pieces: dict[str, None] = {}
+    with _silent_rdkit():
+        for text in smiles:
+            molecule = _parse(text)
+            for piece in _pieces(molecule):
+                if 2 <= piece.GetNumHeavyAtoms() <= max_heavy_atoms:
+                    pieces.setdefault(_smiles(piece))
+    return list(pieces)
+
+
+def read_smiles(path: str | Path) -> list[str]:
+    """SMILES of a file, in order: ``.smi``/``.txt``, ``.csv`` or ``.npz``.
+
+    ``.smi`` and ``.txt`` hold one SMILES a line, optionally followed by a name;
+    ``#`` starts a comment line. ``.csv`` and ``.npz`` have a column ``smiles``.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, has no such column or holds no SMILES.
+    """
+    path = Path(path)
+    try:
+        found = [text for text in _raw_smiles(path) if text]
+    except (OSError, ValueError, csv.Error, KeyError) as error:
+        raise ValueError(f"cannot read SMILES from {path}: {error}") from error
+    if not found:
+        raise ValueError(f"{path} holds no SMILES")
+    return found
+
+
+def _raw_smiles(path: Path) -> list[str]:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return list(np.char.decode(file["smiles"].astype(bytes), "ascii"))
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return [(row["smiles"] or "").strip() for row in csv.DictReader(file)]
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line.split()[0] for line in lines if line and not line.startswith("#")]
+
+
+def _parse(smiles: str) -> Any:
+    from rdkit import Chem
+
+    molecule = Chem.MolFromSmiles(smiles) if smiles.strip() else None
+    if molecule is None:
+        raise ValueError(f"{smiles!r} is not a valid SMILES")
+    return molecule
+
+
+def _embed(molecule: Any, n: int, seed: int, smiles: str) -> None:
+    from rdkit.Chem import AllChem
+
+    parameters = AllChem.ETKDGv3()  # pyright: ignore[reportAttributeAccessIssue]
+    parameters.randomSeed = seed % (2**31 - 1)
+    for random_start in (False, True):
+        parameters.useRandomCoords = random_start
+        if len(AllChem.EmbedMultipleConfs(molecule, n, parameters)):  # pyright: ignore[reportAttributeAccessIssue]
+            return
+    raise ValueError(f"no three-dimensional structure could be embedded for {smiles!r}")
+
+
+def _relax(molecule: Any) -> None:
+    from rdkit.Chem import AllChem
+
+    if molecule.GetNumAtoms() == 1:
+        return
+    if AllChem.MMFFHasAllMoleculeParams(molecule):  # pyright: ignore[reportAttributeAccessIssue]
+        AllChem.MMFFOptimizeMoleculeConfs(molecule)  # pyright: ignore[reportAttributeAccessIssue]
+    elif AllChem.UFFHasAllMoleculeParams(molecule):  # pyright: ignore[reportAttributeAccessIssue]
+        AllChem.UFFOptimizeMoleculeConfs(molecule)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _pieces(molecule: Any) -> Iterator[Any]:
+    from rdkit import Chem
+    from rdkit.Chem import BRICS
+
+    yield molecule
+    ring_linker = Chem.MolFromSmarts("[R;!$([R]=*)]-;!@[*]")
+    cuts = (
+        [pair for pair, _ in BRICS.FindBRICSBonds(molecule)],
+        molecule.GetSubstructMatches(ring_linker),
+    )
+    for pairs in cuts:
+        bonds = {molecule.GetBondBetweenAtoms(*pair).GetIdx() for pair in pairs}
+        if bonds:
+            cut = Chem.FragmentOnBonds(molecule, sorted(bonds), addDummies=False)
+            yield from Chem.GetMolFrags(cut, asMols=True)
+
+
+def _smiles(piece: Any) -> str:
+    """Canonical SMILES with open valences filled by hydrogen."""
+    from rdkit import Chem
+
+    for atom in piece.GetAtoms():
+        atom.SetNumRadicalElectrons(0)
+        atom.SetNoImplicit(False)
+    return Chem.CanonSmiles(Chem.MolToSmiles(piece))
+
+
+@contextmanager
+def _silent_rdkit() -> Iterator[None]:
+    """Keep RDKit's messages off stderr: failures are raised as errors instead."""
+    from rdkit import rdBase
+
+    block = rdBase.BlockLogs()
+    try:
+        yield
+    finally:
+        del block

@@ -1,0 +1,190 @@
+"""Run a labelling plan: parallel, streaming to disk, resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from equicalc.calculators.named import named_calculator
+from equicalc.labelling import shards
+from equicalc.labelling.options import LabelOptions
+from equicalc.labelling.plan import Plan, make_plan
+from equicalc.labelling.pool import label_units
+from equicalc.labelling.sampling import KINDS, Unit
+from equicalc.labelling.worker import Result, Task
+
+logger = logging.getLogger(__name__)
+
+LEVELS = {"gfn2": "GFN2-xTB (tblite)"}
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    units, n_units
+        Finished units of work, those of earlier calls included, and all there are.
+    structures, failures
+        Structures labelled and failures met in this call.
+    """
+
+    units: int
+    n_units: int
+    structures: int = 0
+    failures: int = 0
+
+
+def label(
+    options: LabelOptions,
+    report: Callable[[Progress], None] | None = None,
+    command: str = "",
+) -> Path:
+    """Make, label and pack all structures of a run.
+
+    Finished work is kept in shards: the same call after an interruption, even
+    ``kill -9``, does the rest and gives the same data set, bit for bit. What could not
+    be labelled is listed with its reason in ``out/failures.jsonl``.
+
+    Parameters
+    ----------
+    options
+        What to do.
+    report
+        Called after each unit of work.
+    command
+        Command line to store with the data.
+
+    Returns
+    -------
+    pathlib.Path
+        The packed data set, ``out/packed``.
+
+    Raises
+    ------
+    ValueError
+        If a source cannot be read, the calculator is not known, `out` cannot be
+        written or holds a run of other options, or nothing could be labelled.
+    ImportError
+        If the calculator is not installed.
+    RuntimeError
+        If worker processes cannot start.
+    """
+    named_calculator(options.calculator)
+    out, packed = Path(options.out), Path(options.out) / "packed"
+    plan = make_plan(options)
+    _open(out, plan, options, command)
+    blocks = _unfinished(out, plan, options.shard_units)
+    logger.info("%d shards to do in %s", len(blocks), out)
+    if packed.exists():
+        if not blocks:
+            return packed
+        shutil.rmtree(packed)
+    _work(out, blocks, plan, options, report or _ignore)
+    return shards.pack_shards(out, packed)
+
+
+def _unfinished(out: Path, plan: Plan, size: int) -> dict[int, tuple[Unit, ...]]:
+    """Units of the shards that are not on disk yet."""
+    return {
+        index: plan.units[start : start + size]
+        for index, start in enumerate(range(0, len(plan.units), size))
+        if not shards.shard_path(out, index).exists()
+    }
+
+
+def _work(
+    out: Path,
+    blocks: dict[int, tuple[Unit, ...]],
+    plan: Plan,
+    options: LabelOptions,
+    report: Callable[[Progress], None],
+) -> None:
+    task = Task(options.calculator, options.seed, options.max_force, options.timeout)
+    units = [unit for block in blocks.values() for unit in block]
+    n_workers = options.workers or os.cpu_count() or 1
+    progress = Progress(len(plan.units) - len(units), len(plan.units))
+    done: dict[int, list[Result]] = {index: [] for index in blocks}
+    with closing(label_units(units, task, n_workers)) as results:
+        for result in results:
+            index = result.unit.index // options.shard_units
+            done[index].append(result)
+            if len(done[index]) == len(blocks[index]):
+                _write(out, index, done.pop(index))
+            progress.units += 1
+            progress.structures += len(result.records)
+            progress.failures += len(result.failures)
+            report(progress)
+
+
+def _write(out: Path, index: int, results: list[Result]) -> None:
+    results.sort(key=lambda result: result.unit.index)
+    records = [record for result in results for record in result.records]
+    failures = [line for result in results for line in result.failures]
+    shards.write_shard(shards.shard_path(out, index), records, failures)
+    shards.append_failures(out, failures)
+
+
+def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:
+    """Start a run in `out`, or make sure that the run there is the same one."""
+    choices = {
+        "calculator": options.calculator,
+        "seed": options.seed,
+        "max_force": options.max_force,
+        "shard_units": options.shard_units,
+        "plan": plan.fingerprint,
+    }
+    file = out / shards.PLAN_FILE
+    rejected = [
+        {"unit": None, "molecule": r.name, "kind": "molecule", "reason": r.reason}
+        for r in plan.rejected
+    ]
+    try:
+        if file.exists():
+            _require_same(out, choices, json.loads(file.read_text())["choices"])
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            content = {
+                "choices": choices,
+                "n_units": len(plan.units),
+                "meta": _meta(options, command),
+            }
+            temporary = file.with_suffix(".part")
+            temporary.write_text(json.dumps(content, indent=1))
+            temporary.replace(file)
+        shards.rebuild_failures(out, rejected)
+    except OSError as error:
+        raise ValueError(f"cannot write to the folder {out}: {error}") from error
+
+
+def _require_same(out: Path, now: dict[str, Any], before: dict[str, Any]) -> None:
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        raise ValueError(
+            f"{out} holds a run with another {', '.join(changed)}; give another "
+            "folder, or the options of that run to resume it"
+        )
+
+
+def _meta(options: LabelOptions, command: str) -> dict[str, Any]:
+    return {
+        "kinds": list(KINDS),
+        "level_of_theory": LEVELS.get(options.calculator, options.calculator),
+        "source": ", ".join(source.path for source in options.sources),
+        "licence": options.licence,
+        "command": command,
+        "options": asdict(options),
+        "always_train_groups": [0],
+    }
+
+
+def _ignore(progress: Progress) -> None:
+    del progress

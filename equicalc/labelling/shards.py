@@ -1,0 +1,142 @@
+"""Finished work on disk: shards that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Record = dict[str, Any]
+PER_ATOM = ("z", "pos", "forces", "charges")
+PLAN_FILE = "plan.json"
+FAILURES_FILE = "failures.jsonl"
+
+
+def shard_path(out: Path, index: int) -> Path:
+    """File of shard `index` in the folder of a run."""
+    return out / "shards" / f"{index:06d}.npz"
+
+
+def write_shard(path: Path, records: list[Record], failures: list[Record]) -> None:
+    """Write a shard under a temporary name, then move it into place."""
+    arrays: dict[str, Any] = {"failures": np.array(json.dumps(failures))}
+    arrays["n_atoms"] = np.array([len(r["z"]) for r in records], dtype=np.int32)
+    for name in records[0] if records else ():
+        column = [record[name] for record in records]
+        arrays[name] = np.concatenate(column) if name in PER_ATOM else np.stack(column)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_shard(path: Path) -> list[Record]:
+    """Read the records of a shard.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a whole shard.
+    """
+    arrays = _load(path)
+    del arrays["failures"]
+    ends = np.cumsum(arrays.pop("n_atoms"))
+    if not len(ends):
+        return []
+    columns = [
+        np.split(array, ends[:-1]) if name in PER_ATOM else array
+        for name, array in arrays.items()
+    ]
+    return [dict(zip(arrays, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def read_failures(path: Path) -> list[Record]:
+    """Read the failures of a shard.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a whole shard.
+    """
+    return json.loads(str(_load(path, "failures")["failures"]))
+
+
+def _load(path: Path, *names: str) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names or file.files}
+    except Exception as error:  # errors of zip, of headers and of files alike
+        raise ValueError(
+            f"{path} is not a whole shard ({error}); delete it and give the same "
+            "labelling command again"
+        ) from error
+
+
+def finished_shards(out: Path) -> list[Path]:
+    """Finished shards of a run, in order."""
+    return sorted((out / "shards").glob("*.npz"))
+
+
+def read_records(shards: Iterable[Path]) -> Iterator[Record]:
+    """All records of some shards, in order."""
+    for shard in shards:
+        yield from read_shard(shard)
+
+
+def pack_shards(out: str | Path, dest: str | Path) -> Path:
+    """Pack all finished shards of a run, complete or still going, into one data set.
+
+    Parameters
+    ----------
+    out
+        Folder of the labelling run.
+    dest
+        New folder for the packed data set.
+
+    Returns
+    -------
+    pathlib.Path
+        `dest`.
+
+    Raises
+    ------
+    ValueError
+        If `out` is not a labelling run or has no finished shard.
+    FileExistsError
+        If there is something at `dest` already.
+    """
+    from equicalc.data import write_packed
+
+    out, dest = Path(out), Path(dest)
+    try:
+        meta = json.loads((out / PLAN_FILE).read_text())["meta"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{out} is not a labelling run: {error}") from error
+    shards = finished_shards(out)
+    if not shards:
+        raise ValueError(f"{out} has no finished shard yet")
+    write_packed(dest, read_records(shards), meta)
+    return dest
+
+
+def rebuild_failures(out: Path, rejected: list[Record]) -> None:
+    """Write the list of failures anew from the plan and the finished shards."""
+    lines = [*rejected]
+    for shard in finished_shards(out):
+        lines += read_failures(shard)
+    temporary = out / f"{FAILURES_FILE}.part"
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    temporary.replace(out / FAILURES_FILE)
+
+
+def append_failures(out: Path, failures: list[Record]) -> None:
+    """Add failures to the list."""
+    with (out / FAILURES_FILE).open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in failures)

@@ -1,0 +1,148 @@
+"""Plans and their options."""
+
+from dataclasses import replace
+
+import pytest
+from ase.build import molecule
+from ase.io import write
+
+pytest.importorskip("rdkit")
+
+from equicalc.data.smiles import canonical
+from equicalc.labelling import LabelOptions, Source, load_options
+from equicalc.labelling.plan import CORE_GROUP, make_plan
+
+SMILES = ["CCO", "C[C@H](N)O", "C[C@@H](N)O", "CCN", "c1ccccc1", "CC=O", "CF", "OCC"]
+
+
+@pytest.fixture
+def options(tmp_path):
+    core, others = tmp_path / "core.smi", tmp_path / "others.smi"
+    core.write_text("O\nC\nN\n")
+    others.write_text("\n".join(SMILES))
+    sources = (Source(str(core), core=True), Source(str(others), frames=4))
+    return LabelOptions(
+        sources, str(tmp_path / "out"), dimers=40, clusters=10, diatomics=3
+    )
+
+
+def test_same_options_same_plan(options):
+    assert make_plan(options) == make_plan(options)
+    other = make_plan(replace(options, seed=1))
+    assert other.fingerprint != make_plan(options).fingerprint
+
+
+def test_all_kinds_of_work_are_planned(options):
+    units = make_plan(options).units
+    count = {
+        kind: sum(u.kind == kind for u in units) for kind in {u.kind for u in units}
+    }
+    assert count == {
+        "molecule": 10, "dimer": 40, "cluster": 10, "atom": 1, "diatomic": 28
+    }  # fmt: skip
+    assert [unit.index for unit in units] == list(range(len(units)))
+
+
+def test_no_molecule_is_in_two_groups_but_the_core(options):
+    groups: dict[str, set[int]] = {}
+    for unit in make_plan(options).units:
+        if unit.kind in ("molecule", "dimer", "cluster"):
+            for member in unit.members:
+                key = canonical(str(member), stereo=False)
+                groups.setdefault(key, set()).add(unit.group)
+    core = {"O", "C", "N"}
+    assert all(len(found) == 1 for key, found in groups.items() if key not in core)
+    assert all(
+        CORE_GROUP not in found for key, found in groups.items() if key not in core
+    )
+    assert any(len(groups[key]) > 1 for key in core)
+
+
+def test_unfit_molecules_are_rejected_with_the_reason(options, tmp_path):
+    bad = ["C1CC", "CBr", "[Na+].[Cl-]", "CC(=O)[O-]", "[CH3]", "C" * 13, "CC"]
+    (tmp_path / "bad.smi").write_text("\n".join(bad))
+    plan = make_plan(replace(options, sources=(Source(str(tmp_path / "bad.smi")),)))
+    reasons = [(r.name, r.reason) for r in plan.rejected]
+    for (name, reason), part in zip(
+        reasons,
+        ["valid SMILES", "Br", "more than one", "charge -1", "unpaired", "13 heavy"],
+        strict=True,
+    ):
+        assert name in bad
+        assert part in reason
+
+
+def test_structures_are_planned_too(options, tmp_path):
+    file = tmp_path / "a.xyz"
+    write(file, [molecule("CH3OH"), molecule("CH3OH"), molecule("H2O")])
+    plan = make_plan(replace(options, sources=(Source(str(file)),), dimers=2))
+    assert sum(unit.kind == "molecule" for unit in plan.units) == 2  # one was double
+    assert {u.name for u in plan.units if u.kind == "molecule"} == {"CH4O", "H2O"}
+
+
+def test_limits_of_a_source(options):
+    core, others = options.sources
+    small = replace(others, max_heavy_atoms=2)
+    assert len(_molecules(replace(options, sources=(small,)))) == 1
+    few = replace(others, limit=3)
+    assert len(_molecules(replace(options, sources=(core, few)))) <= 6
+
+
+def _molecules(options):
+    return [unit for unit in make_plan(options).units if unit.kind == "molecule"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("no.smi", None), ("no.xyz", None), ("bad.xyz", "x\ny\nz")]
+)
+def test_unreadable_sources_are_named(options, tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match="cannot read") as caught:
+        make_plan(replace(options, sources=(Source(str(tmp_path / name)),)))
+    assert name in str(caught.value)
+
+
+def test_nothing_left_is_an_error(options, tmp_path):
+    (tmp_path / "bad.smi").write_text("C1CC\n")
+    with pytest.raises(ValueError, match=r"no molecule is left.*C1CC"):
+        make_plan(replace(options, sources=(Source(str(tmp_path / "bad.smi")),)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": ()}, "no sources"),
+        ({"dimers": -1}, "dimers = -1"),
+        ({"timeout": 0.0}, "timeout"),
+    ],
+)
+def test_impossible_options_are_refused(options, changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(options, **changes)
+
+
+def test_options_from_yaml(tmp_path):
+    file = tmp_path / "label.yaml"
+    file.write_text("out: here\nsources:\n  - {path: a.smi, frames: 3}\n")
+    assert load_options(file) == LabelOptions((Source("a.smi", frames=3),), "here")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("out: a\nsources: [{path: b}]\ndimer: 3", "did you mean 'dimers'"),
+        ("out: a\nsources: [{path: b, frame: 3}]", "did you mean 'frames'"),
+        ("out: a\nsources: [{path: b, frames: many}]", "sources.0.frames.*'many'"),
+        ("sources: [{path: b}]", "out"),
+        ("out: a\nsources: []", "no sources"),
+        ("- a", "keys and values"),
+        ("a: [", "cannot read options"),
+    ],
+)
+def test_bad_yaml_is_explained(tmp_path, text, message):
+    file = tmp_path / "label.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_options(file)
+    assert "label.yaml" in str(caught.value)
