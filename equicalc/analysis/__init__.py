@@ -1,0 +1,6 @@
+"""Pictures and plots of structures and runs."""
+
+from equicalc.analysis.drawing import find_bonds, render, save_picture
+from equicalc.analysis.plots import plot_relaxation, plot_run
+
+__all__ = ["find_bonds", "plot_relaxation", "plot_run", "render", "save_picture"]

@@ -1,0 +1,75 @@
+"""The application: its commands, its global options and its way with errors."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from equicalc._version import __version__
+from equicalc.cli.errors import ErrorLine
+from equicalc.cli.evaluate import evaluate
+from equicalc.cli.info import info
+from equicalc.cli.label import label
+from equicalc.cli.md import md
+from equicalc.cli.models import models
+from equicalc.cli.relax import relax
+from equicalc.cli.train import train
+
+app = typer.Typer(
+    name="equicalc",
+    cls=ErrorLine,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (relax, md, label, train, evaluate, models, info):
+    app.command(no_args_is_help=command not in (models, info))(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"equicalc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def configure(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more about what is done.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show it and end.",
+        ),
+    ] = False,
+) -> None:
+    """Relax and move molecules with equivariant potentials; train your own.
+
+    Wherever a structure is asked for, give a [bold]file[/bold] in any format that ASE
+    reads (the last frame only: [cyan]run.extxyz@-1[/cyan]), a [bold]SMILES[/bold], or a
+    file of SMILES ([cyan].smi[/cyan], [cyan].csv[/cyan]).
+
+    A first try:
+
+      [cyan]equicalc relax CCO[/cyan]                 relax ethanol
+      [cyan]equicalc md CCO --time 2[/cyan]           2 ps of dynamics at 300 K
+      [cyan]equicalc models[/cyan]                    which potentials are there
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s"
+    )
+
+
+def main() -> None:
+    """Run the command line; the entry point ``equicalc``."""
+    app()

@@ -1,0 +1,213 @@
+"""Structures and calculators as a user names them on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import BaseCalculator
+
+Structures = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files in any ASE format, SMILES, or files of SMILES.",
+        show_default=False,
+        metavar="STRUCTURE...",
+    ),
+]
+Model = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A shipped potential (see [cyan]equicalc models[/cyan]) or the file of "
+        "a checkpoint. Repeated: the mean of several.",
+        show_default="the shipped default",
+    ),
+]
+Calculator = Annotated[
+    str | None,
+    typer.Option(
+        "--calculator",
+        "-c",
+        help="Another ASE calculator: gfn2, emt, lj or package.module:Class.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="Where the potential runs: auto, cpu, cuda, cuda:1.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the results.", metavar="DIR")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with what an earlier call left there.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier call left there.")
+]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A structure and the name that its files get."""
+
+    name: str
+    atoms: Atoms
+
+
+def read_structures(given: Iterable[str], seed: int = 0) -> list[Named]:
+    """Read what a user named: files, frames of files (``file@index``) and SMILES.
+
+    Raises
+    ------
+    ValueError
+        If one of them is neither a file that can be read nor a SMILES.
+    """
+    found: list[Named] = []
+    used: set[str] = set()
+    for text in given:
+        for stem, atoms in _read(text, seed):
+            name, n = stem, 1
+            while name in used:
+                n += 1
+                name = f"{stem}-{n}"
+            used.add(name)
+            found.append(Named(name, atoms))
+    return found
+
+
+def build_calculator(
+    model: list[str] | None, calculator: str | None, device: str
+) -> BaseCalculator:
+    """Build the calculator that ``--model`` or ``--calculator`` names.
+
+    Raises
+    ------
+    ValueError
+        If both are given.
+    """
+    if model and calculator:
+        raise ValueError("give --model or --calculator, not both")
+    if calculator and calculator != "equicalc":
+        from equicalc.calculators.named import named_calculator
+
+        return named_calculator(calculator)
+    from equicalc.calculators import EquiCalculator
+
+    chosen = model[0] if model and len(model) == 1 else model or None
+    return EquiCalculator(chosen, device=device)
+
+
+def require_smiles(text: str) -> None:
+    """Refuse a text that is no SMILES, and no file either.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be parsed.
+    """
+    from equicalc.data.smiles import canonical
+
+    try:
+        canonical(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} is neither a file that exists nor a valid SMILES"
+        ) from error
+
+
+def output_folder(path: Path) -> Path:
+    """Make the folder for the results, and make sure that it can be written.
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+    """
+    import tempfile
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to the folder {path} ({error.strerror}); give another one "
+            "with --output"
+        ) from error
+
+
+def refuse_existing(paths: Iterable[Path], resume: bool, overwrite: bool) -> None:
+    """Keep the results of an earlier call unless told otherwise.
+
+    Raises
+    ------
+    ValueError
+        If a file exists.
+    """
+    if resume and overwrite:
+        raise ValueError("give --resume or --overwrite, not both")
+    existing = [path for path in paths if path.exists()]
+    if existing and not (resume or overwrite):
+        raise ValueError(
+            f"{existing[0]} exists: --resume goes on with it, --overwrite replaces it"
+        )
+
+
+def _read(text: str, seed: int) -> Iterator[tuple[str, Atoms]]:
+    from equicalc.data.smiles import SMILES_SUFFIXES, atoms_from_smiles, read_smiles
+
+    path, index = _path_and_index(text)
+    if path is None:
+        yield _name(text), _from_smiles(text, seed)
+    elif path.suffix in SMILES_SUFFIXES:
+        for smiles in read_smiles(path):
+            yield _name(smiles), atoms_from_smiles(smiles, seed)
+    else:
+        yield from _frames(path, index)
+
+
+def _path_and_index(text: str) -> tuple[Path | None, str]:
+    """Split ``file@index``; no path if there is no such file."""
+    if Path(text).exists():
+        return Path(text), ":"
+    before, _, index = text.rpartition("@")
+    if before and Path(before).exists() and re.fullmatch(r"[-\d:]+", index):
+        return Path(before), index
+    return None, ""
+
+
+def _frames(path: Path, index: str) -> Iterator[tuple[str, Atoms]]:
+    from ase.io import read
+
+    try:
+        frames = read(path, index)
+    except Exception as error:  # every format has its own
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"cannot read a structure from {path}: {reason}") from error
+    frames = frames if isinstance(frames, list) else [frames]
+    if not frames or not all(len(frame) for frame in frames):
+        raise ValueError(f"{path} holds no atoms")
+    for number, frame in enumerate(frames):
+        yield (path.stem if len(frames) == 1 else f"{path.stem}-{number}"), frame
+
+
+def _from_smiles(text: str, seed: int) -> Atoms:
+    from equicalc.data.smiles import atoms_from_smiles
+
+    require_smiles(text)
+    return atoms_from_smiles(text, seed)
+
+
+def _name(smiles: str) -> str:
+    """Name for files: the letters and digits of a SMILES."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", smiles).strip("_")[:60] or "molecule"

@@ -1,0 +1,118 @@
+"""``equicalc md``: molecular dynamics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from equicalc.cli import inputs
+
+
+def md(
+    structures: inputs.Structures,
+    model: inputs.Model = None,
+    calculator: inputs.Calculator = None,
+    time: Annotated[float, typer.Option(help="Length of the run, ps.")] = 1.0,
+    timestep: Annotated[float, typer.Option(help="fs.")] = 0.5,
+    temperature: Annotated[float, typer.Option("--temperature", "-T", help="K.")] = 300,
+    ensemble: Annotated[
+        str,
+        typer.Option(
+            help="nve (constant energy), nvt (Langevin) or npt (Langevin, isotropic "
+            "barostat; for crystals and liquids)."
+        ),
+    ] = "nvt",
+    pressure: Annotated[float, typer.Option(help="GPa, for npt.")] = 0.0,
+    friction: Annotated[
+        float, typer.Option(help="Of the Langevin thermostat, 1/fs.")
+    ] = 0.01,
+    every: Annotated[int, typer.Option(help="Steps from frame to frame.")] = 20,
+    relax_first: Annotated[
+        bool, typer.Option(help="Relax before, at most 200 steps to 0.05 eV/Å.")
+    ] = True,
+    output: inputs.Output = Path("md"),
+    resume: inputs.Resume = False,
+    overwrite: inputs.Overwrite = False,
+    seed: inputs.Seed = 0,
+    device: inputs.Device = "auto",
+) -> None:
+    """Move structures in time.
+
+    Writes into the output folder, for each structure, the trajectory
+    [cyan]NAME.md.extxyz[/cyan] and the table [cyan]NAME.md.csv[/cyan] of time,
+    temperature and energies, as it goes. A run that was stopped in whatever way goes
+    on with [cyan]--resume[/cyan]; with a longer [cyan]--time[/cyan] a finished one too.
+
+    [bold]Examples[/bold]
+
+      [cyan]equicalc md CCO --time 2 --temperature 500[/cyan]
+
+      [cyan]equicalc md CCO --time 20 --temperature 500 --resume[/cyan]
+
+      [cyan]equicalc md start.xyz --ensemble nve --timestep 0.25 --every 1[/cyan]
+
+      [cyan]equicalc md liquid.extxyz@-1 --ensemble npt --pressure 0.0001[/cyan]
+    """
+    from equicalc import simulation
+    from equicalc.cli.batch import Advance, for_each
+    from equicalc.cli.console import print_table, stdout, write_csv
+
+    if not (timestep > 0 and time >= 0):
+        raise ValueError(f"no run of {time} ps in steps of {timestep} fs is possible")
+    steps = round(1000 * time / timestep)
+    found = inputs.read_structures(structures, seed)
+    folder = inputs.output_folder(output)
+    paths = {named.name: folder / f"{named.name}.md.extxyz" for named in found}
+    inputs.refuse_existing(paths.values(), resume, overwrite)
+    calc = inputs.build_calculator(model, calculator, device)
+    rows: list[dict[str, object]] = []
+
+    def work(named: inputs.Named, advance: Advance) -> None:
+        path = paths[named.name]
+        start = named.atoms
+        if relax_first and not (resume and path.exists()):
+            advance(0, "relaxing")
+            start = simulation.relax(start, calc, fmax=0.05, steps=200).atoms
+        result = simulation.molecular_dynamics(
+            start,
+            calc,
+            steps=steps,
+            timestep=timestep,
+            ensemble=ensemble,
+            temperature=temperature,
+            pressure=pressure,
+            friction=friction,
+            seed=seed,
+            every=every,
+            trajectory=path,
+            log=path.with_suffix(".csv"),
+            resume=resume,
+            progress=lambda step, now: advance(
+                step, f"{now['temperature_K']:.0f} K, {now['total_eV']:.4f} eV"
+            ),
+        )
+        rows.append(
+            {
+                "structure": named.name,
+                "formula": named.atoms.get_chemical_formula(),
+                "time_ps": result.time / 1000,
+                "temperature_K": result.temperature,
+                "energy_eV": float(result.history["total_eV"][-1]),
+                **drift(result),
+                "seconds": result.seconds,
+            }
+        )
+
+    def drift(result: simulation.Dynamics) -> dict[str, object]:
+        shown = ensemble == "nve"
+        return {"drift_meV/atom/ps": 1000 * result.drift} if shown else {}
+
+    failed = for_each(found, steps, work)
+    if rows:
+        write_csv(folder / "summary.csv", rows)
+        print_table(f"{ensemble.upper()} with {calc.__class__.__name__}", rows)
+        stdout.print(f"trajectories and tables: {folder}/*.md.extxyz, *.md.csv")
+    if failed:
+        raise typer.Exit(1)

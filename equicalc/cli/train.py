@@ -1,0 +1,64 @@
+"""``equicalc train``: train a potential."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG.yaml")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Another folder than the file says."),
+    ] = None,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop after this time, HH:MM:SS.")
+    ] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Throw away the run in the output folder."),
+    ] = False,
+) -> None:
+    """Train a potential on labelled structures.
+
+    The output folder gets [cyan]best.safetensors[/cyan] (for
+    [cyan]--model[/cyan] and [cyan]EquiCalculator[/cyan]), [cyan]metrics.json[/cyan], a
+    CSV log and plots of learning and parity. A run that was stopped, by whatever, goes
+    on exactly when the same command is given again.
+
+    The smallest file (the other keys: [cyan]equicalc.training.TrainConfig[/cyan]):
+
+      [cyan]output: runs/first[/cyan]
+
+      [cyan]data: {train: labels/packed}[/cyan]
+
+      [cyan]model: {cutoff: 5.0, channels: 32, layers: 3}[/cyan]
+
+      [cyan]stop: {max_time: "01:00:00"}[/cyan]
+
+    [bold]Examples[/bold]
+
+      [cyan]equicalc train config.yaml[/cyan]
+
+      [cyan]equicalc -v train config.yaml --max-time 00:10:00 -o runs/short[/cyan]
+    """
+    from dataclasses import replace
+
+    from equicalc import training
+    from equicalc.cli.console import print_table, stdout
+    from equicalc.cli.evaluate import error_rows
+
+    run = training.load_config(config)
+    if output is not None:
+        run = replace(run, output=output)
+    if max_time is not None:
+        run = replace(run, stop=replace(run.stop, max_time=max_time))
+    best = training.train(run, resume=not fresh)
+    metrics = json.loads((best.parent / "metrics.json").read_text())
+    for part, table in metrics.items():
+        print_table(f"Errors on the {part} structures", error_rows(table))
+    stdout.print(f"the best model: {best}")
