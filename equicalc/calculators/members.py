@@ -131,7 +131,8 @@ def load_member(model: ModelSpec, placement: Placement) -> Member:
     else:
         label = str(model) if model in registry.models else str(path.resolve())
     device, dtype = resolve_device(placement.device), resolve_dtype(placement.dtype)
-    network, card = load_checkpoint(path, device, dtype, placement.backend)
+    with torch.random.fork_rng(devices=[]):  # first weights are random
+        network, card = load_checkpoint(path, device, dtype, placement.backend)
     return Member(network.requires_grad_(False), placement, label, card)
 
 
@@ -191,7 +192,8 @@ def _rebuild(
     """Build a network from its class, configuration and weights."""
     model_type, config, weights = plan
     device, dtype = resolve_device(placement.device), resolve_dtype(placement.dtype)
-    model = model_type(config, placement.backend)
+    with torch.random.fork_rng(devices=[]):  # first weights are random
+        model = model_type(config, placement.backend)
     narrow = next(model.parameters()).dtype
     state = {k: torch.as_tensor(v) for k, v in weights.items()}
     # The model keeps some tensors wider than its weights (reference energies).

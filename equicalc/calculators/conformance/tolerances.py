@@ -54,7 +54,7 @@ TOLERANCES: Mapping[str, Tolerances] = MappingProxyType(
             stress=1e-6,
             energy=1e-9,
             forces=1e-7,
-            smoothness=2e-5,
+            smoothness=5e-5,
         ),
         "float32": Tolerances(
             step=1e-2,
