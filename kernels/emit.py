@@ -28,8 +28,8 @@ Statements = tuple[list[str], list[str]]
 
 
 def cpp_statements(graph: Graph, outputs: Sequence[Expr], ctype: str) -> Statements:
-    """Write C++ for scalars of type `ctype` (``float`` or ``double``)."""
-    suffix = "f" if ctype == "float" else ""
+    """Write C++ for values of type `ctype`, whose name begins with float or double."""
+    suffix = "f" if ctype.startswith("float") else ""
 
     def literal(value: float) -> str:
         return f"{value!r}{suffix}" if value >= 0 else f"({value!r}{suffix})"

@@ -1,0 +1,57 @@
+"""Gated nonlinearity: invariants decide how much of every feature passes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class InvariantGate(nn.Module):
+    r"""Mix scalars with the norms of higher degrees, then gate.
+
+    1. invariants: the scalars and, for every degree l > 0 and channel, the squared
+       norm :math:`\sum_m x_{lm}^2 / (2l+1)`;
+    2. a two-layer perceptron turns them into new scalars and one gate per channel
+       of every degree l > 0;
+    3. degree l > 0 is multiplied by its gate.
+
+    The gates of NequIP see scalars only; the norms add three-body invariants for a
+    price per node, not per edge.
+
+    Parameters
+    ----------
+    ls : sequence of int
+        Degrees of the input, starting with 0.
+    channels : int
+        Channels of every degree.
+
+    References
+    ----------
+    .. [1] Weiler et al., "3D steerable CNNs", NeurIPS 2018 (gates).
+    .. [2] Schütt, Unke, Gastegger, "Equivariant message passing", ICML 2021 (norms).
+    """
+
+    def __init__(self, ls: Sequence[int], channels: int) -> None:
+        super().__init__()
+        n = len(ls) * channels
+        self.hidden = nn.Linear(n, n)
+        self.output = nn.Linear(n, n)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Gate features, a list of (n_nodes, 2l+1, channels) beginning with l = 0.
+
+        Returns
+        -------
+        Tensor
+            (n_nodes, sum 2l+1, channels).
+        """
+        scalars, *tensors = features
+        # 1. invariants
+        norms = [x.square().mean(1) for x in tensors]  # (n_nodes, channels) each
+        invariants = torch.cat([scalars.squeeze(1), *norms], 1)
+        # 2. new scalars and gates
+        mixed = self.output(nn.functional.silu(self.hidden(invariants)))
+        new, *gates = mixed.unsqueeze(1).chunk(len(features), 2)
+        # 3. gated features
+        gated = [x * gate for x, gate in zip(tensors, gates)]
+        return torch.cat([new, *gated], 1)

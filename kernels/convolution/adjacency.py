@@ -1,0 +1,70 @@
+"""Edges of a graph, ordered by receiver and by sender."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Adjacency"]
+
+
+@dataclass(frozen=True)
+class Adjacency:
+    """Compressed rows of a directed graph in both directions.
+
+    Sums over a node's edges run in a fixed order without atomics, so that results are
+    the same to the last bit from run to run.
+
+    Attributes
+    ----------
+    src, dst : Tensor
+        (n_edges,) sender and receiver of every edge, sorted by receiver.
+    dst_ptr : Tensor
+        (n_nodes + 1,) node i receives edges ``dst_ptr[i]`` to ``dst_ptr[i + 1]``.
+    src_order : Tensor
+        (n_edges,) edges sorted by sender.
+    src_ptr : Tensor
+        (n_nodes + 1,) node i sends edges ``src_order[src_ptr[i]:src_ptr[i + 1]]``.
+    """
+
+    src: Tensor
+    dst: Tensor
+    dst_ptr: Tensor
+    src_order: Tensor
+    src_ptr: Tensor
+
+    @classmethod
+    def from_edges(cls, src: Tensor, dst: Tensor, n_nodes: int) -> Adjacency:
+        """Build from edges that are sorted by receiver.
+
+        Raises
+        ------
+        ValueError
+            If they are not.
+
+        Examples
+        --------
+        >>> src, dst = torch.tensor([1, 0, 0]), torch.tensor([0, 1, 2])
+        >>> Adjacency.from_edges(src, dst, 3).src_ptr
+        tensor([0, 2, 3, 3])
+        """
+        if (dst[1:] < dst[:-1]).any():
+            raise ValueError(
+                "edges are not sorted by receiver: sort edge_index by its second row"
+            )
+        src, dst = src.contiguous(), dst.contiguous()
+        nodes = torch.arange(n_nodes + 1, device=dst.device)
+        senders, order = torch.sort(src, stable=True)
+        return cls(
+            src,
+            dst,
+            torch.searchsorted(dst, nodes),
+            order,
+            torch.searchsorted(senders, nodes),
+        )
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return all five index tensors, in the order of the attributes."""
+        return self.src, self.dst, self.dst_ptr, self.src_order, self.src_ptr

@@ -1,0 +1,113 @@
+"""The convolution as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from .adjacency import Adjacency
+from .ops import format_paths, library, uvu
+from .paths import Paths
+from .reference import uvu_reference
+
+__all__ = ["UVUConvolution"]
+
+BACKENDS = ("auto", "cpp", "torch", "triton")
+
+
+class UVUConvolution(nn.Module):
+    r"""Tensor product of node features and edge harmonics, summed over the edges.
+
+    .. math::
+        \mathrm{out}_{i, p, m_3, c} = \sum_{j \to i} w_{ij, p, c}
+        \sum_{m_1 m_2} C^{p}_{m_1 m_2 m_3} x_{j, m_1, c}\, Y_{m_2}(r_{ij})
+
+    for every path p = (l1, l2, l3), all channels c on their own ("uvu"). No parameters:
+    the weights come in, usually from a radial function. Messages are never stored.
+
+    Parameters
+    ----------
+    ls_in, ls_edge, ls_out : sequence of int
+        Degrees of the features, of the harmonics, and of the output.
+    backend : str
+        ``"cpp"`` compiles a fused loop, ``"torch"`` computes path by path, ``"auto"``
+        takes the fused loop where the tensors are on the CPU and a compiler is found.
+
+    References
+    ----------
+    .. [1] Thomas et al., "Tensor field networks", arXiv:1802.08219.
+    .. [2] Batzner et al., Nat. Commun. 13, 2453 (2022).
+
+    Examples
+    --------
+    >>> import torch
+    >>> convolution = UVUConvolution([0, 1], [0, 1], [0, 1])
+    >>> adj = Adjacency.from_edges(torch.tensor([1, 0]), torch.tensor([0, 1]), 2)
+    >>> x, y, w = torch.randn(2, 4, 8), torch.randn(2, 4), torch.randn(2, 4, 8)
+    >>> convolution(x, y, w, adj).shape
+    torch.Size([2, 8, 8])
+    """
+
+    def __init__(
+        self,
+        ls_in: Sequence[int],
+        ls_edge: Sequence[int],
+        ls_out: Sequence[int],
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if backend not in BACKENDS:
+            raise ValueError(f"unknown backend {backend!r}; choose from {BACKENDS}")
+        self.paths = Paths(tuple(ls_in), tuple(ls_edge), tuple(ls_out))
+        if not self.paths.couplings:
+            raise ValueError(
+                f"no path couples degrees {tuple(ls_in)} x {tuple(ls_edge)} to "
+                f"{tuple(ls_out)} with even l1 + l2 + l3"
+            )
+        self.backend = backend
+        self._text = format_paths(self.paths)
+
+    @property
+    def n_paths(self) -> int:
+        """Number of paths, weights per edge and channel."""
+        return len(self.paths.couplings)
+
+    @property
+    def paths_per_degree(self) -> tuple[int, ...]:
+        """Number of paths to every degree of the output."""
+        return self.paths.per_degree
+
+    def forward(self, x: Tensor, y: Tensor, w: Tensor, adj: Adjacency) -> Tensor:
+        """Convolve.
+
+        Parameters
+        ----------
+        x : Tensor
+            (n_nodes, sum 2l_in+1, channels) node features.
+        y : Tensor
+            (n_edges, sum 2l_edge+1) harmonics of the edge vectors.
+        w : Tensor
+            (n_edges, n_paths, channels) weights.
+        adj : Adjacency
+            The edges.
+
+        Returns
+        -------
+        Tensor
+            (n_nodes, rows, channels); per degree of the output its components, in
+            them the paths.
+        """
+        if self._compiled(x):
+            return uvu(x, y, w, list(adj.tensors()), self._text)
+        return uvu_reference(x, y, w, adj, self.paths)
+
+    def _compiled(self, x: Tensor) -> bool:
+        if self.backend == "torch" or x.device.type != "cpu":
+            return False
+        return library(self.paths, x.shape[2], x.dtype) is not None
+
+    def extra_repr(self) -> str:
+        """Show the degrees."""
+        p = self.paths
+        return f"{p.ls_in} x {p.ls_edge} -> {p.ls_out}, {self.n_paths} paths"

@@ -1,0 +1,156 @@
+"""The fused convolution against its definition, values and two derivatives deep."""
+
+import pytest
+import torch
+
+from equicalc import o3
+from equicalc.kernels import cpp
+from equicalc.kernels.convolution import Adjacency, UVUConvolution, uvu_reference
+from equicalc.kernels.convolution.ops import format_paths, library, uvu
+
+Degrees = tuple[int, ...]
+SHAPES: dict[str, tuple[Degrees, Degrees, Degrees]] = {
+    "first layer": ((0,), (0, 1, 2), (0, 1, 2)),
+    "middle layer": ((0, 1, 2), (0, 1, 2), (0, 1, 2)),
+    "last layer": ((0, 1, 2), (0, 1, 2), (0,)),
+    "gap in the degrees": ((0, 3), (0, 2, 3), (0, 2)),
+}
+
+Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+needs_compiler = pytest.mark.skipif(
+    cpp.find_compiler() is None, reason="no C++ compiler"
+)
+
+
+def random_case(
+    ls_in, ls_edge, ls_out, channels, dtype=torch.float64, n_edges=40
+) -> tuple[UVUConvolution, Inputs, Adjacency]:
+    torch.manual_seed(0)
+    n_nodes = 7  # the last two have no edges
+    dst = torch.randint(0, n_nodes - 2, (n_edges,)).sort().values
+    src = torch.randint(0, n_nodes - 2, (n_edges,))
+    module = UVUConvolution(ls_in, ls_edge, ls_out)
+    x = torch.randn(n_nodes, sum(2 * l + 1 for l in ls_in), channels, dtype=dtype)
+    y = torch.randn(n_edges, sum(2 * l + 1 for l in ls_edge), dtype=dtype)
+    w = torch.randn(n_edges, module.n_paths, channels, dtype=dtype)
+    inputs = x.requires_grad_(), y.requires_grad_(), w.requires_grad_()
+    return module, inputs, Adjacency.from_edges(src, dst, n_nodes)
+
+
+def derivatives(function, inputs):
+    """Value, first derivatives, and derivatives of a scalar of the first ones."""
+    out = function(*inputs)
+    g = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
+    g.requires_grad_()
+    first = torch.autograd.grad(out, inputs, g, create_graph=True)
+    scalar = torch.stack([(t.sin() * (i + 1)).sum() for i, t in enumerate(first)]).sum()
+    second = torch.autograd.grad(scalar, [*inputs, g])
+    return [out, *first, *second]
+
+
+@needs_compiler
+@pytest.mark.parametrize("channels", [16, 8, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_compiled_agrees_with_the_definition(shape, channels):
+    module, inputs, adj = random_case(*SHAPES[shape], channels)
+    assert library(module.paths, channels, torch.float64) is not None
+    fused = derivatives(lambda x, y, w: module(x, y, w, adj), inputs)
+    plain = derivatives(
+        lambda x, y, w: uvu_reference(x, y, w, adj, module.paths), inputs
+    )
+    for a, b in zip(fused, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@needs_compiler
+def test_single_precision_agrees_to_its_rounding():
+    module, inputs, adj = random_case(*SHAPES["middle layer"], 32, torch.float32)
+    fused = derivatives(lambda x, y, w: module(x, y, w, adj), inputs)
+    plain = derivatives(
+        lambda x, y, w: uvu_reference(x, y, w, adj, module.paths), inputs
+    )
+    for a, b in zip(fused, plain, strict=True):
+        torch.testing.assert_close(
+            a, b, rtol=1e-4, atol=1e-4 * b.detach().abs().max().item()
+        )
+
+
+@needs_compiler
+def test_no_edges():
+    module, inputs, adj = random_case(*SHAPES["middle layer"], 16, n_edges=0)
+    assert not module(*inputs, adj).any()
+
+
+@needs_compiler
+def test_inputs_need_not_be_contiguous():
+    module, (x, y, w), adj = random_case(*SHAPES["middle layer"], 16)
+    strided = [t.mT.contiguous().mT for t in (x, y.unsqueeze(0), w)]
+    out = module(strided[0], strided[1][0], strided[2], adj)
+    torch.testing.assert_close(out, module(x, y, w, adj))
+
+
+@needs_compiler
+def test_the_same_to_the_last_bit_every_time():
+    module, inputs, adj = random_case(*SHAPES["middle layer"], 16, torch.float32)
+    first = derivatives(lambda x, y, w: module(x, y, w, adj), inputs)
+    again = derivatives(lambda x, y, w: module(x, y, w, adj), inputs)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@needs_compiler
+def test_operator_passes_torch_opcheck():
+    module, inputs, adj = random_case(*SHAPES["first layer"], 4)
+    arguments = (*inputs, list(adj.tensors()), format_paths(module.paths))
+    torch.library.opcheck(uvu, arguments, test_utils=["test_schema", "test_faketensor"])
+
+
+@pytest.mark.parametrize("inversion", [1, -1])
+def test_equivariant_under_rotation_and_inversion(inversion):
+    ls = (0, 1, 2, 3)
+    module, (x, y, w), adj = random_case(ls, ls, ls, 4)
+    rotation = o3.rand_matrix(dtype=torch.float64)
+
+    def turn(features, degrees):
+        blocks = features.split([2 * l + 1 for l in degrees], 1)
+        angles = o3.matrix_to_angles(rotation)
+        turned = [
+            inversion**l * torch.einsum("mn,an...->am...", o3.wigner_D(l, *angles), b)
+            for l, b in zip(degrees, blocks, strict=True)
+        ]
+        return torch.cat(turned, 1)
+
+    per_component = []
+    for l, n in zip(ls, module.paths_per_degree, strict=True):
+        per_component += [l] * n
+    out = module(x, y, w, adj)
+    turned = module(turn(x, ls), turn(y, ls), w, adj)
+    start = 0
+    for l, n in zip(ls, module.paths_per_degree, strict=True):
+        rows = slice(start, start + (2 * l + 1) * n)
+        a = turn(out[:, rows].unflatten(1, (2 * l + 1, n)), [l])
+        b = turned[:, rows].unflatten(1, (2 * l + 1, n))
+        torch.testing.assert_close(a, b)
+        start = rows.stop
+
+
+def test_without_a_compiler_the_result_is_the_same(monkeypatch):
+    module, inputs, adj = random_case(*SHAPES["middle layer"], 8)
+    expected = module(*inputs, adj)
+    monkeypatch.setattr("equicalc.kernels.convolution.module.library", lambda *_: None)
+    torch.testing.assert_close(module(*inputs, adj), expected)
+
+
+def test_unsorted_edges_are_refused():
+    with pytest.raises(ValueError, match="sorted by receiver"):
+        Adjacency.from_edges(torch.tensor([0, 1]), torch.tensor([1, 0]), 2)
+
+
+def test_degrees_that_cannot_couple_are_refused():
+    with pytest.raises(ValueError, match="no path"):
+        UVUConvolution([0], [1], [2])
+
+
+def test_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match="unknown backend"):
+        UVUConvolution([0], [0], [0], backend="fortran")
