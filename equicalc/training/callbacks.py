@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,25 +51,25 @@ class Checkpoints(Callback):
     ) -> None:
         """Save if it is time."""
         if time.monotonic() >= self.due:
-            self.save(trainer)
+            self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run."""
-        self.save(trainer)
+        self.save(trainer, pl_module)
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Write `last.ckpt` and keep the one before."""
-        trainer.lightning_module.check_finite(0.0)
-        last, temporary = self.folder / LAST, self.folder / f".{LAST}.{os.getpid()}"
-        trainer.save_checkpoint(temporary)
+        module.check_finite(0.0)
+        last, temporary = self.folder / LAST, self.folder / f".{LAST}"
+        trainer.save_checkpoint(temporary, weights_only=False)
         if last.exists():
             last.replace(self.folder / PREVIOUS)
         temporary.replace(last)
         self.due = time.monotonic() + self.interval
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint of a run, None if it has none at all.
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest whole checkpoint of a run and what it holds, if there is one.
 
     Raises
     ------
@@ -80,11 +79,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
     present = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
     for path in present:
         try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
+            return path, torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever the broken bytes lead to
             logger.warning("%s cannot be read (%s): truncated?", path, error)
-        else:
-            return path
     if present:
         raise ValueError(
             f"no checkpoint in {folder} can be read ({', '.join(map(str, present))}): "
@@ -108,7 +105,7 @@ class Logs(Callback):
         self.folder = folder
         self.every = every
 
-    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Open the logs where the run stands."""
         self.train = CsvLog(self.folder / "train.csv", trainer.global_step)
         self.valid = CsvLog(self.folder / "valid.csv", trainer.global_step)
@@ -116,7 +113,7 @@ class Logs(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: TrainingModule,
+        pl_module: Any,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -125,7 +122,7 @@ class Logs(Callback):
         if trainer.global_step % self.every == 0:
             self.train.write(_head(pl_module) | pl_module.mean_terms())
 
-    def on_validation_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the errors of the running average."""
         errors = dict(pl_module.errors)
         row = _head(pl_module) | {"loss": errors.pop("loss")}
@@ -156,22 +153,22 @@ class Best(Callback):
     Parameters
     ----------
     export
-        Called with the module.
+        Writes it.
     """
 
-    def __init__(self, export: Callable[[TrainingModule], Any]) -> None:
+    def __init__(self, export: Callable[[], Any]) -> None:
         self.export = export
 
-    def on_validation_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Export if nothing was better."""
         if pl_module.state.stale == 0:
-            self.export(pl_module)
+            self.export()
 
 
 class ProgressBar(Callback):
     """A bar on the terminal: progress, structures per second, validation errors."""
 
-    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw the bar; on anything but a terminal, draw nothing."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -193,7 +190,7 @@ class ProgressBar(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: TrainingModule,
+        pl_module: Any,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -208,7 +205,7 @@ class ProgressBar(Callback):
             best=f"best loss {pl_module.state.best_loss:.4g}",
         )
 
-    def on_train_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Remove the bar."""
         self.bar.stop()
 

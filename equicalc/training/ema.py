@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def ema_decay(decay: float, step: int) -> float:
@@ -34,6 +35,5 @@ def update_ema(average: torch.nn.Module, model: torch.nn.Module, decay: float) -
     decay
         Weight of the old average. Buffers do not train and are left alone.
     """
-    torch._foreach_lerp_(
-        list(average.parameters()), list(model.parameters()), 1.0 - decay
-    )
+    step = get_ema_multi_avg_fn(decay)
+    step(list(average.parameters()), list(model.parameters()), None)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -37,9 +36,10 @@ def predict(
         Structures at a time.
     """
     device = next(model.parameters()).device
+    cutoff = cast(float, model.cutoff)
     predictions = Predictions()
     for indices in in_order(len(dataset), batch_size):
-        batch = dataset.batch(indices, model.cutoff).to(device)
+        batch = dataset.batch(indices, cutoff).to(device)
         predictions.add(evaluate(model, batch, quantities), batch)
     return predictions
 
@@ -125,10 +125,3 @@ def evaluate_dataset(
 
         write_evaluation(Path(output), table, predictions)
     return table
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary, readable, atomically."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)

@@ -11,18 +11,24 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from equicalc._version import __version__
 from equicalc.checkpoint import save_checkpoint
 from equicalc.data.packed import PackedDataset
-from equicalc.models import MODELS, build_model
+from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
-from equicalc.training.report import write_report
-from equicalc.training.sources import derived_fields, expand_path, load_parts
+from equicalc.training.report import write_json, write_report
+from equicalc.training.schedule import RunState
+from equicalc.training.sources import expand_path, load_parts, model_settings
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, Trainer
+
+    from equicalc.training.module import TrainingModule
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +78,11 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     parts = load_parts(config)
     logger.info("structures: %s", {name: len(part) for name, part in parts.items()})
     # 2. model
-    model_config = _begin(folder, config, parts["train"])
+    settings = _begin(folder, config, parts["train"])
     torch.manual_seed(config.seed)
-    model = build_model(config.task, model_config, backend=config.trainer.backend)
-    # 3. fit
+    model = build_model(config.task, settings, backend=config.trainer.backend)
     with _threads(config.trainer.threads):
+        # 3. fit
         _fit(model, config, parts, folder)
         # 4. report
         write_report(folder, config, parts)
@@ -91,66 +97,69 @@ def _fit(
 ) -> None:
     """Run Lightning's loop from the newest checkpoint to the first limit."""
     try:
-        from lightning.pytorch import Trainer
-    except ImportError:
+        from equicalc.training import callbacks
+        from equicalc.training.module import TrainingModule
+    except ImportError as error:
         raise ImportError(
-            'training needs Lightning: pip install "equicalc[train]"'
-        ) from None
-    from equicalc.training import callbacks
-    from equicalc.training.module import RunState, TrainingModule
+            f'training needs Lightning ({error}): pip install "equicalc[train]"'
+        ) from error
 
-    checkpoint = callbacks.newest_checkpoint(folder)
-    start = 0
-    if checkpoint is not None:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        start, state = saved["global_step"], RunState(**saved["run_state"])
     batches = EndlessBatches(
-        len(parts["train"]), config.optimizer.batch_size, config.seed, start
+        len(parts["train"]), config.optimizer.batch_size, config.seed
     )
-    if checkpoint is not None:
-        logger.info("going on from %s, step %d", checkpoint, start)
-        if state.finished(config, start, batches.per_epoch):
+    path = None
+    if found := callbacks.newest_checkpoint(folder):
+        path, saved = found
+        batches.start = saved["global_step"]
+        logger.info("going on from %s, step %d", path, batches.start)
+        state = RunState(**saved["run_state"])
+        if state.finished(config.stop, batches.start, batches.per_epoch):
             return
     module = TrainingModule(model, config, batches.per_epoch)
-    options = config.trainer
     hooks = [
-        callbacks.Logs(folder, options.log_every),
-        callbacks.Best(lambda m: export(m.average, folder / BEST, config, m)),
-        callbacks.Checkpoints(folder, options.checkpoint_minutes),
-        *([callbacks.ProgressBar()] if options.progress else []),
+        callbacks.Logs(folder, config.trainer.log_every),
+        callbacks.Best(lambda: export(module, folder / BEST)),
+        callbacks.Checkpoints(folder, config.trainer.checkpoint_minutes),
+        *([callbacks.ProgressBar()] if config.trainer.progress else []),
     ]
-    cutoff, workers = model.cutoff, options.num_workers
-    valid = parts["valid"]
+    cutoff, workers = cast(float, model.cutoff), config.trainer.num_workers
+    in_turn = in_order(len(parts["valid"]), batches.batch_size)
     with _quiet():
-        trainer = Trainer(
-            accelerator={"cuda": "gpu"}.get(options.device, options.device),
-            devices=1,
-            max_epochs=-1,
-            val_check_interval=options.val_every_steps or batches.per_epoch,
-            num_sanity_val_steps=0,
-            inference_mode=False,
-            logger=False,
-            callbacks=hooks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(
+        _trainer(config, batches.per_epoch, hooks).fit(
             module,
             loader(parts["train"], cutoff, batches, workers),
-            loader(valid, cutoff, in_order(len(valid), batches.batch_size), workers),
-            ckpt_path=checkpoint,
+            loader(parts["valid"], cutoff, in_turn, workers),
+            ckpt_path=path,
             weights_only=True,
         )
 
 
-def export(
-    model: torch.nn.Module, path: Path, config: TrainConfig, module: Any
-) -> Path:
-    """Write a model with the card of its training."""
+def _trainer(config: TrainConfig, per_epoch: int, hooks: list[Callback]) -> Trainer:
+    """Return Lightning's trainer with everything off that the hooks do."""
+    from lightning.pytorch import Trainer
+
+    device = config.trainer.device
+    return Trainer(
+        accelerator="gpu" if device == "cuda" else device,
+        devices=1,
+        max_epochs=-1,
+        val_check_interval=config.trainer.val_every_steps or per_epoch,
+        num_sanity_val_steps=0,
+        inference_mode=False,
+        logger=False,
+        callbacks=hooks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def export(module: TrainingModule, path: Path) -> Path:
+    """Write the running average of a run with the card of its training."""
+    config = module.config
     return save_checkpoint(
         path,
-        model,
+        module.average,
         {
             "level_of_theory": "unknown",
             "licence": "unknown",
@@ -174,13 +183,9 @@ def _begin(folder: Path, config: TrainConfig, dataset: PackedDataset) -> dict[st
         begun = json.loads(record.read_text())
         _check_same(begun["config"], asked, folder)
         return begun["model"]
-    given = {"elements": (1,), **config.model}
-    cutoff = MODELS[config.task][0](**given).cutoff
-    model = derived_fields(config, dataset, cutoff)
-    temporary = record.with_suffix(".part")
-    temporary.write_text(json.dumps({"config": asked, "model": model}, indent=1))
-    temporary.replace(record)
-    return model
+    settings = model_settings(config, dataset)
+    write_json(record, {"config": asked, "model": settings})
+    return settings
 
 
 def _check_same(begun: dict[str, Any], asked: dict[str, Any], folder: Path) -> None:
@@ -213,8 +218,16 @@ def _threads(n: int | None) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide Lightning's advice about worker counts and logging, for the run only."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        yield
+    """Hide Lightning's advice about workers, accelerators and loggers, for the run."""
+    chatter = logging.getLogger("lightning.pytorch")
+    before = chatter.level
+    chatter.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers")
+            warnings.filterwarnings(
+                "ignore", category=FutureWarning, module="lightning"
+            )
+            yield
+    finally:
+        chatter.setLevel(before)

@@ -75,11 +75,10 @@ def total_loss(
     config
         Weights and kinds.
     """
-    total = torch.zeros((), device=batch.pos.device)
-    terms = {}
+    terms, weighted = {}, []
     for term, weight in config.weights().items():
         residual = residuals(predicted, batch, term)
         value = penalty(residual, config.kind_of(term), config.huber_delta)
         terms[term] = value.detach()
-        total = total + weight * value.to(total.dtype)
-    return total, terms
+        weighted.append(weight * value.double())
+    return torch.stack(weighted).sum(), terms

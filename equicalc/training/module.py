@@ -17,39 +17,10 @@ from equicalc.training.config import TrainConfig
 from equicalc.training.ema import ema_decay, update_ema
 from equicalc.training.errors import Predictions
 from equicalc.training.losses import total_loss
-from equicalc.training.schedule import learning_rate, progress
+from equicalc.training.schedule import RunState, learning_rate, progress
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-
-@dataclasses.dataclass
-class RunState:
-    """What a run remembers beside weights and optimiser.
-
-    Attributes
-    ----------
-    elapsed
-        Seconds of training, summed over resumed parts.
-    best_loss
-        Lowest validation loss.
-    stale
-        Validations since then.
-    plateau
-        Product of the reductions of the learning rate.
-    """
-
-    elapsed: float = 0.0
-    best_loss: float = float("inf")
-    stale: int = 0
-    plateau: float = 1.0
-
-    def finished(self, config: TrainConfig, step: int, steps_per_epoch: int) -> bool:
-        """Return whether a limit of the configuration has been reached."""
-        patience = config.stop.patience
-        if patience is not None and self.stale >= patience:
-            return True
-        return progress(config.stop, step, steps_per_epoch, self.elapsed) >= 1
 
 
 class TrainingModule(LightningModule):

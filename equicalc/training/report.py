@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
 from equicalc.training.config import TrainConfig
 from equicalc.training.errors import Predictions
-from equicalc.training.evaluation import evaluate_model, write_json
+from equicalc.training.evaluation import evaluate_model
 from equicalc.training.plots import plot_learning_curve, plot_parity
 
 
@@ -68,3 +69,10 @@ def metric_rows(table: dict[str, Any]) -> Iterator[tuple[str, str, float, float,
     for quantity, by_element in table["elements"].items():
         for number, errors in by_element.items():
             yield f"Z={number}", quantity, *errors.values(), units[quantity]
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary, readable, atomically."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)

@@ -1,10 +1,39 @@
-"""Learning-rate schedules as pure functions of the progress of a run."""
+"""Progress of a run, and learning-rate schedules as functions of it."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from equicalc.training.config import OptimizerConfig, StopConfig, seconds
+
+
+@dataclass
+class RunState:
+    """What a run remembers beside weights and optimiser.
+
+    Attributes
+    ----------
+    elapsed
+        Seconds of training, summed over resumed parts.
+    best_loss
+        Lowest validation loss.
+    stale
+        Validations since then.
+    plateau
+        Product of the reductions of the learning rate.
+    """
+
+    elapsed: float = 0.0
+    best_loss: float = float("inf")
+    stale: int = 0
+    plateau: float = 1.0
+
+    def finished(self, stop: StopConfig, step: int, steps_per_epoch: int) -> bool:
+        """Return whether a limit has been reached."""
+        if stop.patience is not None and self.stale >= stop.patience:
+            return True
+        return progress(stop, step, steps_per_epoch, self.elapsed) >= 1
 
 
 def progress(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from equicalc.data.packed import PackedDataset
+from equicalc.models import MODELS
 from equicalc.training.batches import in_order
 from equicalc.training.config import DataConfig, TrainConfig
 from equicalc.training.statistics import (
@@ -117,20 +119,18 @@ def split(
     return {name: dataset.subset(np.sort(rows)) for name, rows in zip(shares, pieces)}
 
 
-def derived_fields(
-    config: TrainConfig, dataset: PackedDataset, cutoff: float
-) -> dict[str, object]:
-    """Return the fields of a model's configuration that the training set decides.
+def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any]:
+    """Return the model's whole configuration: as given, else from the training set.
 
     Parameters
     ----------
     config
-        The run; what its `model` already gives is not computed.
+        The run.
     dataset
-        The training set.
-    cutoff
-        Of the model, Angstrom.
+        The training set, for elements, reference energies, energy scale and average
+        number of neighbours where `config.model` does not give them.
     """
+    kind = MODELS[config.task][0]
     z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
     ptr = np.concatenate([[0], np.cumsum(n_atoms, dtype=np.int64)])
     isolated = _isolated_energies(config.data)
@@ -138,14 +138,16 @@ def derived_fields(
     counts = composition(z, ptr, elements)
     energies = dataset.column("energy")
     references = reference_energies(counts, energies, elements, isolated)
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "elements": tuple(int(number) for number in elements),
         "reference_energies": tuple(float(energy) for energy in references),
-        "avg_neighbors": _average_neighbors(dataset, cutoff, config.seed),
-    }
-    if "forces" in dataset.fields:
+    } | config.model
+    if "energy_scale" not in fields and "forces" in dataset.fields:
         fields["energy_scale"] = force_scale(dataset.column("forces"))
-    return fields | config.model
+    if "avg_neighbors" not in fields:
+        cutoff = kind(**fields).cutoff
+        fields["avg_neighbors"] = _average_neighbors(dataset, cutoff, config.seed)
+    return dataclasses.asdict(kind(**fields))
 
 
 def _limited(dataset: PackedDataset, n: int | None, seed: int) -> PackedDataset:
@@ -184,12 +186,11 @@ def _check(dataset: PackedDataset, name: str, config: TrainConfig) -> None:
 def _average_neighbors(dataset: PackedDataset, cutoff: float, seed: int) -> float:
     """Mean number of edges per atom, from a sample."""
     sample = _limited(dataset, 1000, seed)
-    edges = atoms = 0
-    for indices in in_order(len(sample), 100):
-        batch = sample.batch(indices, cutoff)
-        edges += batch.edge_index.shape[1]
-        atoms += len(batch.z)
-    return max(edges / atoms, 1.0)
+    edges = sum(
+        sample.batch(indices, cutoff).num_edges
+        for indices in in_order(len(sample), 100)
+    )
+    return max(edges / sample.column("n_atoms").sum(dtype=float), 1.0)
 
 
 def _isolated_energies(data: DataConfig) -> dict[int, float] | None:

@@ -10,9 +10,8 @@ import time
 import pytest
 import torch
 
-from equicalc.checkpoint import load_checkpoint
+from equicalc.checkpoint import load_checkpoint, read_header
 from equicalc.training import config_from_dict, train
-
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 
@@ -71,7 +70,7 @@ def test_finished_run_is_kept_unless_told_otherwise(make_config):
     train(make_config())
     assert table(best.parent / "train.csv") == before
     # another model: an error
-    with pytest.raises(ValueError, match="another 'model'.*resume=False"):
+    with pytest.raises(ValueError, match=r"another 'model'.*resume=False"):
         train(make_config(model={"channels": 8}))
     # unreadable checkpoints: an error
     for name in ("last.ckpt", "previous.ckpt"):
@@ -80,7 +79,7 @@ def test_finished_run_is_kept_unless_told_otherwise(make_config):
         train(make_config())
     # a new run
     train(make_config(model={"channels": 8}), resume=False)
-    assert load_checkpoint(best, backend="torch")[0].config.channels == 8
+    assert read_header(best)["model"]["config"]["channels"] == 8
     assert len(table(best.parent / "train.csv")) == len(before)
 
 
@@ -99,8 +98,7 @@ def test_killed_run_goes_on_to_the_same_end(make_config, tmp_path):
     log = tmp_path / "run" / "train.csv"
     content = json.dumps(dataclasses.asdict(config))
     process = subprocess.Popen([sys.executable, "-c", KILLED, content])
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (log.exists() and len(table(log)) > 9):
+    while process.poll() is None and not (log.exists() and len(table(log)) > 9):
         time.sleep(0.01)
     process.kill()
     process.wait()

@@ -1,0 +1,115 @@
+"""Configurations: the examples load, mistakes are named with line and cure."""
+
+from pathlib import Path
+
+import pytest
+
+from equicalc.training import config_from_dict, load_config
+from equicalc.training.config import seconds
+from equicalc.training.sources import expand_path
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+EXAMPLES = ["potential-gfn2", "acac", "3bpa", "rmd17-ethanol", "rmd17-aspirin"]
+MINIMAL = "output: run\ndata:\n  train: set\nstop:\n  max_steps: 5\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_text(text):
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return load_config(path)
+
+    return load_text
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_loads(name):
+    config = load_config(CONFIGS / f"{name}.yaml")
+    assert {"energy", "forces"} <= config.loss.weights().keys()
+    assert config.stop.max_time is not None
+
+
+def test_minimal_file_takes_the_defaults(load):
+    config = load(MINIMAL)
+    assert config.optimizer.batch_size == 16
+    assert config.optimizer.betas == (0.9, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("optimiser: {lr: 1}\n", r"yaml:6: optimiser: .* mean 'optimizer'\?"),
+        ("optimizer:\n  lr: 1\n  batchsize: 4\n", r":8: .*mean 'batch_size'\?"),
+        ("optimizer:\n  lr: fast\n", r":7: optimizer\.lr: .*number.*'fast'"),
+        ("optimizer: {schedule: cosin}\n", r":6: optimizer\.schedule: .*'cosine'"),
+        ("model: {cutof: 4}\n", r":6: model\.cutof: .*mean 'cutoff'\?"),
+        ("model: {channels: many}\n", r":6: model\.channels: .*integer.*'many'"),
+        ("loss: {kind: {force: l1}}\n", r":6: loss\.kind\.force: .*'forces'"),
+        ("loss: {energy: 0, forces: 0}\n", r"loss: no term has a positive weight"),
+        ("task: potentiel\n", r":6: task: unknown model 'potentiel'"),
+    ],
+)
+def test_mistake_is_named_with_its_line(load, extra, message):
+    with pytest.raises(ValueError, match=message):
+        load(MINIMAL + extra)
+
+
+def test_all_mistakes_are_named_at_once(load):
+    with pytest.raises(ValueError, match=r"(?s)seeed.*cutof|trian.*seeed"):
+        load("output: run\ndata: {trian: set}\nseeed: 1\nstop: {max_steps: 1}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is not YAML"),
+        ("- 1\n", "must hold keys and values"),
+        ("output: run\n", "data: missing"),
+        (
+            "output: r\ndata: {train: s}\n",
+            "stop: give max_epochs, max_steps or max_time",
+        ),
+        ("output: r\ndata: {train: s}\nstop: {max_time: 90m}\n", "HH:MM:SS"),
+        ("output: r\ndata: {train: s}\nstop: {max_time: 90}\n", "use time-cosine"),
+    ],
+)
+def test_unusable_file_says_why(load, text, message):
+    with pytest.raises(ValueError, match=message):
+        load(text)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.yaml"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_dictionary_is_checked_too():
+    with pytest.raises(ValueError, match=r"^data\.trian: .*'train'"):
+        config_from_dict({"output": "run", "data": {"trian": "set"}})
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [("01:30:00", 5400), ("2:05", 125), (90, 90), ("1.5", 1.5)],
+)
+def test_duration_in_seconds(duration, expected):
+    assert seconds(duration) == expected
+
+
+@pytest.mark.parametrize("duration", ["", "1h", "1:2:3:4", "-5"])
+def test_no_duration_is_an_error(duration):
+    with pytest.raises(ValueError, match="HH:MM:SS"):
+        seconds(duration)
+
+
+def test_variables_in_paths_are_replaced(monkeypatch):
+    monkeypatch.setenv("SOMEWHERE", "/data")
+    assert expand_path("${SOMEWHERE}/set") == Path("/data/set")
+    assert expand_path("~/set").is_absolute()
+
+
+def test_unset_variable_is_named(monkeypatch):
+    monkeypatch.delenv("NOWHERE", raising=False)
+    with pytest.raises(ValueError, match="NOWHERE is not set"):
+        expand_path("$NOWHERE/set")
