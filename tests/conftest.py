@@ -14,14 +14,6 @@ def _same_random_numbers():
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _private_cache(tmp_path_factory):
-    """Keep packed copies and compiled kernels of tests away from the user's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EQUICALC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def pytest_collection_modifyitems(items):
     if torch.cuda.is_available():
         return

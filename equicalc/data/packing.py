@@ -61,7 +61,7 @@ class _Columns:
         self.n_atoms = 0
 
     def append(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Add one structure, with the same fields as the others but for cell and pbc."""
+        """Add one structure; all have the same fields, but for cell and pbc."""
         for name in ("cell", "pbc"):
             if name in self.columns and name not in arrays:
                 arrays[name] = _zeros(FIELDS[name], 1)
@@ -180,7 +180,7 @@ def _checked_record(
                 f"record {number} has {name} of shape {values.shape}; {needed} needed"
             )
         if not np.isfinite(values).all():
-            raise ValueError(f"record {number} has a {name} that is not finite")
+            raise ValueError(f"record {number} has {name} that is not finite")
         arrays[name] = values.astype(field.dtype).reshape(needed)
     if n_atoms == 0 or (np.asarray(record["z"]) < 1).any():
         raise ValueError(
