@@ -20,8 +20,9 @@ from equicalc.kernels.expr import Expr
 
 from .harmonics import Harmonics
 
-__all__ = ["available", "backward", "double_backward", "forward"]
+__all__ = ["DTYPES", "available", "backward", "double_backward", "forward"]
 
+DTYPES = (torch.float32, torch.float64)
 CTYPES = {torch.float32: "float", torch.float64: "double"}
 ROWS_PER_THREAD = 1024
 

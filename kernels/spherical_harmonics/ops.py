@@ -94,6 +94,8 @@ def _compute(name: str, tensors: tuple[Tensor, ...], settings: tuple) -> Any:
             )
     dtype = xyz.dtype if xyz.dtype == torch.float64 else torch.float32
     kernels = _kernels(backend, xyz.device.type, harmonics, dtype)
+    if xyz.dtype in kernels.DTYPES:
+        dtype = xyz.dtype
     rows = [
         t.to(dtype).reshape(-1, t.shape[-1]).contiguous()
         if t.dim() != 2 or t.dtype != dtype or not t.is_contiguous()

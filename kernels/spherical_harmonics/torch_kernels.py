@@ -20,9 +20,10 @@ from equicalc.kernels.expr import Expr
 
 from .harmonics import Harmonics
 
-__all__ = ["backward", "double_backward", "formulas", "forward"]
+__all__ = ["DTYPES", "backward", "double_backward", "formulas", "forward"]
 
-BLOCK = {"cpu": 4096}
+DTYPES = (torch.float32, torch.float64)
+BLOCK = {"cpu": 8192}
 LARGE_BLOCK = 1 << 18
 
 

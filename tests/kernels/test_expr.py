@@ -1,0 +1,95 @@
+"""The expression graph: sharing, folding and derivatives."""
+
+import math
+
+import pytest
+
+from equicalc.kernels.emit import cpp_statements, torch_statements, triton_statements
+from equicalc.kernels.expr import Graph
+
+
+@pytest.fixture
+def graph():
+    return Graph()
+
+
+def test_equal_expressions_are_one_node(graph):
+    x, y = graph.inputs("xy")
+    assert x * y + 1.0 is y * x + 1.0
+    assert 2.0 * (x * 3.0) is 6.0 * x
+    assert x + x is 2.0 * x
+
+
+def test_constants_are_folded(graph):
+    x = graph.input("x")
+    assert (0.0 * x).number == 0.0
+    assert (graph.const(2.0) * 3.0 - 1.0).number == 5.0
+    assert 1.0 * x is x
+    assert x + 0.0 is x
+
+
+def test_only_what_the_outputs_need_is_emitted(graph):
+    x, y = graph.inputs("xy")
+    wanted, _ = x * y, graph.rsqrt(x + y)
+    assert graph.topological([wanted]) == [x, y, wanted]
+
+
+def test_earlier_outputs_are_a_prefix_of_more_outputs(graph):
+    x, y = graph.inputs("xy")
+    outputs = [x * y, x * y + 2.0, graph.rsqrt(x) * y]
+    few, many = (triton_statements(graph, outputs[:k])[0] for k in (2, 3))
+    assert many[: len(few)] == few
+
+
+def test_derivatives_match_finite_differences(graph):
+    x, y = graph.inputs("xy")
+    f = graph.rsqrt(x * x + 2.0 * y) * (x * y * y) - 3.0 * x
+    at = {"x": 0.7, "y": 1.3}
+    gradient = graph.vjp([f], [graph.const(1.0)], [x, y])
+    second = graph.vjp([gradient[0]], [graph.const(1.0)], [x, y])
+    for order, derivatives in ((f, gradient), (gradient[0], second)):
+        for name, derivative in zip("xy", derivatives, strict=True):
+            h = 1e-5
+            up = order.evaluate({**at, name: at[name] + h})
+            down = order.evaluate({**at, name: at[name] - h})
+            assert derivative.evaluate(at) == pytest.approx((up - down) / (2 * h), 1e-8)
+
+
+def test_inputs_of_a_derivative_are_held_independent(graph):
+    x = graph.input("x")
+    square = x * x
+    by_x, by_square = graph.vjp([square * x], [graph.const(1.0)], [x, square])
+    assert by_x is square
+    assert by_square is x
+
+
+def test_deep_graphs_do_not_recurse(graph):
+    x = graph.input("x")
+    total = x
+    for k in range(5000):
+        total = total * x + float(k)
+    assert math.isfinite(total.evaluate({"x": 0.1}))
+
+
+def test_expressions_of_two_graphs_do_not_mix(graph):
+    with pytest.raises(ValueError, match="another graph"):
+        graph.input("x") + Graph().input("x")
+
+
+def test_every_output_needs_a_cotangent(graph):
+    x = graph.input("x")
+    with pytest.raises(ValueError, match="one cotangent for each output"):
+        graph.vjp([x, x * x], [x], [x])
+
+
+def test_single_precision_literals_are_single(graph):
+    x = graph.input("x")
+    lines, _ = cpp_statements(graph, [0.1 * x - 2.0], "float")
+    assert lines == ["const float t2 = 0.1f * x;", "const float t4 = t2 + (-2.0f);"]
+
+
+def test_torch_frees_tensors_after_their_last_use(graph):
+    x, y = graph.inputs("xy")
+    square = x * y
+    lines, (result,) = torch_statements(graph, [square * square])
+    assert lines[-1] == f"{result} = t2 * t2; del t2"
