@@ -6,6 +6,7 @@ its models; without, an ordinary network that takes anything shaped like its sta
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from torch.nn import Module as ModelInterface
 else:
     try:
-        from torch_sim.models.interface import ModelInterface
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchSim's own
+            from torch_sim.models.interface import ModelInterface
     except ImportError:
         from torch.nn import Module as ModelInterface
 
