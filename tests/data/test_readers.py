@@ -1,0 +1,160 @@
+"""Files of every kind, whole and damaged."""
+
+import gzip
+import os
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
+from ase.io import write
+
+from equicalc.data import PackedDataset, open_dataset, read_structures, write_packed
+from equicalc.data.readers import cache_folder, read_rmd17
+from equicalc.units import KCAL_PER_MOL
+
+
+@pytest.fixture
+def structures():
+    found = [molecule("H2O"), molecule("CH4"), bulk("NaCl", "rocksalt", a=5.6)]
+    for number, atoms in enumerate(found):
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=-float(number), forces=np.full((len(atoms), 3), 0.5)
+        )
+    return found
+
+
+@pytest.mark.parametrize("name", ["set.xyz", "set.extxyz.gz", "set.traj", "set.db"])
+def test_labels_survive_every_format(structures, tmp_path, name):
+    path = tmp_path / name
+    if path.suffix == ".db":
+        for atoms in structures:
+            connect(path).write(atoms)
+    else:
+        write(path, structures)
+    for atoms, expected in zip(read_structures(path), structures, strict=True):
+        assert (atoms.numbers == expected.numbers).all()
+        assert (atoms.pbc == expected.pbc).all()
+        np.testing.assert_allclose(atoms.positions, expected.positions, atol=1e-7)
+        assert atoms.get_potential_energy() == expected.get_potential_energy()
+        np.testing.assert_allclose(atoms.get_forces(), 0.5)
+    dataset = open_dataset(path, cache=tmp_path / "cache")
+    assert dataset.column("energy").tolist() == [0.0, -1.0, -2.0]
+    assert dataset.column("pbc").any(axis=1).tolist() == [False, False, True]
+
+
+def test_structures_are_read_one_at_a_time(structures, tmp_path):
+    write(tmp_path / "set.xyz", structures)
+    with (tmp_path / "set.xyz").open("a") as file:
+        file.write("3\nbroken\n")
+    stream = read_structures(tmp_path / "set.xyz")
+    assert [len(next(stream)) for _ in structures] == [3, 5, 2]
+    with pytest.raises(ValueError, match="structure 3 cannot be read"):
+        next(stream)
+
+
+def truncated(path, structures):
+    write(path, structures, format="extxyz")
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def truncated_gzip(path, structures):
+    write(path.with_suffix(""), structures * 50, format="extxyz")
+    path.write_bytes(gzip.compress(path.with_suffix("").read_bytes())[:-200])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("set.xyz", truncated, "cannot be read"),
+        ("set.xyz.gz", truncated_gzip, "cannot be read"),
+        ("set.xyz", lambda p, s: p.write_text("hello\n"), "structure 0 cannot be read"),
+        ("set.xyz", lambda p, s: p.write_bytes(b""), "structure 0|no structure"),
+        ("set.what", lambda p, s: p.write_text("x"), "UnknownFileTypeError"),
+        ("set.db", lambda p, s: p.write_text("x" * 99), "structure 0 cannot be read"),
+        ("none.xyz", lambda p, s: None, "is no file"),
+    ],
+)
+def test_damaged_files_are_named(structures, tmp_path, name, damage, message):
+    path = tmp_path / name
+    damage(path, structures)
+    with pytest.raises(ValueError, match=message) as caught:
+        list(read_structures(path))
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("nuclear_charges", "coords", "energies", "forces"), ("z", "R", "E", "F")],
+)
+def test_md17_is_converted_to_electronvolts(tmp_path, names):
+    arrays = (np.array([8, 1]), np.ones((3, 2, 3)), np.arange(3.0), np.ones((3, 2, 3)))
+    contents = dict(zip(names, arrays))
+    np.savez(tmp_path / "md.npz", allow_pickle=True, **contents)
+    dataset = open_dataset(tmp_path / "md.npz", cache=tmp_path)
+    assert dataset.column("energy").tolist() == [0, KCAL_PER_MOL, 2 * KCAL_PER_MOL]
+    np.testing.assert_allclose(dataset.column("forces"), 0.0433641, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"F": np.zeros((3, 1, 3))}, r"'F': \(3, 1, 3\)"),
+        ({"E": np.zeros(2)}, "one energy for each frame"),
+        ({"R": np.full((3, 2, 3), np.nan)}, r"R\[0, 0, 0\] is nan"),
+        ({"z": None}, "lacks the arrays z; it has E, F, R"),
+        ({"E": np.array([None] * 3)}, "damaged"),
+    ],
+)
+def test_md17_that_does_not_fit_is_named(tmp_path, change, message):
+    arrays = {
+        "z": np.array([8, 1]),
+        "R": np.zeros((3, 2, 3)),
+        "E": np.zeros(3),
+        "F": np.zeros((3, 2, 3)),
+    }
+    kept = {k: v for k, v in (arrays | change).items() if v is not None}
+    np.savez(tmp_path / "md.npz", **kept)
+    with pytest.raises(ValueError, match=message):
+        list(read_rmd17(tmp_path / "md.npz"))
+
+
+def test_truncated_arrays_are_named(tmp_path):
+    np.savez(tmp_path / "md.npz", z=np.zeros(100))
+    data = (tmp_path / "md.npz").read_bytes()
+    (tmp_path / "md.npz").write_bytes(data[:-50])
+    with pytest.raises(ValueError, match=r"md\.npz is missing, cut short"):
+        open_dataset(tmp_path / "md.npz", cache=tmp_path)
+
+
+def test_packed_sets_open_as_they_are(tmp_path):
+    write_packed(tmp_path / "set", [{"z": [1], "pos": np.zeros((1, 3))}])
+    dataset = open_dataset(tmp_path / "set", cache=tmp_path / "cache")
+    assert isinstance(dataset, PackedDataset)
+    assert dataset.path == tmp_path / "set"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_packed_copy_is_reused_until_the_file_changes(structures, tmp_path):
+    path, cache = tmp_path / "set.xyz", tmp_path / "cache"
+    write(path, structures)
+    first = open_dataset(path, cache=cache).path
+    assert open_dataset(path, cache=cache).path == first
+    write(path, structures[:2])
+    os.utime(path, ns=(1, 1))
+    changed = open_dataset(path, cache=cache)
+    assert changed.path != first
+    assert len(changed) == 2
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("EQUICALC_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path / "datasets"
+
+
+def test_unknown_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"without a meta\.json"):
+        open_dataset(tmp_path)
+    with pytest.raises(ValueError, match="does not exist"):
+        open_dataset(tmp_path / "none")
