@@ -1,8 +1,8 @@
 """Rounding error of the harmonics by dtype and degree, ours and e3nn's.
 
 The largest error over random directions and components, relative to the root mean
-square of the components (1 in the ``component`` normalisation). The reference is e3nn in
-float64 for the same, already rounded, vectors; in float64 the two are compared.
+square of the components (1 in the ``component`` normalisation). The reference is e3nn
+in float64 for the same, already rounded, vectors; in float64 the two are compared.
 """
 
 from __future__ import annotations
