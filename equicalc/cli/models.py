@@ -64,9 +64,19 @@ def _print_card(title: str, card: dict[str, Any]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("property", no_wrap=True)
     table.add_column("value", overflow="fold")
-    for key in sorted(card, key=lambda k: first.index(k) if k in first else len(first)):
-        table.add_row(key.replace("_", " "), escape(_readable(card[key])))
+    shown = {**card, "elements": _symbols(card.get("elements", []))}
+    for key in sorted(
+        shown, key=lambda k: first.index(k) if k in first else len(first)
+    ):
+        table.add_row(key.replace("_", " "), escape(_readable(shown[key])))
     stdout.print(table)
+
+
+def _symbols(numbers: list[int]) -> list[str]:
+    """Symbols of atomic numbers."""
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[number] for number in numbers]
 
 
 def _readable(value: object) -> str:

@@ -1,0 +1,163 @@
+"""Relax a handful of molecules, move them for 2 ps, and show what came out.
+
+    python examples/demo.py [--quick] [--calculator gfn2] [--output demo]
+
+Writes extended-XYZ trajectories, a table, plots, pictures and one page, index.html,
+into the output folder. Repeating it replaces them.
+"""
+
+import argparse
+import csv
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import demo_page
+from ase import Atoms
+from ase.io import read, write
+
+from equicalc.analysis import plot_relaxation, plot_run, save_picture
+from equicalc.calculators.named import named_calculator
+from equicalc.data.smiles import atoms_from_smiles
+from equicalc.simulation import Dynamics, Relaxation, molecular_dynamics, relax
+
+DATA = Path(__file__).parent / "data"
+MOLECULES = {
+    "water dimer": DATA / "water_dimer.xyz",
+    "ethanol": "CCO",
+    "glycine": "NCC(=O)O",
+    "thiophene": "c1ccsc1",
+    "1-chloro-2-fluoroethane": "FCCCl",
+    "caffeine": DATA / "caffeine.xyz",
+}
+TEMPERATURE = 300.0  # K
+TIMESTEP = 1.0  # fs
+PICOSECONDS = 2.0
+
+
+@dataclass
+class Outcome:
+    """All that the demo has for one molecule."""
+
+    name: str
+    origin: str
+    relaxation: Relaxation
+    dynamics: Dynamics
+    files: Path  # their common beginning
+
+    def row(self):
+        return {
+            "molecule": self.name,
+            "from": self.origin,
+            "atoms": len(self.relaxation.atoms),
+            "relaxed": "yes" if self.relaxation.converged else "no",
+            "steps": self.relaxation.steps,
+            "energy / eV": f"{self.relaxation.energy:.4f}",
+            "gained / meV": f"{1000 * self._gain():.1f}",
+            "MD / ps": f"{self.dynamics.time / 1000:.2f}",
+            "mean T / K": f"{self.dynamics.temperature:.0f}",
+            "ms per step": f"{self._speed():.1f}",
+        }
+
+    def _gain(self):
+        return self.relaxation.energy_start - self.relaxation.energy
+
+    def _speed(self):
+        return 1000 * self.dynamics.seconds / max(self.dynamics.steps, 1)
+
+
+def load(origin: str | Path) -> Atoms:
+    if isinstance(origin, str):
+        return atoms_from_smiles(origin)
+    return cast("Atoms", read(origin))
+
+
+def run(name: str, origin: str | Path, calculator, steps: int, folder: Path) -> Outcome:
+    """Relax, move, plot and draw one molecule."""
+    files = folder / name.replace(" ", "-")
+    energies, forces = [], []
+
+    def note(step: int, now: dict[str, float]) -> None:
+        energies.append(now["energy"])
+        forces.append(now["fmax"])
+
+    relaxation = relax(
+        load(origin),
+        calculator,
+        fmax=0.01,
+        trajectory=f"{files}.relax.extxyz",
+        progress=note,
+    )
+    write(f"{files}.relaxed.xyz", relaxation.atoms)
+    dynamics = molecular_dynamics(
+        relaxation.atoms,
+        calculator,
+        steps=steps,
+        timestep=TIMESTEP,
+        temperature=TEMPERATURE,
+        trajectory=f"{files}.md.extxyz",
+        log=f"{files}.md.csv",
+        every=10,
+    )
+    plot_relaxation(energies, forces, f"{files}.relax.png", f"{name}: relaxation")
+    plot_run(dynamics.history, f"{files}.md.png", f"{name}: {TEMPERATURE:.0f} K")
+    save_picture(relaxation.atoms, f"{files}.relaxed.png")
+    shown = origin if isinstance(origin, str) else origin.name
+    return Outcome(name, shown, relaxation, dynamics, files)
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def print_row(row: dict, widths=(24, 16)) -> None:
+    cells = [str(value) for value in row.values()]
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
+    print("  ".join([*padded, *(cell.rjust(11) for cell in cells[2:])]), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="2 molecules, 0.1 ps")
+    parser.add_argument("--calculator", default="equicalc", help="also gfn2, ...")
+    parser.add_argument("--output", type=Path, default=Path("demo"))
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+    started = time.perf_counter()
+    molecules = dict(list(MOLECULES.items())[: 2 if args.quick else None])
+    picoseconds = 0.1 if args.quick else PICOSECONDS
+    print(
+        f"Relaxing {len(molecules)} molecules, then moving each for {picoseconds} ps "
+        f"at {TEMPERATURE:.0f} K.\nCalculator: {args.calculator}. "
+        f"Everything goes into {args.output}/; this takes a few minutes.\n",
+        flush=True,
+    )
+    args.output.mkdir(parents=True, exist_ok=True)
+    calculator = named_calculator(args.calculator)
+    outcomes = []
+    for name, origin in molecules.items():
+        steps = round(1000 * picoseconds / TIMESTEP)
+        outcomes.append(run(name, origin, calculator, steps, args.output))
+        row = outcomes[-1].row()
+        if len(outcomes) == 1:
+            print_row({key: key for key in row})
+        print_row(row)
+    write_table(args.output / "table.csv", [outcome.row() for outcome in outcomes])
+    page = args.output / "index.html"
+    seconds = time.perf_counter() - started
+    demo_page.write(page, outcomes, repr(calculator), seconds)
+    print(
+        f"\nRelaxed and moved {len(outcomes)} molecules in {seconds:.0f} s.\n"
+        f"See them move: {page}\n"
+        f"Trajectories, table.csv, plots and pictures: {args.output}/"
+    )
+
+
+if __name__ == "__main__":
+    main()

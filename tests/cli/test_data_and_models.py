@@ -1,0 +1,63 @@
+"""``equicalc label``, ``train``, ``evaluate``, ``models``, ``info`` and the help."""
+
+import json
+
+import pytest
+
+from equicalc.data.packed import PackedDataset
+
+
+@pytest.mark.parametrize(
+    "command", ["relax", "md", "label", "train", "evaluate", "models"]
+)
+def test_help_teaches_by_example(cli, command):
+    out = cli(command, "--help")
+    assert "Examples" in out
+    assert f"equicalc {command}" in out
+
+
+def test_help_and_version(cli):
+    assert "A first try" in cli("--help")
+    assert cli("--version").startswith("equicalc 0.")
+
+
+def test_info_finds_this_machine(cli):
+    out = cli("info")
+    for expected in ("torch", "C++ compiler", "kernel cache", "optional packages"):
+        assert expected in out
+
+
+def test_models_shows_cards(cli, checkpoint):
+    out = cli("models", checkpoint)
+    assert "none, random" in out
+    assert "H, O" in out
+    cards = json.loads(cli("models", checkpoint, "--json"))
+    assert cards[str(checkpoint)]["licence"] == "MIT"
+    cli("models")
+
+
+CONFIG = """
+output: run
+data: {train: labels/packed, fractions: {train: 0.6, valid: 0.4}}
+model: {cutoff: 4.0, ls: [0, 1], channels: 4, layers: 2}
+stop: {max_epochs: 1}
+"""
+
+
+def test_label_train_evaluate(cli, tmp_path):
+    label = ["label", "O", "C", "N", "--frames", 4, "--workers", 1]
+    assert "labelled structures: labels/packed" in cli(*label)
+    data = PackedDataset(tmp_path / "labels" / "packed")
+    assert len(data) >= 8
+    assert data.meta["level_of_theory"].startswith("GFN2-xTB")
+    cli(*label)  # nothing left to do
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    out = cli("train", "c.yaml")
+    assert "the best model:" in out
+    best = tmp_path / "run" / "best.safetensors"
+    out = cli("evaluate", "labels/packed", "-m", best, "-o", "errors")
+    assert f"on {len(data)} structures" in out
+    assert "meV/Angstrom" in out
+    metrics = json.loads((tmp_path / "errors" / "metrics.json").read_text())
+    assert metrics["n_structures"] == len(data)
+    cli("relax", "O", "-m", best, "--steps", 2)
