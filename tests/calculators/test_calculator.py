@@ -11,7 +11,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
-from ase.calculators import calculator as ase_calculator
+from ase.calculators import names
 from ase.calculators.calculator import (
     CalculationFailed,
     Calculator,
@@ -209,7 +209,7 @@ def test_result_that_is_not_finite_fails(network, ethanol):
     broken.load_state_dict(network.state_dict())
     calc = EquiCalculator(broken, device="cpu")
     [member] = calc.committee.members
-    member.model.embedding.data.fill_(torch.inf)
+    member.model.get_parameter("embedding").data.fill_(torch.inf)
     with pytest.raises(CalculationFailed, match=r"not finite.*\(9 atoms and|9 atoms"):
         calc.get_potential_energy(ethanol)
     assert calc.results == {}
@@ -327,7 +327,7 @@ def test_structure_is_not_changed(calc, crystal):
 
 def test_ase_knows_the_calculator_by_name(calc):
     assert get_calculator_class("equicalc") is EquiCalculator
-    assert "equicalc" in ase_calculator.names
+    assert "equicalc" in names.names
     assert calc.name == "equicalc"
 
 

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import operator
 import pickle
+from typing import Any
 
 import ase.db
 import ase.io
@@ -23,7 +24,8 @@ def rebuilt(calc, how):
         return copy.deepcopy(calc)
     if how == "json":
         return EquiCalculator.fromdict(json.loads(json.dumps(calc.todict())))
-    return EquiCalculator.fromdict(decode(encode(calc.todict())))
+    settings: Any = decode(encode(calc.todict()))
+    return EquiCalculator.fromdict(settings)
 
 
 @pytest.mark.parametrize("how", ["pickle", "deepcopy", "json", "ase json"])
@@ -78,7 +80,8 @@ def test_files_keep_energy_forces_and_stress(calc, crystal, ethanol, tmp_path, s
         atoms.calc = calc.__class__.fromdict(calc.todict())
         atoms.get_forces()
     ase.io.write(path, [crystal, ethanol])
-    for atoms, stored in zip((crystal, ethanol), ase.io.read(path, ":")):
+    read: Any = ase.io.read(path, ":")
+    for atoms, stored in zip((crystal, ethanol), read):
         energy = atoms.get_potential_energy()
         assert stored.get_potential_energy() == pytest.approx(energy, abs=1e-6)
         np.testing.assert_allclose(stored.get_forces(), atoms.get_forces(), atol=1e-6)
@@ -90,7 +93,8 @@ def test_files_keep_energy_forces_and_stress(calc, crystal, ethanol, tmp_path, s
 def test_database_row_tells_the_calculator(calc, ethanol, tmp_path):
     ethanol.calc = calc
     ethanol.get_forces()
-    with ase.db.connect(tmp_path / "one.db") as database:
+    database: Any = ase.db.connect(tmp_path / "one.db")
+    with database:
         database.write(ethanol)
         row = database.get(1)
     assert row.calculator == "equicalc"

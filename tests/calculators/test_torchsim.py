@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from equicalc import EquiCalculator
 from equicalc.calculators.torchsim import EquiTorchSimModel
 from equicalc.models import Potential, PotentialConfig
+
+MISSING = "pip install torch-sim-atomistic"
 
 
 def state_of(structures, pbc, dtype=torch.float64):
@@ -72,24 +73,16 @@ def test_state_is_left_alone_and_answers_are_detached(model, crystal):
 
 
 def test_torchsim_validates_the_model():
-    torch_sim = pytest.importorskip(
-        "torch_sim", reason="pip install torch-sim-atomistic"
-    )
-    from torch_sim.models.interface import ModelInterface, validate_model_outputs
-
-    assert torch_sim
+    interface = pytest.importorskip("torch_sim.models.interface", reason=MISSING)
     torch.manual_seed(0)
     config = PotentialConfig((1, 6, 12, 14, 26), channels=4, layers=2)
     model = EquiTorchSimModel(Potential(config), device="cpu", dtype="float64")
-    assert isinstance(model, ModelInterface)
-    validate_model_outputs(model, torch.device("cpu"), torch.float64)
+    assert isinstance(model, interface.ModelInterface)
+    interface.validate_model_outputs(model, torch.device("cpu"), torch.float64)
 
 
-def test_torchsim_dynamics_agrees_with_ase(model, checkpoint, crystal):
-    torch_sim = pytest.importorskip(
-        "torch_sim", reason="pip install torch-sim-atomistic"
-    )
+def test_torchsim_states_are_understood(model, calc, crystal):
+    torch_sim = pytest.importorskip("torch_sim", reason=MISSING)
     state = torch_sim.io.atoms_to_state([crystal], torch.device("cpu"), torch.float64)
-    calc = EquiCalculator(checkpoint, device="cpu", dtype="float64")
     forces = model(state)["forces"]
     np.testing.assert_allclose(forces, calc.get_forces(crystal), atol=1e-9)
