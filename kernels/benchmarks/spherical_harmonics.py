@@ -166,6 +166,7 @@ def measure(ls: tuple[int, ...], n: int, device: str, rounds: int) -> list[dict]
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for _ in range(rounds):
         for key, run in runs.items():
+            run()  # so that the memory it gets back is its own
             times[key].append(seconds(run, device))
     return [
         {

@@ -40,7 +40,8 @@ __all__ = [
 ]
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-BLOCK, N_WARPS = 128, 4
+BLOCK = 128
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 GROUP_WIDTH = 32
 
 PROLOGUE = """\
@@ -92,7 +93,7 @@ def _launch(harmonics: Harmonics, name: str, *tensors: Tensor) -> None:
     grid = (-(-n // BLOCK),)
     with torch.cuda.device_of(tensors[0]):
         for function in functions[name]:
-            function[grid](*tensors, n, BLOCK, dtype, num_warps=N_WARPS)
+            function[grid](*tensors, n, BLOCK, dtype, **OPTIONS)
 
 
 @functools.cache

@@ -73,7 +73,7 @@ def test_deep_graphs_do_not_recurse(graph):
 
 def test_expressions_of_two_graphs_do_not_mix(graph):
     with pytest.raises(ValueError, match="another graph"):
-        graph.input("x") + Graph().input("x")
+        graph.add(graph.input("x"), Graph().input("x"))
 
 
 def test_every_output_needs_a_cotangent(graph):

@@ -25,7 +25,7 @@ from equicalc.kernels.spherical_harmonics.harmonics import Harmonics
 
 empty_like, new_empty = torch.empty_like, torch.Tensor.new_empty
 torch.empty_like = lambda t: empty_like(t).fill_(float("nan"))
-torch.Tensor.new_empty = lambda t, *size: new_empty(t, *size).fill_(float("nan"))
+torch.Tensor.new_empty = lambda t, *a, **k: new_empty(t, *a, **k).fill_(float("nan"))
 torch.manual_seed(0)
 
 def passes(kernels, harmonics, x, g, v):
@@ -93,7 +93,7 @@ def resources(ls, name, dtype):
                 {(k,): [["tt.divisibility", 16]] for k in range(n_arrays)},
             ),
             target=GPUTarget("cuda", 90, 32),
-            options={"num_warps": triton_kernels.N_WARPS},
+            options=triton_kernels.OPTIONS,
         )
         folder = Path(os.environ["TRITON_CACHE_DIR"])
         cubin = folder / "kernel.cubin"
@@ -101,9 +101,8 @@ def resources(ls, name, dtype):
         report = subprocess.run(
             [tool, "-res-usage", cubin], capture_output=True, text=True, check=True
         ).stdout
-        yield tuple(
-            int(re.search(rf"{key}:(\d+)", report)[1]) for key in ("REG", "STACK")
-        )
+        usage = dict(re.findall(r"(\w+):(\d+)", report))
+        yield int(usage["REG"]), int(usage["STACK"])
 
 
 @needs_triton
