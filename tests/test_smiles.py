@@ -53,7 +53,7 @@ def test_bad_smiles_are_named(bad):
 
 def test_impossible_geometry_is_an_error():
     with pytest.raises(ValueError, match="embedded"):
-        atoms_from_smiles("[C@H]12[C@@H]3[C@H]1[C@@H]23" + "C" * 0 + ".C1#CC1")
+        atoms_from_smiles("C1#CC1")
 
 
 def test_no_conformers_is_an_error():
@@ -76,7 +76,7 @@ def test_composition_counts():
 def test_fragments_are_whole_valid_molecules():
     pieces = fragments(["Cc1ccsc1CCNC(=O)c1ccccc1Cl", "Cc1ccsc1CCNC(=O)c1ccccc1Cl"], 8)
     assert len(pieces) == len(set(pieces))
-    assert "Cc1ccsc1" in {canonical(piece) for piece in pieces} or pieces
+    assert {"Cc1ccsc1", "Clc1ccccc1"} <= set(pieces)
     for piece in pieces:
         assert 2 <= heavy_atoms(piece) <= 8
         assert composition(piece)[2:] == (0, 0)  # neutral and closed-shell

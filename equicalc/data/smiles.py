@@ -154,7 +154,7 @@ def fragments(smiles: Iterable[str], max_heavy_atoms: int = 12) -> list[str]:
     Examples
     --------
     >>> fragments(["c1ccccc1C(=O)NCC"])
-    ['CCNC(=O)c1ccccc1', 'CCN', 'O=CO', 'c1ccccc1']
+    ['CCNC(=O)c1ccccc1', 'c1ccccc1', 'C=O', 'CC', 'CCNC=O']
     """
     pieces: dict[str, None] = {}
     with _silent_rdkit():
@@ -189,7 +189,7 @@ def read_smiles(path: str | Path) -> list[str]:
 
 def _raw_smiles(path: Path) -> list[str]:
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return list(np.char.decode(file["smiles"].astype(bytes), "ascii"))
     if path.suffix == ".csv":
         with path.open(newline="") as file:

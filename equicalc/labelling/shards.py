@@ -70,7 +70,7 @@ def read_failures(path: Path) -> list[Record]:
 
 def _load(path: Path, *names: str) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in names or file.files}
     except Exception as error:  # errors of zip, of headers and of files alike
         raise ValueError(
