@@ -63,26 +63,25 @@ def test_far_from_the_origin_nothing_changes(pbc):
     positions, cell = rng.uniform(0, 12, size=(150, 3)), 12 * np.eye(3)
 
     def timed(shift):
-        start = time.perf_counter()
+        start = time.process_time()
         src, dst, shifts = neighbor_list(positions + shift, cell, pbc, 5.0)
+        seconds = time.process_time() - start
         vectors = positions[src] + shifts @ cell - positions[dst]
-        return time.perf_counter() - start, np.sort(np.linalg.norm(vectors, axis=1))
+        return seconds, np.sort(np.linalg.norm(vectors, axis=1))
 
-    (near_time, near), (far_time, far) = (
-        min((timed(shift) for _ in range(5)), key=lambda pair: pair[0])
-        for shift in (0.0, 1e5)
-    )
+    near_time, near = min((timed(0.0) for _ in range(5)), key=lambda pair: pair[0])
+    far_time, far = min((timed(1e5) for _ in range(5)), key=lambda pair: pair[0])
     np.testing.assert_allclose(far, near, atol=1e-9)
-    assert far_time < 5 * near_time + 0.01
+    assert far_time < 5 * near_time + 0.05
 
 
 @pytest.mark.parametrize("pbc", [NONE, (True, True, False), (False, True, False)])
 def test_fragments_far_apart_cost_nothing(pbc):
     fragment = np.array([[0.0, 0, 0], [0, 0, 1]])
     positions = np.concatenate([fragment, fragment + np.array([0, 0, 1e6])])
-    start = time.perf_counter()
+    start = time.process_time()
     found = neighbor_list(positions, np.diag([9.0, 9, 1]), pbc, 5.0)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     assert as_list(*found) == [(i, i ^ 1, 0, 0, 0) for i in range(4)]
 
 
