@@ -190,7 +190,7 @@ def _average_neighbors(dataset: PackedDataset, cutoff: float, seed: int) -> floa
         sample.batch(indices, cutoff).num_edges
         for indices in in_order(len(sample), 100)
     )
-    return max(edges / sample.column("n_atoms").sum(dtype=float), 1.0)
+    return max(edges / int(sample.column("n_atoms").sum()), 1.0)
 
 
 def _isolated_energies(data: DataConfig) -> dict[int, float] | None:

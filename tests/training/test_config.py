@@ -80,7 +80,7 @@ def test_unusable_file_says_why(load, text, message):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml")
 
 

@@ -38,8 +38,7 @@ def two_molecules():
 
 def test_loss_is_the_weighted_sum_of_its_terms():
     predicted, batch = two_molecules()
-    kinds = {"energy": "l1", "forces": "norm"}
-    config = LossConfig(energy=2.0, forces=3.0, kind=kinds)
+    config = LossConfig(2.0, 3.0, kind={"energy": "l1", "forces": "norm"})
     loss, terms = total_loss(predicted, batch, config)
     assert terms["energy"].item() == pytest.approx((0.5 + 1.0 / 2) / 2)
     assert terms["forces"].item() == pytest.approx((5 + 0 + 6) / 3)
