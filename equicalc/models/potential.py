@@ -169,7 +169,6 @@ class Potential(nn.Module):
     """
 
     species_index: Tensor
-    reference_energies: Tensor
 
     def __init__(self, config: PotentialConfig, backend: str = "auto") -> None:
         super().__init__()
@@ -180,11 +179,7 @@ class Potential(nn.Module):
         numbers = torch.tensor(config.elements)
         index = torch.full((int(numbers.max()) + 1,), -1)
         index[numbers] = torch.arange(len(numbers))
-        references = config.reference_energies or (0.0,) * len(config.elements)
         self.register_buffer("species_index", index, False)
-        self.register_buffer(
-            "reference_energies", torch.tensor(references, dtype=torch.float64), False
-        )
         self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
         self.harmonics = SphericalHarmonics(
             list(ls), normalize=True, normalization="component", backend=backend
@@ -264,9 +259,10 @@ class Potential(nn.Module):
         # 3. energy of every atom above that of the atom alone
         network = self.energy_head(h[:, 0]).squeeze(1)  # (n_nodes,)
         energies = network[:n_atoms] - network[n_atoms:][species]
-        energies = self.reference_energies[species] + (
-            self.config.energy_scale * energies.double()
-        )
+        references = self.config.reference_energies or (0.0,) * n_elements
+        # made here, in double precision, for casting a model would round a buffer
+        reference = torch.tensor(references, dtype=torch.float64, device=species.device)
+        energies = reference[species] + self.config.energy_scale * energies.double()
         if self.repulsion is not None:
             energies = energies + self.repulsion(distance, species, src, dst).double()
         out = {"energies": energies, "embedding": scalars}
