@@ -60,7 +60,7 @@ def _print_card(title: str, card: dict[str, Any]) -> None:
 
     from equicalc.cli.console import stdout
 
-    first = ("summary", "level_of_theory", "elements", "metrics", "licence", "command")
+    order = ("summary", "level_of_theory", "elements", "metrics", "licence", "command")
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("property", no_wrap=True)
     table.add_column("value", overflow="fold")
