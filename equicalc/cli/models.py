@@ -65,9 +65,8 @@ def _print_card(title: str, card: dict[str, Any]) -> None:
     table.add_column("property", no_wrap=True)
     table.add_column("value", overflow="fold")
     shown = {**card, "elements": _symbols(card.get("elements", []))}
-    for key in sorted(
-        shown, key=lambda k: first.index(k) if k in first else len(first)
-    ):
+    first = [key for key in order if key in shown]
+    for key in dict.fromkeys([*first, *shown]):
         table.add_row(key.replace("_", " "), escape(_readable(shown[key])))
     stdout.print(table)
 
