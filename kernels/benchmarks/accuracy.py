@@ -17,7 +17,7 @@ from equicalc.kernels import spherical_harmonics
 from .report import environment, print_table, write_csv
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-N_VECTORS = 20_000
+N_VECTORS = 100_000
 
 
 def run(device: str, out: Path | None, rounds: int) -> None:
