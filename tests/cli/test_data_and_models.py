@@ -46,6 +46,7 @@ stop: {max_epochs: 1}
 
 def test_label_train_evaluate(cli, tmp_path):
     label = ["label", "CO", "C=O", "OCO", "--frames", 4, "--workers", 1]
+    label += ["--elements", "H,C,O"]
     assert "labelled structures: labels/packed" in cli(*label)
     data = PackedDataset(tmp_path / "labels" / "packed")
     assert len(data) >= 8
