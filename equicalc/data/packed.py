@@ -220,7 +220,8 @@ class PackedDataset(Sequence[Data]):
 
         Frames of one molecule are all on one side, so that an error measured on the
         other side is that of unseen molecules. Without a ``group`` array each
-        structure is a group of its own.
+        structure is a group of its own. Groups that ``meta["always_train_groups"]``
+        lists go to the part called ``train``.
 
         Parameters
         ----------
@@ -250,6 +251,10 @@ class PackedDataset(Sequence[Data]):
         names, member = np.unique(group, return_inverse=True)
         ends = np.rint(np.cumsum(shares) * len(names)).astype(int)
         place = np.random.default_rng(seed).permutation(len(names))[member]
+        if "train" in fractions:  # groups that others were built from, see labelling
+            always = self.meta.get("always_train_groups", [])
+            start = int(ends[list(fractions).index("train")]) - 1
+            place[np.isin(group, always)] = start
         parts = {
             name: self.subset(np.flatnonzero((place >= start) & (place < end)))
             for name, start, end in zip(fractions, [0, *ends[:-1]], ends)

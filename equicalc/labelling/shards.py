@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,14 @@ def read_records(shards: Iterable[Path]) -> Iterator[Record]:
         yield from read_shard(shard)
 
 
-def pack_shards(out: str | Path, dest: str | Path) -> Path:
-    """Pack all finished shards of a run, complete or still going, into one data set.
+def pack_shards(out: str | Path | Sequence[str | Path], dest: str | Path) -> Path:
+    """Pack all finished shards of runs, complete or still going, into one data set.
 
     Parameters
     ----------
     out
-        Folder of the labelling run.
+        Folder of the labelling run, or of several; the first one's description is
+        kept.
     dest
         New folder for the packed data set.
 
@@ -114,15 +115,18 @@ def pack_shards(out: str | Path, dest: str | Path) -> Path:
     """
     from equicalc.data import write_packed
 
-    out, dest = Path(out), Path(dest)
-    try:
-        meta = json.loads((out / PLAN_FILE).read_text())["meta"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{out} is not a labelling run: {error}") from error
-    shards = finished_shards(out)
+    runs = [Path(run) for run in ([out] if isinstance(out, str | Path) else out)]
+    dest = Path(dest)
+    descriptions, shards = [], []
+    for run in runs:
+        try:
+            descriptions.append(json.loads((run / PLAN_FILE).read_text())["meta"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{run} is not a labelling run: {error}") from error
+        shards += finished_shards(run)
     if not shards:
-        raise ValueError(f"{out} has no finished shard yet")
-    write_packed(dest, read_records(shards), meta)
+        raise ValueError(f"{runs} have no finished shard yet")
+    write_packed(dest, read_records(shards), descriptions[0])
     return dest
 
 

@@ -172,8 +172,8 @@ def dissociation(model: str | None = None) -> None:
                 "MAE below 2 eV (meV)": round(1e3 * error[near].mean(), 1),
                 "MAE of the curve (meV)": round(1e3 * error.mean(), 1),
                 "largest error (meV)": round(1e3 * error.max(), 1),
-                "minimum GFN2 (A)": round(lengths[expected.argmin()], 3),
-                "minimum equicalc (A)": round(lengths[predicted.argmin()], 3),
+                "minimum GFN2 (A)": round(float(lengths[expected.argmin()]), 3),
+                "minimum equicalc (A)": round(float(lengths[predicted.argmin()]), 3),
             }
         )
     axes.flat[0].legend()
@@ -212,7 +212,7 @@ def dynamics(
         owner += [number] * len(molecule)
     owner = np.array(owner)
     start = system.positions.copy()
-    system.set_masses(np.maximum(system.get_masses(), 4.0))
+    system.arrays["masses"] = np.maximum(system.get_masses(), 4.0)
     system.calc = EquiCalculator(model, skin=1.0)
     MaxwellBoltzmannDistribution(
         system, temperature_K=temperature, rng=np.random.default_rng(0)
@@ -257,8 +257,8 @@ def dynamics(
 
 def bonds_kept(atoms: Atoms, start: np.ndarray) -> bool:
     """Whether the same pairs of atoms are bonded as at the start."""
-    radii = np.array(natural_cutoffs(atoms, mult=1.3))
-    reach = radii[:, None] + radii
+    radii = np.array(natural_cutoffs(atoms))
+    reach = 1.3 * (radii[:, None] + radii)
     before, now = (
         Atoms(atoms.numbers, positions).get_all_distances() < reach
         for positions in (start, atoms.positions)

@@ -106,6 +106,15 @@ def test_split_never_cuts_a_group(folder):
     assert (parts["train"].rows != other["train"].rows).any()
 
 
+def test_groups_that_others_share_are_always_trained_on(tmp_path, records):
+    write_packed(tmp_path / "set", records, {"always_train_groups": [0, 3]})
+    fractions = {"test": 0.4, "train": 0.4, "valid": 0.2}
+    for seed in range(5):
+        parts = PackedDataset(tmp_path / "set").split(fractions, seed)
+        assert {0, 3} <= set(parts["train"].column("group").tolist())
+        assert sum(map(len, parts.values())) == len(records)
+
+
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [

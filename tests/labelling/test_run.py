@@ -192,6 +192,13 @@ def test_truncated_shard_is_named(options):
     assert len(again["n_atoms.npy"]) == 41
 
 
+def test_several_runs_make_one_data_set(options, tmp_path):
+    other = replace(options, out=f"{options.out}-other", seed=5)
+    one, two = PackedDataset(label(options)), PackedDataset(label(other))
+    both = pack_shards([options.out, other.out], tmp_path / "both")
+    assert len(PackedDataset(both)) == len(one) + len(two)
+
+
 def test_bad_folders_are_errors(options, tmp_path):
     with pytest.raises(ValueError, match="not a labelling run"):
         pack_shards(tmp_path, tmp_path / "packed")
