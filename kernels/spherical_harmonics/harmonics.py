@@ -5,18 +5,22 @@ position l + m. With the regular solid harmonics in the plane,
 
     c_m + i s_m = (z + i x)^m,
 
-and the recurrence over l at fixed m,
+the harmonics are Y_(l,m) = q_lm c_m and Y_(l,-m) = q_lm s_m, where q_lm is a
+homogeneous polynomial in y and rho^2 = x^2 + z^2,
+
+    q_lm = n_lm sum_k (-1)^k (l + m)! / (2^(m + 2k) k! (m + k)! (l - m - 2k)!)
+           y^(l - m - 2k) rho^(2k),
+    n_lm = sqrt((2 l + 1) (2 - delta_m0) (l - m)! / (l + m)!),
+
+which makes the mean square of every component 1 on the unit sphere (``component``).
+The polynomials do not depend on other degrees, and nothing in them cancels near the
+poles, where the usual recurrence in y and r^2 loses digits at m = 0. For m > 0 the
+recurrence does little harm; it is used where the two degrees below are wanted too,
+because it is shorter:
 
     q_lm = a y q_(l-1)m - a b r^2 q_(l-2)m,
     a = sqrt((4 l^2 - 1) / (l^2 - m^2)),
-    b = sqrt(((l - 1)^2 - m^2) / (4 (l - 1)^2 - 1)),
-
-the harmonics are Y_(l,m) = q_lm c_m and Y_(l,-m) = q_lm s_m: homogeneous polynomials
-of degree l. They start from q_mm = sqrt(2 (2 m + 1) / (2 m)!) (2 m - 1)!!, which makes
-the mean square of every component 1 on the unit sphere (``component``).
-
-r^2 is kept as x^2 + y^2 + z^2 for unit vectors too: replacing it by 1 doubles the
-rounding error near the poles.
+    b = sqrt(((l - 1)^2 - m^2) / (4 (l - 1)^2 - 1)).
 """
 
 from __future__ import annotations
@@ -163,9 +167,9 @@ class _SolidHarmonics:
 
     def __init__(self, vector: Vector, harmonics: Harmonics) -> None:
         x, y, z = vector
-        self.y = y
-        self.r2 = _dot(vector, vector)
-        self.scale = harmonics.scale
+        self.y, self.y2, self.rho2 = y, y * y, x * x + z * z
+        self.r2 = self.rho2 + self.y2
+        self.scale, self.ls = harmonics.scale, set(harmonics.ls)
         graph = y.graph
         self.c, self.s = [graph.const(1.0)], [graph.const(0.0)]
         for m in range(max(harmonics.ls, default=0)):
@@ -173,25 +177,38 @@ class _SolidHarmonics:
             self.s.append(z * self.s[m] + x * self.c[m])
         self.q = functools.cache(self._q)
 
+    def rho(self, k: int) -> Expr:
+        """Return rho^(2 k)."""
+        return self.rho2 * self.rho(k - 1) if k else self.y.graph.const(1.0)
+
     def degree(self, l: int) -> Vector:
         """Return Y_(l,-l), ..., Y_(l,l)."""
         sines = [self.q(l, m) * self.s[m] for m in range(l, 0, -1)]
         return sines + [self.q(l, m) * self.c[m] for m in range(l + 1)]
 
     def _q(self, l: int, m: int) -> Expr:
-        if l == m:
-            double_factorial = math.prod(range(1, 2 * m, 2))
-            square = (2 * m + 1) * (2 if m else 1) / math.factorial(2 * m)
-            start = self.scale(l) * math.sqrt(square) * double_factorial
-            return self.y.graph.const(start)
+        if 0 < m < l - 1 and {l - 1, l - 2} <= self.ls:
+            return self._recurrence(l, m)
+        return self._polynomial(l, m)
+
+    def _recurrence(self, l: int, m: int) -> Expr:
         a = math.sqrt((4 * l**2 - 1) / (l**2 - m**2))
-        up = a * self.scale(l) / self.scale(l - 1)
-        q = up * (self.y * self.q(l - 1, m))
-        if l == m + 1:
-            return q
         b = math.sqrt(((l - 1) ** 2 - m**2) / (4 * (l - 1) ** 2 - 1))
+        up = a * self.scale(l) / self.scale(l - 1)
         down = a * b * self.scale(l) / self.scale(l - 2)
-        return q - down * (self.r2 * self.q(l - 2, m))
+        one, two = self.y * self.q(l - 1, m), self.r2 * self.q(l - 2, m)
+        return up * one - down * two
+
+    def _polynomial(self, l: int, m: int) -> Expr:
+        """Apply Horner's rule in y^2 and rho^2, times y if l - m is odd."""
+        graph, f = self.y.graph, math.factorial
+        norm = math.sqrt((2 * l + 1) * (2 if m else 1) * f(l - m) / f(l + m))
+        q = graph.const(0.0)
+        for k in range((l - m) // 2 + 1):
+            count = f(l + m) / (2 ** (m + 2 * k) * f(k) * f(m + k) * f(l - m - 2 * k))
+            coefficient = (-1) ** k * self.scale(l) * norm * count
+            q = q * self.y2 + coefficient * self.rho(k)
+        return q * self.y if (l - m) % 2 else q
 
 
 def _dot(a: Vector, b: Vector) -> Expr:

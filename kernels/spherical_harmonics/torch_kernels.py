@@ -23,7 +23,7 @@ from .harmonics import Harmonics
 __all__ = ["DTYPES", "backward", "double_backward", "formulas", "forward"]
 
 DTYPES = (torch.float32, torch.float64)
-BLOCK = {"cpu": 8192}
+BLOCK = {"cpu": 16384}
 LARGE_BLOCK = 1 << 18
 
 
