@@ -8,13 +8,18 @@ into the output folder. Repeating it replaces them.
 
 import argparse
 import csv
+import itertools
 import logging
+import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import demo_page
+import torch
 from ase import Atoms
 from ase.io import read, write
 
@@ -27,10 +32,10 @@ DATA = Path(__file__).parent / "data"
 MOLECULES = {
     "water dimer": DATA / "water_dimer.xyz",
     "ethanol": "CCO",
+    "caffeine": DATA / "caffeine.xyz",
     "glycine": "NCC(=O)O",
     "thiophene": "c1ccsc1",
     "1-chloro-2-fluoroethane": "FCCCl",
-    "caffeine": DATA / "caffeine.xyz",
 }
 TEMPERATURE = 300.0  # K
 TIMESTEP = 1.0  # fs
@@ -74,8 +79,9 @@ def load(origin: str | Path) -> Atoms:
     return cast("Atoms", read(origin))
 
 
-def run(name: str, origin: str | Path, calculator, steps: int, folder: Path) -> Outcome:
+def run(name: str, origin: str | Path, spec: str, steps: int, folder: Path) -> Outcome:
     """Relax, move, plot and draw one molecule."""
+    calculator = named_calculator(spec)
     files = folder / name.replace(" ", "-")
     energies, forces = [], []
 
@@ -106,6 +112,20 @@ def run(name: str, origin: str | Path, calculator, steps: int, folder: Path) -> 
     save_picture(relaxation.atoms, f"{files}.relaxed.png")
     shown = origin if isinstance(origin, str) else origin.name
     return Outcome(name, shown, relaxation, dynamics, files)
+
+
+def run_all(
+    molecules: dict[str, str | Path], spec: str, steps: int, folder: Path, workers: int
+) -> Iterator[Outcome]:
+    """Run the molecules in order, several at a time, each on one core."""
+    fixed = [itertools.repeat(value) for value in (spec, steps, folder)]
+    if workers == 1:
+        yield from map(run, molecules, molecules.values(), *fixed)
+        return
+    with ProcessPoolExecutor(
+        workers, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(run, molecules, molecules.values(), *fixed)
 
 
 def write_table(path: Path, rows: list[dict]) -> None:
@@ -139,19 +159,20 @@ def main() -> None:
         flush=True,
     )
     args.output.mkdir(parents=True, exist_ok=True)
-    calculator = named_calculator(args.calculator)
+    steps = round(1000 * picoseconds / TIMESTEP)
+    workers = 1 if args.quick else min(os.cpu_count() or 1, len(molecules))
     outcomes = []
-    for name, origin in molecules.items():
-        steps = round(1000 * picoseconds / TIMESTEP)
-        outcomes.append(run(name, origin, calculator, steps, args.output))
-        row = outcomes[-1].row()
+    for outcome in run_all(molecules, args.calculator, steps, args.output, workers):
+        outcomes.append(outcome)
+        row = outcome.row()
         if len(outcomes) == 1:
             print_row({key: key for key in row})
         print_row(row)
     write_table(args.output / "table.csv", [outcome.row() for outcome in outcomes])
     page = args.output / "index.html"
     seconds = time.perf_counter() - started
-    demo_page.write(page, outcomes, repr(calculator), seconds)
+    calculator = repr(named_calculator(args.calculator))
+    demo_page.write(page, outcomes, calculator, seconds)
     print(
         f"\nRelaxed and moved {len(outcomes)} molecules in {seconds:.0f} s.\n"
         f"See them move: {page}\n"
