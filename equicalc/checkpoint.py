@@ -111,8 +111,7 @@ def load_checkpoint(
     device
         Where the model goes.
     dtype
-        Precision of the weights. Tensors that the model itself keeps in float64
-        (reference energies) stay in float64.
+        Precision of the weights.
     backend
         Kernel backend; the weights do not depend on it.
 
@@ -141,15 +140,13 @@ def load_checkpoint(
         model = build_model(
             header["model"]["name"], header["model"]["config"], backend=backend
         )
-        wide = {n for n, t in _tensors(model).items() if t.dtype == torch.float64}
         model.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"{path}: cannot rebuild its model {header['model']['name']!r} ({error}); "
             "use the version of equicalc that wrote it"
         ) from error
-    _cast(model, dtype, keep=wide)
-    return model.to(device).eval(), header["card"]
+    return model.to(device=device, dtype=dtype).eval(), header["card"]
 
 
 def checksum(tensors: dict[str, torch.Tensor]) -> str:
@@ -231,15 +228,3 @@ def _check_finite(tensors: dict[str, torch.Tensor], path: Path) -> None:
         raise ValueError(
             f"{path} not written: {bad[0]} holds NaN or infinity (training diverged?)"
         )
-
-
-def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return parameters and all buffers, also those that are not saved."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def _cast(model: torch.nn.Module, dtype: torch.dtype, keep: set[str]) -> None:
-    """Change the precision of all floating tensors of a model except those named."""
-    for name, tensor in _tensors(model).items():
-        if tensor.is_floating_point() and name not in keep:
-            tensor.data = tensor.data.to(dtype)
