@@ -69,13 +69,18 @@ def held_out(
         chosen = np.flatnonzero((kinds == number) | (kind == "all"))[:limit]
         if len(chosen):
             table, _ = evaluate_model(network, test.subset(chosen))
-            rows.append({"kind": kind, "structures": len(chosen), **flat(table)})
+            rows.append({"kind": kind, "structures": len(chosen), **errors(table)})
     write_table("held_out", rows)
 
 
-def flat(table: dict) -> dict[str, float]:
-    """Keep the plain numbers of a table of errors."""
-    return {k: round(v, 3) for k, v in table.items() if isinstance(v, int | float)}
+def errors(table: dict) -> dict[str, float]:
+    """Mean absolute and root mean square error of every quantity."""
+    units = table["units"]
+    return {
+        f"{name} {kind.upper()} ({units[name]})": round(table[name][kind], 2)
+        for name in ("energy_per_atom", "forces", "dipole", "charges")
+        for kind in ("mae", "rmse")
+    }
 
 
 @app.command("files")
