@@ -18,7 +18,7 @@ class Source:
     ----------
     path
         SMILES (``.smi``, ``.txt``, ``.csv``, ``.npz``) or structures (any format of
-        ASE).
+        ASE). ``~`` and ``${VARIABLE}`` are expanded.
     frames
         Structures made and labelled per molecule.
     limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _pool(
 def _read(
     source: Source, options: LabelOptions, rng: np.random.Generator
 ) -> Sequence[str | Atoms]:
-    path = Path(source.path)
+    path = Path(os.path.expandvars(source.path)).expanduser()
     if path.suffix in SMILES_SUFFIXES:
         found = read_smiles(path)
     else:

@@ -1,7 +1,7 @@
 """How good is a potential? Four answers, each a table and a picture.
 
-    python examples/validation/potential.py held-out --data runs/labels-gfn2/packed
-    python examples/validation/potential.py files --data solvent_test.xyz ECEMC.xyz
+    python examples/validation/potential.py held-out runs/labels-gfn2-all
+    python examples/validation/potential.py files solvent_test.xyz solvent_train.xyz
     python examples/validation/potential.py dissociation
     python examples/validation/potential.py dynamics
 
@@ -86,7 +86,7 @@ def errors(table: dict) -> dict[str, float]:
 
 @app.command("files")
 def files(data: list[Path], model: str | None = None, stride: int = 1) -> None:
-    """Errors on labelled files; the mean energy per formula unit is not removed."""
+    """Errors on labelled files, with and without the mean energy error per atom."""
     calculator = EquiCalculator(model)
     rows = []
     for path in data:

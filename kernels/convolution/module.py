@@ -33,6 +33,8 @@ class UVUConvolution(nn.Module):
     backend : str
         ``"cpp"`` compiles a fused loop, ``"torch"`` computes path by path, ``"auto"``
         takes the fused loop where the tensors are on the CPU and a compiler is found.
+        ``"triton"`` is accepted for models that name one backend for all kernels; the
+        convolution has no Triton kernel yet and computes path by path.
 
     References
     ----------

@@ -32,6 +32,16 @@ def test_same_options_same_plan(options):
     assert other.fingerprint != make_plan(options).fingerprint
 
 
+def test_variables_in_paths_are_expanded(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLECULES", str(tmp_path))
+    named = tuple(
+        replace(s, path=s.path.replace(str(tmp_path), "${MOLECULES}"))
+        for s in options.sources
+    )
+    assert all(s.path.startswith("${MOLECULES}") for s in named)
+    assert make_plan(replace(options, sources=named)) == make_plan(options)
+
+
 def test_all_kinds_of_work_are_planned(options):
     units = make_plan(options).units
     count = {
