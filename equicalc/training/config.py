@@ -189,6 +189,10 @@ class TrainConfig:
         Fields of the model's own configuration (for a potential: `cutoff`, `ls`,
         `channels`, `layers`, ...). Elements, reference energies, energy scale and
         average neighbours come from the data unless given.
+    init
+        A checkpoint to start from instead of random weights: fine-tuning. Its shape
+        is the default of `model`; reference energies come from the new data. The
+        command line also takes the name of a shipped model.
     task
         Name of the model in `equicalc.models.MODELS`.
     seed
@@ -204,6 +208,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     stop: StopConfig = field(default_factory=StopConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    init: str | None = None
     task: str = "potential"
     seed: int = 0
     card: dict[str, Any] = field(default_factory=dict)

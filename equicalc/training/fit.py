@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from equicalc._version import __version__
-from equicalc.checkpoint import save_checkpoint
+from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.packed import PackedDataset
 from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
@@ -81,12 +81,26 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     settings = _begin(folder, config, parts["train"])
     torch.manual_seed(config.seed)
     model = build_model(config.task, settings, backend=config.trainer.backend)
+    if config.init is not None:
+        _copy_weights(model, config.init)
     with _threads(config.trainer.threads):
         # 3. fit
         _fit(model, config, parts, folder)
         # 4. report
         write_report(folder, config, parts)
     return folder / BEST
+
+
+def _copy_weights(model: torch.nn.Module, init: str) -> None:
+    """Start from the weights of a checkpoint of the same shape."""
+    trained, _ = load_checkpoint(expand_path(init))
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"init: {init} has another shape than `model` asks for; leave the shape "
+            f"out of `model` to take that of the checkpoint ({error})"
+        ) from error
 
 
 def _fit(

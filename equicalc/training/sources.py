@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equicalc.checkpoint import read_header
 from equicalc.data.packed import PackedDataset
 from equicalc.models import MODELS
 from equicalc.training.batches import in_order
@@ -120,7 +121,9 @@ def split(
 
 
 def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any]:
-    """Return the model's whole configuration: as given, else from the training set.
+    """Return the model's whole configuration.
+
+    As given; else as in the checkpoint to start from; else from the training set.
 
     Parameters
     ----------
@@ -134,20 +137,35 @@ def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any
     z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
     ptr = np.concatenate([[0], np.cumsum(n_atoms, dtype=np.int64)])
     isolated = _isolated_energies(config.data)
-    elements = np.array(config.model.get("elements") or np.unique(z), dtype=np.int64)
+    given = _initial_shape(config) | config.model
+    elements = np.array(given.get("elements") or np.unique(z), dtype=np.int64)
     counts = composition(z, ptr, elements)
     energies = dataset.column("energy")
     references = reference_energies(counts, energies, elements, isolated)
     fields: dict[str, Any] = {
         "elements": tuple(int(number) for number in elements),
         "reference_energies": tuple(float(energy) for energy in references),
-    } | config.model
+    } | given
     if "energy_scale" not in fields and "forces" in dataset.fields:
         fields["energy_scale"] = force_scale(dataset.column("forces"))
     if "avg_neighbors" not in fields:
         cutoff = kind(**fields).cutoff
         fields["avg_neighbors"] = _average_neighbors(dataset, cutoff, config.seed)
     return dataclasses.asdict(kind(**fields))
+
+
+def _initial_shape(config: TrainConfig) -> dict[str, Any]:
+    """Shape of the checkpoint to start from; its reference energies are left out."""
+    if config.init is None:
+        return {}
+    model = read_header(expand_path(config.init))["model"]
+    if model["name"] != config.task:
+        raise ValueError(
+            f"init: {config.init} holds a {model['name']}, but the task is "
+            f"{config.task}"
+        )
+    shape = model["config"]
+    return {key: shape[key] for key in shape if key != "reference_energies"}
 
 
 def _limited(dataset: PackedDataset, n: int | None, seed: int) -> PackedDataset:
