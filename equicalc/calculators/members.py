@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from equicalc.checkpoint import load_checkpoint
+from equicalc.models import AnalyticPotential, Potential
 from equicalc.pretrained import Registry
 
 #: What a calculator takes as a model: a name, a checkpoint, a network; None: default.
@@ -73,6 +75,13 @@ class Member:
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that the model knows."""
         return tuple(self.model.elements)  # pyright: ignore[reportArgumentType]
+
+    @cached_property
+    def engine(self) -> nn.Module | AnalyticPotential:
+        """What computes: the model, with derivatives written out where they are."""
+        if isinstance(self.model, Potential):
+            return AnalyticPotential(self.model)
+        return self.model
 
     @property
     def saved(self) -> bool:

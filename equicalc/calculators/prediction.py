@@ -73,7 +73,7 @@ def predict(
         f"{len(graph.ptr) - 1} structures"
     )
     with _memory_errors(size, member.device):
-        out = evaluate(member.model, graph.to(str(member.device)), outputs)
+        out = evaluate(member.engine, graph.to(str(member.device)), outputs)
         arrays = {name: value.cpu().double().numpy() for name, value in out.items()}
     for name, value in arrays.items():
         if not np.isfinite(value).all():

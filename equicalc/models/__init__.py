@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
 from equicalc.models.potential import Potential, PotentialConfig
 
@@ -46,4 +47,11 @@ def build_model(
     return model_type(settings, backend)
 
 
-__all__ = ["MODELS", "Potential", "PotentialConfig", "build_model", "evaluate"]
+__all__ = [
+    "MODELS",
+    "AnalyticPotential",
+    "Potential",
+    "PotentialConfig",
+    "build_model",
+    "evaluate",
+]

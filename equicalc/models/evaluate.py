@@ -1,6 +1,7 @@
 """From a model and a batch to energies, forces, stress and the rest: no ASE here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,23 @@ OUTPUTS = (
 )
 
 
+@runtime_checkable
+class HasGradient(Protocol):
+    """A model that differentiates its energy by itself, faster than autograd."""
+
+    def __call__(self, graph: Data, vectors: Tensor) -> Mapping[str, Tensor]:
+        """Return the model's outputs, differentiable by autograd."""
+        ...
+
+    def with_gradient(
+        self, graph: Data, vectors: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the model's outputs and dE/d(vectors), (n_edges, 3)."""
+        ...
+
+
 def evaluate(
-    model: nn.Module,
+    model: nn.Module | HasGradient,
     graph: Data,
     outputs: Collection[str] = ("energy", "forces"),
     create_graph: bool = False,
@@ -37,7 +53,7 @@ def evaluate(
 
     Parameters
     ----------
-    model : nn.Module
+    model : nn.Module or HasGradient
         A model of `equicalc.models`.
     graph : Data
         See `equicalc.graph`.
@@ -73,15 +89,15 @@ def evaluate(
 
     with torch.set_grad_enabled(derivatives or create_graph):
         vectors = edge_vectors(graph)
-        if derivatives and not vectors.requires_grad:
-            vectors.requires_grad_()
-        out = dict(model(graph, vectors))
+        if derivatives:
+            out, gradient = _with_gradient(model, graph, vectors, create_graph)
+        else:
+            out, gradient = dict(model(graph, vectors)), None
         energies = out["energies"]
         out["energy"] = energies.new_zeros(n_graphs).index_add(
             0, graph["batch"], energies
         )
-        if derivatives:
-            gradient = _edge_gradient(out["energy"], vectors, create_graph)
+        if gradient is not None:
             out["forces"] = _forces(gradient, graph)
             if "stress" in outputs:
                 out["stress"] = _stress(gradient, vectors, graph)
@@ -94,14 +110,22 @@ def evaluate(
     return {k: out[k] if create_graph else out[k].detach() for k in outputs}
 
 
-def _edge_gradient(energy: Tensor, vectors: Tensor, create_graph: bool) -> Tensor:
-    """Differentiate the summed energy with respect to every edge vector."""
+def _with_gradient(
+    model: nn.Module | HasGradient, graph: Data, vectors: Tensor, create_graph: bool
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Evaluate, and differentiate the summed energy by every edge vector."""
+    if not create_graph and isinstance(model, HasGradient):
+        return model.with_gradient(graph, vectors)
+    if not vectors.requires_grad:
+        vectors.requires_grad_()
+    out = dict(model(graph, vectors))
+    energy = out["energies"].sum()
     if not energy.requires_grad:  # no edges reach the energy
-        return torch.zeros_like(vectors)
+        return out, torch.zeros_like(vectors)
     [gradient] = torch.autograd.grad(
-        energy.sum(), vectors, create_graph=create_graph, materialize_grads=True
+        energy, vectors, create_graph=create_graph, materialize_grads=True
     )
-    return gradient
+    return out, gradient
 
 
 def _forces(gradient: Tensor, graph: Data) -> Tensor:

@@ -268,10 +268,10 @@ class Potential(nn.Module):
         out = {"energies": energies, "embedding": scalars}
         if self.config.dipole:
             moments = self.vector_head(h[:n_atoms, 1:4]).squeeze(2)  # (n_atoms, 3)
-            out |= self._electrostatics(scalars, moments, basis, vectors, graph)
+            out |= self.electrostatics(scalars, moments, basis, vectors, graph)
         return out
 
-    def _electrostatics(
+    def electrostatics(
         self,
         scalars: Tensor,
         moments: Tensor,

@@ -6,17 +6,34 @@ import torch
 from torch import Tensor, nn
 
 
+#: Largest magnitude of an invariant; those of real molecules are of order 1.
+BOUND = 20.0
+
+
+def bounded(x: Tensor) -> Tensor:
+    """Squash smoothly into (-BOUND, BOUND), leaving small values as they are.
+
+    Examples
+    --------
+    >>> bounded(torch.tensor([0.1, 1e9]))
+    tensor([ 0.1000, 20.0000])
+    """
+    return x * torch.rsqrt(1 + (x / BOUND).square())
+
+
 class InvariantGate(nn.Module):
     r"""Mix scalars with the norms of higher degrees, then gate.
 
     1. invariants: the scalars and, for every degree l > 0 and channel, the squared
-       norm :math:`\sum_m x_{lm}^2 / (2l+1)`;
+       norm :math:`\sum_m x_{lm}^2 / (2l+1)`, all bounded by `BOUND`;
     2. a two-layer perceptron turns them into new scalars and one gate per channel
        of every degree l > 0;
     3. degree l > 0 is multiplied by its gate.
 
     The gates of NequIP see scalars only; the norms add three-body invariants for a
-    price per node, not per edge.
+    price per node, not per edge. Because the invariants are bounded, so is the energy
+    that a network reads from the new scalars, however dense the matter: a repulsion
+    added to it always wins.
 
     Parameters
     ----------
@@ -48,7 +65,7 @@ class InvariantGate(nn.Module):
         scalars, *tensors = features
         # 1. invariants
         norms = [x.square().mean(1) for x in tensors]  # (n_nodes, channels) each
-        invariants = torch.cat([scalars.squeeze(1), *norms], 1)
+        invariants = bounded(torch.cat([scalars.squeeze(1), *norms], 1))
         # 2. new scalars and gates
         mixed = self.output(nn.functional.silu(self.hidden(invariants)))
         new, *gates = mixed.unsqueeze(1).chunk(len(features), 2)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from .adjacency import Adjacency
-from .ops import format_paths, library, uvu
+from .ops import format_paths, library, uvu, uvu_backward
 from .paths import Paths
 from .reference import uvu_reference
 
@@ -103,6 +104,27 @@ class UVUConvolution(nn.Module):
         if self._compiled(x):
             return uvu(x, y, w, list(adj.tensors()), self._text)
         return uvu_reference(x, y, w, adj, self.paths)
+
+    def pull_back(
+        self, x: Tensor, y: Tensor, w: Tensor, grad: Tensor, adj: Adjacency
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn a derivative by the output into derivatives by x, y and w.
+
+        For code that differentiates by hand; autograd does the same.
+
+        Parameters
+        ----------
+        x, y, w, adj
+            As in `forward`.
+        grad : Tensor
+            (n_nodes, rows, channels).
+        """
+        if self._compiled(x):
+            return uvu_backward(x, y, w, grad, list(adj.tensors()), self._text)
+        with torch.enable_grad():
+            inputs = [t.detach().requires_grad_() for t in (x, y, w)]
+            out = uvu_reference(*inputs, adj, self.paths)
+        return torch.autograd.grad(out, inputs, grad)  # pyright: ignore[reportReturnType]
 
     def _compiled(self, x: Tensor) -> bool:
         if self.backend == "torch" or x.device.type != "cpu":

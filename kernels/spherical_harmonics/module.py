@@ -102,6 +102,28 @@ class SphericalHarmonics(nn.Module):
         )
 
     @torch.jit.unused
+    def pull_back(self, x: Tensor, grad: Tensor) -> Tensor:
+        """Turn a derivative by the harmonics into one by the vectors.
+
+        For code that differentiates by hand; autograd does the same.
+
+        Parameters
+        ----------
+        x
+            ``(..., 3)``, the vectors.
+        grad
+            ``(..., irreps_out.dim)``, the derivative by the harmonics.
+
+        Returns
+        -------
+        Tensor
+            ``(..., 3)``.
+        """
+        return torch.ops.equicalc.spherical_harmonics_backward(
+            x, grad, self._ls_list, self.normalize, self.normalization, self.backend
+        )
+
+    @torch.jit.unused
     def _e3nn(self, x: Tensor) -> Tensor:
         return o3.spherical_harmonics(
             self._ls_list, x, self.normalize, self.normalization

@@ -1,0 +1,77 @@
+"""A potential differentiated by hand is the potential differentiated by autograd."""
+
+import pytest
+import torch
+
+from equicalc.graph import collate, make_graph
+from equicalc.models import AnalyticPotential, Potential, PotentialConfig, evaluate
+
+CUTOFF = 3.0
+OUTPUTS = ("energy", "energies", "forces", "embedding")
+SHAPES = {
+    "one layer": {"layers": 1},
+    "three layers": {"layers": 3},
+    "scalars and vectors": {"ls": (0, 1)},
+    "gap in the degrees": {"ls": (0, 1, 3)},
+    "hidden radial layer": {"radial_hidden": (8,)},
+    "no dipole": {"dipole": False, "ls": (0, 2)},
+    "no repulsion": {"repulsion": False},
+    "no reference energies": {"reference_energies": ()},
+}
+
+
+def potential(backend="auto", dtype=torch.float64, **changes):
+    references = (-10.0, -40.0, -80.0)
+    shape = {"layers": 2, "channels": 4, "reference_energies": references} | changes
+    config = PotentialConfig(
+        elements=(1, 6, 8), cutoff=CUTOFF, energy_scale=2.0, **shape
+    )
+    return Potential(config, backend).to(dtype).requires_grad_(False)
+
+
+def cluster(n_atoms, spacing=1.1, cell=None, pbc=None):
+    """Atoms near the points of a lattice."""
+    z = torch.tensor([1, 6, 8])[torch.randint(0, 3, (n_atoms,))]
+    sites = torch.cartesian_prod(*[torch.arange(3.0, dtype=torch.float64)] * 3)
+    pos = spacing * sites[:n_atoms] + 0.3 * torch.rand(n_atoms, 3, dtype=torch.float64)
+    graph = make_graph(z, pos, cell, pbc, cutoff=CUTOFF)
+    return graph.update({"pos": pos})
+
+
+def assert_same(model, graph, outputs=OUTPUTS, tolerance=1e-10):
+    plain = evaluate(model, graph, outputs)
+    analytic = evaluate(AnalyticPotential(model), graph, outputs)
+    for name in outputs:
+        torch.testing.assert_close(
+            analytic[name], plain[name], rtol=tolerance, atol=tolerance
+        )
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_same_as_autograd(shape, backend):
+    assert_same(potential(backend, **shape), cluster(9))
+
+
+def test_same_charges_and_dipole():
+    batch = collate([cluster(7), cluster(4)])
+    assert_same(potential(), batch, (*OUTPUTS, "charges", "dipole"))
+
+
+def test_same_stress_in_a_small_cell():
+    crystal = cluster(6, cell=3.5 * torch.eye(3), pbc=[True] * 3)
+    assert_same(potential(), crystal, (*OUTPUTS, "stress"))
+
+
+def test_same_where_atoms_repel_each_other():
+    assert_same(potential(), cluster(5, spacing=0.7))
+
+
+@pytest.mark.parametrize("n_atoms", [0, 1])
+def test_without_edges(n_atoms):
+    assert_same(potential(), cluster(n_atoms))
+
+
+def test_single_precision():
+    model = potential(dtype=torch.float32, channels=16)
+    assert_same(model, cluster(20), tolerance=1e-5)
