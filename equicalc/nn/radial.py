@@ -101,9 +101,17 @@ class RadialFilter(nn.Module):
             torch.randn(a, b) / math.sqrt(a) for a, b in pairwise(widths)
         )
 
+    def hidden(self, basis: Tensor) -> Tensor:
+        """Map (n_edges, n_basis) to the last hidden layer, or to the basis itself."""
+        for weight in self.weights[:-1]:
+            basis = nn.functional.silu(basis @ weight)
+        return basis
+
+    @property
+    def matrix(self) -> Tensor:
+        """The last layer, (n_hidden, n_filters): filters are ``hidden @ matrix``."""
+        return self.weights[-1]
+
     def forward(self, basis: Tensor) -> Tensor:
         """Map (n_edges, n_basis) to (n_edges, n_filters)."""
-        *hidden, last = self.weights
-        for weight in hidden:
-            basis = nn.functional.silu(basis @ weight)
-        return basis @ last
+        return self.hidden(basis) @ self.matrix

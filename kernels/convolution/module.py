@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from .adjacency import Adjacency
+from .cpp_loops import Weights
 from .ops import format_paths, library, uvu
 from .paths import Paths
 from .reference import uvu_reference
@@ -14,6 +16,10 @@ from .reference import uvu_reference
 __all__ = ["UVUConvolution"]
 
 BACKENDS = ("auto", "cpp", "torch", "triton")
+
+# A double backward pass makes the weights five times over: beyond this many hidden
+# features reading stored ones is faster.
+MAX_HIDDEN_IN_TRAINING = 32
 
 
 class UVUConvolution(nn.Module):
@@ -80,7 +86,14 @@ class UVUConvolution(nn.Module):
         """Number of paths to every degree of the output."""
         return self.paths.per_degree
 
-    def forward(self, x: Tensor, y: Tensor, w: Tensor, adj: Adjacency) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        w: Tensor,
+        adj: Adjacency,
+        matrix: Tensor | None = None,
+    ) -> Tensor:
         """Convolve.
 
         Parameters
@@ -90,9 +103,14 @@ class UVUConvolution(nn.Module):
         y : Tensor
             (n_edges, sum 2l_edge+1) harmonics of the edge vectors.
         w : Tensor
-            (n_edges, n_paths, channels) weights.
+            (n_edges, n_paths, channels) weights; with `matrix`, (n_edges, hidden).
         adj : Adjacency
             The edges.
+        matrix : Tensor, optional
+            (hidden, n_paths * channels). The weights are then ``w @ matrix``. The
+            compiled loop makes them where it needs them and stores nothing per edge
+            and path, neither here nor in the derivatives (a trainable matrix of more
+            than 32 rows excepted, with which that would take longer).
 
         Returns
         -------
@@ -100,14 +118,24 @@ class UVUConvolution(nn.Module):
             (n_nodes, rows, channels); per degree of the output its components, in
             them the paths.
         """
-        if self._compiled(x):
-            return uvu(x, y, w, list(adj.tensors()), self._text)
+        if matrix is not None and not self._mixes(x, matrix):
+            w = (w @ matrix).unflatten(1, (self.n_paths, x.shape[2]))
+            matrix = None
+        if self._compiled(x, Weights(0 if matrix is None else len(matrix))):
+            return uvu(x, y, w, matrix, list(adj.tensors()), self._text)
         return uvu_reference(x, y, w, adj, self.paths)
 
-    def _compiled(self, x: Tensor) -> bool:
+    def _mixes(self, x: Tensor, matrix: Tensor) -> bool:
+        """Whether the loop makes the weights: it can, and has not to too many times."""
+        training = torch.is_grad_enabled() and matrix.requires_grad
+        if training and len(matrix) > MAX_HIDDEN_IN_TRAINING:
+            return False
+        return self._compiled(x, Weights(len(matrix)))
+
+    def _compiled(self, x: Tensor, weights: Weights) -> bool:
         if self.backend == "torch" or x.device.type != "cpu":
             return False
-        return library(self.paths, x.shape[2], x.dtype) is not None
+        return library(self.paths, x.shape[2], x.dtype, weights) is not None
 
     def extra_repr(self) -> str:
         """Show the degrees."""
