@@ -18,7 +18,7 @@ from equicalc.kernels.convolution import Adjacency
 from equicalc.models.potential import InteractionLayer, Potential
 from equicalc.nn.gate import BOUND, InvariantGate
 from equicalc.nn.linear import DegreeLinear
-from equicalc.nn.radial import BesselBasis
+from equicalc.nn.radial import RadialFilter
 from equicalc.nn.repulsion import ZBLRepulsion
 
 silu = torch.nn.functional.silu
@@ -34,12 +34,16 @@ class Edges(NamedTuple):
         (n_edges, sum 2l+1).
     distance : Tensor
         (n_edges,), Angstrom.
+    basis, slopes : Tensor
+        (n_edges, n_radial) radial basis and its derivative by the distance.
     adjacency : Adjacency
         Who sends to whom.
     """
 
     harmonics: Tensor
     distance: Tensor
+    basis: Tensor
+    slopes: Tensor
     adjacency: Adjacency
 
 
@@ -96,44 +100,41 @@ def gate(
     return out, pull_back
 
 
-def radial_convolution(
-    layer: InteractionLayer, basis: BesselBasis, x: Tensor, edges: Edges
-) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
-    """Convolve with the filters of a layer, see `UVUConvolution`.
+def hidden_features(
+    module: RadialFilter, basis: Tensor
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Map the radial basis to the last hidden layer, see `RadialFilter`."""
+    layers = list(module.weights)[:-1]
+    inputs = []
+    for weight in layers:
+        inputs.append(basis @ weight)
+        basis = silu(inputs[-1])
 
-    A derivative is pulled back to the features, the harmonics and the distances.
-    """
-    distance = edges.distance.detach().requires_grad_()
-    with torch.enable_grad():
-        w = layer.filters(basis(distance)).unflatten(1, (-1, x.shape[2]))
-    args = (x, edges.harmonics, w.detach())
-    out = layer.convolution(*args, edges.adjacency)
+    def pull_back(grad: Tensor) -> Tensor:
+        for weight, x in zip(reversed(layers), reversed(inputs)):
+            grad = silu_backward(grad, x) @ weight.t()
+        return grad
 
-    def pull_back(grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        gx, gy, gw = layer.convolution.pull_back(*args, grad, edges.adjacency)
-        [g_distance] = torch.autograd.grad(w, distance, gw)
-        return gx, gy, g_distance
-
-    return out, pull_back
+    return basis, pull_back
 
 
 def interaction(
     layer: InteractionLayer,
-    basis: BesselBasis,
     h: Tensor,
     species: Tensor,
     edges: Edges,
 ) -> tuple[Tensor, Callable[[Tensor, bool], tuple[Tensor | None, Tensor, Tensor]]]:
     """Update node features, see `InteractionLayer`.
 
-    A derivative is pulled back to the features, the harmonics and the distances.
+    A derivative is pulled back to the features, the harmonics and the radial basis.
     """
     # 1. linear
     x_rows, pull_before = linear(layer.before, h.flatten(1))
     # 2. messages
-    messages, pull_convolution = radial_convolution(
-        layer, basis, torch.cat(x_rows, 1), edges
-    )
+    hidden, pull_hidden = hidden_features(layer.filters, edges.basis)
+    x, matrix = torch.cat(x_rows, 1), layer.filters.matrix
+    args = (x, edges.harmonics, hidden)
+    messages = layer.convolution(*args, edges.adjacency, matrix)
     # 3. self-interaction and gate
     new, pull_after = linear(layer.after, (messages * layer.scale).flatten(1))
     rows = [2 * l + 1 for l in layer.ls_in]
@@ -150,9 +151,12 @@ def interaction(
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         g_new = pull_gate(grad)
         g_messages = pull_after(g_new).view_as(messages).mul_(layer.scale)
-        g_x, g_harmonics, g_distance = pull_convolution(g_messages)
+        g_x, g_harmonics, g_hidden = layer.convolution.pull_back(
+            *args, g_messages, edges.adjacency, matrix
+        )
+        g_basis = pull_hidden(g_hidden)
         if not to_features:
-            return None, g_harmonics, g_distance
+            return None, g_harmonics, g_basis
         g_h = pull_before(list(g_x.split(rows, 1))).view_as(h)
         g_kept = pull_own([g_new[target] for target in layer.targets]).view_as(kept)
         g_parts = g_h.split(rows, 1)
@@ -160,7 +164,7 @@ def interaction(
             layer.kept, scale, g_kept.split([rows[k] for k in layer.kept], 1)
         ):
             g_parts[k].addcmul_(g, s)
-        return g_h, g_harmonics, g_distance
+        return g_h, g_harmonics, g_basis
 
     return out, pull_back
 
@@ -190,7 +194,6 @@ class AnalyticPotential:
     def __init__(self, model: Potential) -> None:
         self.model = model
         config, weight = model.config, model.embedding
-        self._first_basis = BesselBasis(config.cutoff, 1).to(weight)
         # atoms alone in space: what energies are measured from
         species = torch.arange(len(config.elements), device=weight.device)
         edges = self._edges(weight.new_empty(0, 3), species[:0], species[:0], species)
@@ -242,14 +245,15 @@ class AnalyticPotential:
         out = {"energies": energies, "embedding": scalars}
         if config.dipole:
             moments = model.vector_head(h[:, 1:4]).squeeze(2)
-            basis = self._first_basis(edges.distance)
-            out |= model.electrostatics(scalars, moments, basis, short, graph)
+            out |= model.electrostatics(scalars, moments, edges.basis, short, graph)
         return out, gradient.to(vectors.dtype)
 
     def _edges(self, vectors: Tensor, src: Tensor, dst: Tensor, nodes: Tensor) -> Edges:
+        distance = torch.linalg.vector_norm(vectors, dim=1)
         return Edges(
             self.model.harmonics(vectors),
-            torch.linalg.vector_norm(vectors, dim=1),
+            distance,
+            *self.model.basis.with_derivative(distance),
             Adjacency.from_edges(src, dst, len(nodes)),
         )
 
@@ -261,7 +265,7 @@ class AnalyticPotential:
         h = model.embedding[species].unsqueeze(1)
         steps = []
         for layer in cast("Iterable[InteractionLayer]", model.layers):
-            h, step = interaction(layer, model.basis, h, species, edges)
+            h, step = interaction(layer, h, species, edges)
             steps.append(step)
         first, _, last = cast("Iterable[nn.Linear]", model.energy_head)
         hidden = first(h[:, 0])
@@ -272,12 +276,12 @@ class AnalyticPotential:
             grad = torch.zeros_like(h)
             grad[:, 0] = g_hidden @ first.weight
             g_harmonics = torch.zeros_like(edges.harmonics)
-            g_distance = torch.zeros_like(edges.distance)
+            g_basis = torch.zeros_like(edges.basis)
             for number, step in reversed(list(enumerate(steps))):
-                grad, g_y, g_d = step(grad, number > 0)
+                grad, g_y, g_b = step(grad, number > 0)
                 g_harmonics += g_y
-                g_distance += g_d
-            return g_harmonics, g_distance
+                g_basis += g_b
+            return g_harmonics, (g_basis * edges.slopes).sum(1)
 
         return energies, h, pull_back
 

@@ -135,8 +135,8 @@ class InteractionLayer(nn.Module):
         # 1. linear
         x = torch.cat(self.before(h.flatten(1)), 1)
         # 2. messages
-        weights = self.filters(basis).unflatten(1, (-1, x.shape[2]))
-        messages = self.convolution(x, harmonics, weights, adj) * self.scale
+        hidden, matrix = self.filters.hidden(basis), self.filters.matrix
+        messages = self.convolution(x, harmonics, hidden, adj, matrix) * self.scale
         # 3. self-interaction and gate
         new = self.after(messages.flatten(1))
         rows = h.split([2 * l + 1 for l in self.ls_in], 1)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-
 #: Largest magnitude of an invariant; those of real molecules are of order 1.
 BOUND = 20.0
 

@@ -77,6 +77,19 @@ class BesselBasis(nn.Module):
         waves = torch.sin(self.frequencies * d) / d  # (n_edges, n_basis)
         return math.sqrt(2 * self.cutoff) * waves * polynomial_envelope(d / self.cutoff)
 
+    def with_derivative(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Expand distances (n_edges,); values and slopes, (n_edges, n_basis) each."""
+        d = distance.unsqueeze(-1)  # (n_edges, 1)
+        phase, x, p = self.frequencies * d, d / self.cutoff, 6
+        waves = torch.sin(phase) / d
+        slopes = (self.frequencies * torch.cos(phase) - waves) / d
+        envelope = math.sqrt(2 * self.cutoff) * polynomial_envelope(x, p)
+        # of the envelope: -p (p + 1) (p + 2) / 2 x^(p - 1) (1 - x)^2
+        descent = x.clamp(max=1.0) ** (p - 1) * (1 - x.clamp(max=1.0)).square()
+        descent = descent * (-0.5 * p * (p + 1) * (p + 2) / self.cutoff)
+        descent = descent * math.sqrt(2 * self.cutoff)
+        return waves * envelope, slopes * envelope + waves * descent
+
 
 class RadialFilter(nn.Module):
     """A perceptron without biases from the radial basis to one weight per filter.
@@ -101,9 +114,17 @@ class RadialFilter(nn.Module):
             torch.randn(a, b) / math.sqrt(a) for a, b in pairwise(widths)
         )
 
+    def hidden(self, basis: Tensor) -> Tensor:
+        """Map (n_edges, n_basis) to the last hidden layer, or to the basis itself."""
+        for weight in self.weights[:-1]:
+            basis = nn.functional.silu(basis @ weight)
+        return basis
+
+    @property
+    def matrix(self) -> Tensor:
+        """The last layer, (n_hidden, n_filters): filters are ``hidden @ matrix``."""
+        return self.weights[-1]
+
     def forward(self, basis: Tensor) -> Tensor:
         """Map (n_edges, n_basis) to (n_edges, n_filters)."""
-        *hidden, last = self.weights
-        for weight in hidden:
-            basis = nn.functional.silu(basis @ weight)
-        return basis @ last
+        return self.hidden(basis) @ self.matrix

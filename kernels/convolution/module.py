@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .adjacency import Adjacency
+from .cpp_loops import Weights
 from .ops import format_paths, library, uvu, uvu_backward
 from .paths import Paths
 from .reference import uvu_reference
@@ -15,6 +16,10 @@ from .reference import uvu_reference
 __all__ = ["UVUConvolution"]
 
 BACKENDS = ("auto", "cpp", "torch", "triton")
+
+# A double backward pass makes the weights five times over: beyond this many hidden
+# features reading stored ones is faster.
+MAX_HIDDEN_IN_TRAINING = 32
 
 
 class UVUConvolution(nn.Module):
@@ -81,7 +86,14 @@ class UVUConvolution(nn.Module):
         """Number of paths to every degree of the output."""
         return self.paths.per_degree
 
-    def forward(self, x: Tensor, y: Tensor, w: Tensor, adj: Adjacency) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        w: Tensor,
+        adj: Adjacency,
+        matrix: Tensor | None = None,
+    ) -> Tensor:
         """Convolve.
 
         Parameters
@@ -91,9 +103,14 @@ class UVUConvolution(nn.Module):
         y : Tensor
             (n_edges, sum 2l_edge+1) harmonics of the edge vectors.
         w : Tensor
-            (n_edges, n_paths, channels) weights.
+            (n_edges, n_paths, channels) weights; with `matrix`, (n_edges, hidden).
         adj : Adjacency
             The edges.
+        matrix : Tensor, optional
+            (hidden, n_paths * channels). The weights are then ``w @ matrix``. The
+            compiled loop makes them where it needs them and stores nothing per edge
+            and path, neither here nor in the derivatives (a trainable matrix of more
+            than 32 rows excepted, with which that would take longer).
 
         Returns
         -------
@@ -101,12 +118,21 @@ class UVUConvolution(nn.Module):
             (n_nodes, rows, channels); per degree of the output its components, in
             them the paths.
         """
-        if self._compiled(x):
-            return uvu(x, y, w, list(adj.tensors()), self._text)
+        if matrix is not None and not self._mixes(x, matrix):
+            w = (w @ matrix).unflatten(1, (self.n_paths, x.shape[2]))
+            matrix = None
+        if self._compiled(x, _weights(matrix)):
+            return uvu(x, y, w, matrix, list(adj.tensors()), self._text)
         return uvu_reference(x, y, w, adj, self.paths)
 
     def pull_back(
-        self, x: Tensor, y: Tensor, w: Tensor, grad: Tensor, adj: Adjacency
+        self,
+        x: Tensor,
+        y: Tensor,
+        w: Tensor,
+        grad: Tensor,
+        adj: Adjacency,
+        matrix: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Turn a derivative by the output into derivatives by x, y and w.
 
@@ -114,24 +140,41 @@ class UVUConvolution(nn.Module):
 
         Parameters
         ----------
-        x, y, w, adj
-            As in `forward`.
+        x, y, w, adj, matrix
+            As in `forward`; the matrix is a constant.
         grad : Tensor
             (n_nodes, rows, channels).
         """
-        if self._compiled(x):
-            return uvu_backward(x, y, w, grad, list(adj.tensors()), self._text)
+        if matrix is not None and not self._mixes(x, matrix):
+            full = (w @ matrix).unflatten(1, (self.n_paths, x.shape[2]))
+            gx, gy, gw = self.pull_back(x, y, full, grad, adj)
+            return gx, gy, gw.flatten(1) @ matrix.t()
+        if self._compiled(x, _weights(matrix)):
+            index = list(adj.tensors())
+            return uvu_backward(x, y, w, matrix, grad, index, self._text, False)[:3]
         with torch.enable_grad():
-            inputs = [t.detach().requires_grad_() for t in (x, y, w)]
-            out = uvu_reference(*inputs, adj, self.paths)
-        return torch.autograd.grad(out, inputs, grad)  # pyright: ignore[reportReturnType]
+            x, y, w = (t.detach().requires_grad_() for t in (x, y, w))
+            out = uvu_reference(x, y, w, adj, self.paths)
+        gx, gy, gw = torch.autograd.grad(out, (x, y, w), grad)
+        return gx, gy, gw
 
-    def _compiled(self, x: Tensor) -> bool:
+    def _mixes(self, x: Tensor, matrix: Tensor) -> bool:
+        """Whether the loop makes the weights: it can, and has not to too many times."""
+        training = torch.is_grad_enabled() and matrix.requires_grad
+        if training and len(matrix) > MAX_HIDDEN_IN_TRAINING:
+            return False
+        return self._compiled(x, _weights(matrix))
+
+    def _compiled(self, x: Tensor, weights: Weights) -> bool:
         if self.backend == "torch" or x.device.type != "cpu":
             return False
-        return library(self.paths, x.shape[2], x.dtype) is not None
+        return library(self.paths, x.shape[2], x.dtype, weights) is not None
 
     def extra_repr(self) -> str:
         """Show the degrees."""
         p = self.paths
         return f"{p.ls_in} x {p.ls_edge} -> {p.ls_out}, {self.n_paths} paths"
+
+
+def _weights(matrix: Tensor | None) -> Weights:
+    return Weights(0 if matrix is None else len(matrix))

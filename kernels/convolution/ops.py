@@ -1,9 +1,15 @@
-"""Torch operators around the compiled convolution."""
+"""Torch operators around the generated convolution.
+
+The weights `w` are given, (n_edges, n_paths, channels), if the matrix `m` is None;
+otherwise they are `w @ m` of hidden features `w` (n_edges, hidden), and never stored.
+Arrays that a call does not have are null pointers to the compiled loops.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,20 +17,25 @@ from torch.library import custom_op
 
 from equicalc.kernels.cpp import load_library
 
-from .emit import cpp_source
+from .cpp_loops import Weights, cpp_source
 from .paths import Paths
 
-__all__ = ["library", "uvu"]
+__all__ = ["format_paths", "library", "run", "uvu"]
 
 CTYPES = {torch.float32: "float", torch.float64: "double"}
+NODES_PER_CHUNK = 8
+EDGES_PER_SUM = 256  # at least; a matrix's gradient is summed in at most 16 parts
+GIVEN = Weights()
 
 
 @functools.cache
-def library(paths: Paths, channels: int, dtype: torch.dtype) -> ctypes.CDLL | None:
+def library(
+    paths: Paths, channels: int, dtype: torch.dtype, weights: Weights = GIVEN
+) -> ctypes.CDLL | None:
     """Compile the loops for given paths, channels and dtype; None if impossible."""
     if dtype not in CTYPES:
         return None
-    return load_library(cpp_source(paths, channels, CTYPES[dtype]))
+    return load_library(cpp_source(paths, channels, CTYPES[dtype], weights))
 
 
 @functools.cache
@@ -41,46 +52,95 @@ def format_paths(paths: Paths) -> str:
 
 
 def run(
-    name: str, paths: str, arrays: list[Tensor], order: list[Tensor | None]
+    name: str,
+    paths: Paths,
+    weights: Weights,
+    arrays: Sequence[Tensor | None],
+    order: Sequence[Tensor | None],
+    n_chunks: int | None = None,
 ) -> None:
-    """Call a compiled loop; the first array tells dtype and channels."""
-    first = arrays[0]
-    compiled = library(parse_paths(paths), first.shape[2], first.dtype)
+    """Call a compiled loop.
+
+    Parameters
+    ----------
+    name : str
+        Of the loop.
+    paths, weights : Paths, Weights
+        What it was compiled for.
+    arrays : sequence of Tensor or None
+        Its arguments, contiguous; the first one tells dtype and channels.
+    order : sequence of Tensor or None
+        Where each node's edges begin, the edges in this order (None: as they are), and
+        the other end of every edge.
+    n_chunks : int, optional
+        Parts that the nodes are worked through in.
+    """
+    first, ptr = arrays[0], order[0]
+    assert first is not None
+    assert ptr is not None
+    compiled = library(paths, first.shape[2], first.dtype, weights)
     if compiled is None:
         raise RuntimeError("the convolution was not compiled: use backend='torch'")
-    ptr = order[0]
-    assert ptr is not None
+    n_nodes = len(ptr) - 1
     compiled[name](
-        *(ctypes.c_void_p(a.data_ptr()) for a in arrays),
-        *(None if o is None else ctypes.c_void_p(o.data_ptr()) for o in order),
-        ctypes.c_long(len(ptr) - 1),
+        *(ctypes.c_void_p(a.data_ptr()) if a is not None else None for a in arrays),
+        *(ctypes.c_void_p(o.data_ptr()) if o is not None else None for o in order),
+        ctypes.c_long(n_nodes),
+        ctypes.c_long(n_chunks or -(-n_nodes // NODES_PER_CHUNK)),
         ctypes.c_int(torch.get_num_threads()),
     )
 
 
-Tensors = list[Tensor]  # src, dst, dst_ptr, src_order, src_ptr of an Adjacency
+def _call(
+    name: str,
+    paths: str,
+    arrays: dict[str, Tensor | None],
+    order: Sequence[Tensor | None],
+    n_chunks: int | None = None,
+) -> None:
+    """Call a loop; without a matrix `m` the one for given weights."""
+    weights = GIVEN
+    if arrays["m"] is not None:
+        weights = Weights(len(arrays["m"]))
+    else:
+        arrays = {k: a for k, a in arrays.items() if not k.endswith("m")}
+    contiguous = [a if a is None else a.contiguous() for a in arrays.values()]
+    run(name, parse_paths(paths), weights, contiguous, order, n_chunks)
+
+
+Index = list[Tensor]  # src, dst, dst_ptr, src_order, src_ptr of an Adjacency
 
 
 @custom_op("equicalc::uvu", mutates_args=(), device_types="cpu")
-def uvu(x: Tensor, y: Tensor, w: Tensor, adj: Tensors, paths: str) -> Tensor:
+def uvu(
+    x: Tensor, y: Tensor, w: Tensor, m: Tensor | None, adj: Index, paths: str
+) -> Tensor:
     """Convolve; see `UVUConvolution` for shapes."""
     src, _, dst_ptr, _, _ = adj
     out = x.new_empty(len(x), parse_paths(paths).rows, x.shape[2])
-    x, y, w = x.contiguous(), y.contiguous(), w.contiguous()
-    run("forward", paths, [x, w, y, out], [dst_ptr, None, src])
+    arrays = {"x": x, "w": w, "m": m, "y": y, "out": out}
+    _call("forward", paths, arrays, [dst_ptr, None, src])
     return out
 
 
 @custom_op("equicalc::uvu_backward", mutates_args=(), device_types="cpu")
 def uvu_backward(
-    x: Tensor, y: Tensor, w: Tensor, g: Tensor, adj: Tensors, paths: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients with respect to x, y and w for the output's gradient g."""
+    x: Tensor,
+    y: Tensor,
+    w: Tensor,
+    m: Tensor | None,
+    g: Tensor,
+    adj: Index,
+    paths: str,
+    matrix: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients for x, y, w and, if `matrix`, m; `g` is the output's gradient."""
     _, dst, _, src_order, src_ptr = adj
-    x, y, w, g = x.contiguous(), y.contiguous(), w.contiguous(), g.contiguous()
-    gx, gy, gw = torch.empty_like(x), torch.empty_like(y), torch.empty_like(w)
-    run("backward", paths, [x, w, y, g, gx, gw, gy], [src_ptr, src_order, dst])
-    return gx, gy, gw
+    gx, gy, gw, gm = _results(x, y, w, m if matrix else None)
+    arrays = {"x": x, "w": w, "m": m, "y": y, "g": g, "gx": gx, "gw": gw}
+    arrays |= {"gm": gm if matrix else None, "gy": gy}
+    _call("backward", paths, arrays, [src_ptr, src_order, dst], len(gm))
+    return gx, gy, gw, gm.sum(0)
 
 
 @custom_op("equicalc::uvu_double", mutates_args=(), device_types="cpu")
@@ -88,60 +148,100 @@ def uvu_double(
     x: Tensor,
     y: Tensor,
     w: Tensor,
+    m: Tensor | None,
     g: Tensor,
     vx: Tensor,
     vy: Tensor,
     vw: Tensor,
-    adj: Tensors,
+    vm: Tensor | None,
+    adj: Index,
     paths: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of <v, backward> with respect to x, y, w and g."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of <v, backward> with respect to x, y, w, m and g."""
     src, dst, dst_ptr, src_order, src_ptr = adj
-    x, y, w, g, vx, vy, vw = (t.contiguous() for t in (x, y, w, g, vx, vy, vw))
-    gx, gy, gw, gg = (torch.empty_like(t) for t in (x, y, w, g))
-    send = [x, w, y, g, vx, vw, vy, gx, gw, gy]
-    run("double_senders", paths, send, [src_ptr, src_order, dst])
-    receive = [x, w, y, vx, vw, vy, gg]
-    run("double_receivers", paths, receive, [dst_ptr, None, src])
-    return gx, gy, gw, gg
+    gx, gy, gw, gm = _results(x, y, w, m)
+    gg = torch.empty_like(g)
+    receive = {"x": x, "w": w, "m": m, "y": y}
+    tangents = {"vx": vx, "vw": vw, "vm": vm, "vy": vy}
+    send = {**receive, "g": g, **tangents, "gx": gx, "gw": gw, "gm": gm, "gy": gy}
+    _call("double_senders", paths, send, [src_ptr, src_order, dst], len(gm))
+    receive |= {**tangents, "gg": gg}
+    _call("double_receivers", paths, receive, [dst_ptr, None, src])
+    return gx, gy, gw, gm.sum(0), gg
+
+
+def _results(
+    x: Tensor, y: Tensor, w: Tensor, m: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Room for the gradients; the matrix's has parts that are still to be summed.
+
+    How many there are depends on the edges alone, so that the sum does not depend on
+    the number of threads.
+    """
+    shape = (0,) if m is None else m.shape
+    parts = max(1, min(16, len(y) // EDGES_PER_SUM))
+    empty = [t.new_empty(t.shape) for t in (x, y, w)]
+    return *empty, x.new_zeros(parts, *shape)
 
 
 @uvu.register_fake
-def _(x: Tensor, y: Tensor, w: Tensor, adj: Tensors, paths: str) -> Tensor:
+def _(x: Tensor, y: Tensor, w: Tensor, m: object, adj: Index, paths: str) -> Tensor:
     return x.new_empty(x.shape[0], parse_paths(paths).rows, x.shape[2])
 
 
 @uvu_backward.register_fake
 def _(
-    x: Tensor, y: Tensor, w: Tensor, g: Tensor, adj: Tensors, paths: str
+    x: Tensor,
+    y: Tensor,
+    w: Tensor,
+    m: Tensor | None,
+    g: Tensor,
+    adj: Index,
+    paths: str,
+    matrix: bool,
 ) -> tuple[Tensor, ...]:
-    return torch.empty_like(x), torch.empty_like(y), torch.empty_like(w)
+    *empty, gm = _results(x, y, w, m if matrix else None)
+    return *empty, gm[0]
 
 
 @uvu_double.register_fake
-def _(x: Tensor, y: Tensor, w: Tensor, g: Tensor, *rest: object) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(t) for t in (x, y, w, g))
+def _(
+    x: Tensor, y: Tensor, w: Tensor, m: Tensor | None, g: Tensor, *rest: object
+) -> tuple[Tensor, ...]:
+    *empty, gm = _results(x, y, w, m)
+    return *empty, gm[0], torch.empty_like(g)
 
 
 def _save(ctx, inputs, output) -> None:  # noqa: ANN001
-    *tensors, adj, paths = inputs
+    n_tensors = next(k for k, value in enumerate(inputs) if isinstance(value, list))
+    *tensors, adj, ctx.paths = inputs[: n_tensors + 2]
     ctx.save_for_backward(*tensors, *adj)
-    ctx.n_tensors, ctx.paths = len(tensors), paths
+    ctx.n_tensors = n_tensors
+    ctx.set_materialize_grads(False)
 
 
-def _saved(ctx) -> tuple[list[Tensor], Tensors]:  # noqa: ANN001
+def _saved(ctx) -> tuple[tuple[Tensor | None, ...], Index]:  # noqa: ANN001
     saved = ctx.saved_tensors
     return saved[: ctx.n_tensors], list(saved[ctx.n_tensors :])
 
 
 def _uvu_vjp(ctx, g: Tensor) -> tuple[object, ...]:  # noqa: ANN001
-    tensors, adj = _saved(ctx)
-    return *uvu_backward(*tensors, g, adj, ctx.paths), [None] * len(adj), None
+    (*tensors, m), adj = _saved(ctx)
+    matrix = m is not None and ctx.needs_input_grad[len(tensors)]
+    *gradients, gm = uvu_backward(*tensors, m, g, adj, ctx.paths, matrix)
+    return *gradients, gm if matrix else None, [None] * len(adj), None
 
 
-def _uvu_backward_vjp(ctx, *v: Tensor) -> tuple[object, ...]:  # noqa: ANN001
-    tensors, adj = _saved(ctx)
-    return *uvu_double(*tensors, *v, adj, ctx.paths), [None] * len(adj), None
+def _uvu_backward_vjp(ctx, *v: Tensor | None) -> tuple[object, ...]:  # noqa: ANN001
+    (*tensors, m, g), adj = _saved(ctx)
+    *tangents, vm = v
+    filled = [
+        torch.zeros_like(t) if a is None else a for a, t in zip(tangents, tensors)
+    ]
+    results = uvu_double(*tensors, m, g, *filled, vm, adj, ctx.paths)
+    *gradients, gm, gg = results
+    gm = None if m is None else gm
+    return *gradients, gm, gg, [None] * len(adj), None, None
 
 
 uvu.register_autograd(_uvu_vjp, setup_context=_save)

@@ -64,6 +64,42 @@ def test_compiled_agrees_with_the_definition(shape, channels):
 
 
 @needs_compiler
+@pytest.mark.parametrize(
+    ("shape", "channels", "hidden"), [("last layer", 16, 8), ("first layer", 3, 5)]
+)
+def test_weights_mixed_in_the_loop_agree_with_stored_ones(shape, channels, hidden):
+    module, (x, y, _), adj = random_case(*SHAPES[shape], channels, n_edges=600)
+    h = torch.randn(len(y), hidden, dtype=x.dtype, requires_grad=True)
+    m = torch.randn(hidden, module.n_paths * channels, dtype=x.dtype).requires_grad_()
+
+    def stored(x, y, h, m):
+        w = (h @ m).unflatten(1, (-1, channels))
+        return uvu_reference(x, y, w, adj, module.paths)
+
+    def mixed(x, y, h, m):
+        return module(x, y, h, adj, m)
+
+    assert "UVU" in type(mixed(x, y, h, m).grad_fn).__name__.upper()
+    pairs = (derivatives(f, (x, y, h, m)) for f in (mixed, stored))
+    for a, b in zip(*pairs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    frozen = torch.autograd.grad(mixed(x, y, h, m.detach()).square().sum(), (x, y, h))
+    usual = torch.autograd.grad(stored(x, y, h, m).square().sum(), (x, y, h))
+    for a, b in zip(frozen, usual, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@needs_compiler
+def test_many_hidden_features_are_mixed_in_inference_only():
+    module, (x, y, _), adj = random_case(*SHAPES["first layer"], 4)
+    h = torch.randn(len(y), 40, dtype=x.dtype)
+    m = torch.randn(40, module.n_paths * 4, dtype=x.dtype)
+    torch.testing.assert_close(
+        module(x, y, h, adj, m), module(x, y, h, adj, m.clone().requires_grad_())
+    )
+
+
+@needs_compiler
 def test_single_precision_agrees_to_its_rounding():
     module, inputs, adj = random_case(*SHAPES["middle layer"], 32, torch.float32)
     fused = derivatives(lambda x, y, w: module(x, y, w, adj), inputs)
@@ -101,7 +137,7 @@ def test_the_same_to_the_last_bit_every_time():
 @needs_compiler
 def test_operator_passes_torch_opcheck():
     module, inputs, adj = random_case(*SHAPES["first layer"], 4)
-    arguments = (*inputs, list(adj.tensors()), format_paths(module.paths))
+    arguments = (*inputs, None, list(adj.tensors()), format_paths(module.paths))
     torch.library.opcheck(uvu, arguments, test_utils=["test_schema", "test_faketensor"])
 
 

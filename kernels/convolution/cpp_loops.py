@@ -1,0 +1,266 @@
+"""C++ of the fused uvu convolution.
+
+Channels are the lanes of vectors. Weights come in three ways: given for every edge;
+mixed from hidden features by a matrix; or mixed from hidden features that a table
+holds as functions of the distance. Mixed weights exist for a block of a node's edges
+at a time, in a buffer that stays in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from equicalc.kernels.emit import cpp_statements
+
+from .cpp_mixing import mixing_source
+from .paths import Paths
+from .product import Loop, Product, loops
+
+__all__ = ["Weights", "cpp_source"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights come from.
+
+    Attributes
+    ----------
+    hidden : int
+        Number of hidden features that a matrix mixes; 0 for given weights.
+    tabulated : bool
+        Whether the hidden features are interpolated in a table of the distance.
+    """
+
+    hidden: int = 0
+    tabulated: bool = False
+
+
+HEADER = """\
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+typedef {ctype} T;
+constexpr int W = {width};
+typedef T V __attribute__((vector_size(W * sizeof(T))));
+typedef V {ctype}_v;
+typedef V U __attribute__((aligned(sizeof(T))));  // a vector anywhere in memory
+static inline T total(V v) {{
+  T t[W], sum = 0;
+  std::memcpy(t, &v, sizeof(t));
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < W; i++) sum += t[i];
+  return sum;
+}}
+"""
+
+LOOP = """\
+extern "C" void {name}({arguments}, const long* ptr, const long* order,
+    const long* other, long n_nodes, long n_chunks, int n_threads) {{
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+  for (long chunk = 0; chunk < n_chunks; chunk++)
+  for (long node = chunk * n_nodes / n_chunks;
+       node < (chunk + 1) * n_nodes / n_chunks; node++) {{
+    {clear}
+    for (long first = ptr[node]; first < ptr[node + 1]; first += {block}) {{
+      const int n = std::min<long>({block}, ptr[node + 1] - first);
+      long edges[{block}];
+      for (int i = 0; i < n; i++) edges[i] = order ? order[first + i] : first + i;
+      {before}
+      for (int i = 0; i < n; i++) {{
+        const long edge = edges[i], peer = other[edge];
+        {scalars}
+        for (long u = 0; u < {channels}; u += W) {{
+          {vectors}
+        }}
+        {reduce}
+      }}
+      {after}
+    }}
+  }}
+}}
+"""
+
+
+@dataclass
+class Body:
+    """Lines of a loop, gathered by place."""
+
+    arguments: list[str] = field(default_factory=list)
+    clear: list[str] = field(default_factory=list)  # per node
+    before: list[str] = field(default_factory=list)  # per block of edges
+    scalars: list[str] = field(default_factory=list)  # per edge
+    vectors: list[str] = field(default_factory=list)  # per edge and vector of channels
+    reduce: list[str] = field(default_factory=list)  # per edge, after its channels
+    after: list[str] = field(default_factory=list)  # per block of edges
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes loops for given channels, type and weights."""
+
+    product: Product
+    channels: int
+    ctype: str
+    weights: Weights
+    block: int
+
+    def write(self, loop: Loop) -> str:
+        """Write a function."""
+        body, where, outputs = Body(), dict(loop.where), dict(loop.outputs)
+        if self.weights.hidden:
+            if {"vw", "gw"} <= where.keys():  # the tangent of mixing needs both
+                where["fw"], outputs["fw"] = "edge", self.product.backward["gw"]
+            self._mix(body, where)
+            where |= {array: "i" for array in where if array.endswith("w")}
+        for array, row in where.items():
+            if row != "i":
+                self._argument(body, array, constant=array not in outputs)
+            elif array != "fw":
+                self._arguments_of_mixing(body, array)
+            if array not in outputs:
+                self._load(body, array, row)
+        flat = [e for columns in outputs.values() for e in columns]
+        lines, values = cpp_statements(self.product.graph, flat, f"{self.ctype}_v")
+        body.vectors += lines
+        remaining = iter(values)
+        for array, columns in outputs.items():
+            texts = [next(remaining) for _ in columns]
+            if array == "gy":
+                self._reduce(body, texts)
+            else:
+                self._store(body, array, where[array], texts)
+        places = {f.name: "\n".join(getattr(body, f.name)) for f in fields(body)}
+        places["arguments"] = ", ".join(body.arguments)
+        return LOOP.format(
+            name=loop.name, channels=self.channels, block=self.block, **places
+        )
+
+    def _argument(self, body: Body, name: str, constant: bool = True) -> None:
+        body.arguments.append(f"{'const ' if constant else ''}T* __restrict__ {name}")
+
+    def _arguments_of_mixing(self, body: Body, array: str) -> None:
+        """Pass what mixes an array, or what becomes of a gradient, in its place."""
+        v = array[0] if array != "w" else ""
+        if not self.weights.tabulated:
+            names = [f"{v}h", f"{v}m"]
+        elif v:
+            names = [f"{v}r"]
+        else:
+            names = ["r", "grid", "table", "m"]
+        for name in names:
+            self._argument(body, name, constant=v != "g")
+
+    def _mix(self, body: Body, where: dict[str, str]) -> None:
+        """Fill the buffers of the weights, and pull their gradients back."""
+        names = [array for array in where if array.endswith("w")]
+        body.before += [f"alignas(64) T {name}[{self.block} * F];" for name in names]
+        body.before += [f"T hs[{self.block} * K];"]
+        if self.weights.tabulated:
+            body.before.append(f"T slopes[{self.block} * K];")
+            body.before.append("interpolate(n, edges, r, grid, table, hs, slopes);")
+        else:
+            body.before.append("gather(n, edges, h, hs);")
+        body.before.append("mix(n, hs, m, w, false);")
+        if "vw" in where:
+            body.before += [
+                f"T vhs[{self.block} * K];",
+                "gather(n, edges, vh, vhs);",
+                "mix(n, vhs, m, vw, false);",
+                "if (vm) mix(n, hs, vm, vw, true);",
+            ]
+        if "gw" not in where:
+            return
+        body.after += [f"T ghs[{self.block} * K];", "unmix(n, gw, m, ghs, false);"]
+        if "fw" in where:
+            body.after.append("if (vm) unmix(n, fw, vm, ghs, true);")
+        if self.weights.tabulated:
+            body.after.append("along(n, edges, ghs, slopes, gr);")
+            return
+        body.after.append("scatter(n, edges, ghs, gh);")
+        body.after.append("if (gm) outer(n, hs, gw, gm + chunk * K * F);")
+        if "fw" in where:
+            body.after.append("if (gm) outer(n, vhs, fw, gm + chunk * K * F);")
+
+    def _load(self, body: Body, array: str, row: str) -> None:
+        columns = self.product.inputs[array]
+        if array.endswith("y"):
+            self._load_harmonics(body, array, row)
+            return
+        body.vectors += [
+            f"const V {column.value} = {self._at(array, row, len(columns), j)};"
+            for j, column in enumerate(columns)
+        ]
+
+    def _load_harmonics(self, body: Body, array: str, row: str) -> None:
+        """Read y (or its tangent) and compute B from it."""
+        columns = self.product.inputs[array]
+        body.scalars += [
+            f"const T {column.value} = {array}[{row} * {len(columns)} + {j}];"
+            for j, column in enumerate(columns)
+        ]
+        matrix = array.replace("y", "b")
+        coupled = self.product.coupled[matrix]
+        lines, values = cpp_statements(self.product.graph, coupled, self.ctype)
+        body.scalars += lines
+        body.scalars += [
+            f"const T {matrix}{j} = {value};" for j, value in enumerate(values)
+        ]
+
+    def _store(self, body: Body, array: str, row: str, texts: list[str]) -> None:
+        """Write to an edge, or add to a node that starts from zero."""
+        if row == "node":
+            size = len(texts) * self.channels
+            start = f"{array} + node * {size}"
+            body.clear.append(f"std::memset({start}, 0, {size} * sizeof(T));")
+        sign = "+=" if row == "node" else "="
+        body.vectors += [
+            f"{self._at(array, row, len(texts), j)} {sign} {text};"
+            for j, text in enumerate(texts)
+        ]
+
+    def _reduce(self, body: Body, texts: list[str]) -> None:
+        """Sum over the channels: in vectors first, across a vector at the end."""
+        n = len(texts)
+        body.scalars += [f"V sum{j} = {{}};" for j in range(n)]
+        body.vectors += [f"sum{j} += {text};" for j, text in enumerate(texts)]
+        body.reduce += [f"gy[edge * {n} + {j}] = total(sum{j});" for j in range(n)]
+
+    def _at(self, array: str, row: str, n_columns: int, column: int) -> str:
+        """Vector of channels in a column of a row of an array."""
+        pitch, offset = n_columns * self.channels, column * self.channels
+        constant = "const " if array in self.product.inputs else ""
+        return f"*({constant}U*)({array} + {row} * {pitch} + {offset} + u)"
+
+
+def cpp_source(
+    paths: Paths, channels: int, ctype: str, weights: Weights = Weights()
+) -> str:
+    """Write the forward, backward and double backward pass as C functions.
+
+    Parameters
+    ----------
+    paths : Paths
+        Couplings of the product.
+    channels : int
+        Number of channels, fixed at compile time.
+    ctype : str
+        ``float`` or ``double``.
+    weights : Weights
+        Where the weights come from; tabulated ones have no double backward pass.
+    """
+    widest = 16 if ctype == "float" else 8
+    width = next(w for w in (16, 8, 4, 2, 1) if w <= widest and channels % w == 0)
+    filters = len(paths.couplings) * channels
+    block = buffer_rows(filters)
+    product = Product(paths)
+    wanted = loops(product)[: 2 if weights.tabulated else None]
+    parts = [HEADER.format(ctype=ctype, width=width)]
+    if weights.hidden:
+        parts.append(mixing_source(weights.hidden, filters, filters // width))
+    writer = Writer(product, channels, ctype, weights, block)
+    return "\n".join([*parts, *map(writer.write, wanted)])
+
+
+def buffer_rows(filters: int) -> int:
+    """Edges whose weights fit in a buffer of 8192 numbers: 16 at most, 4 at least."""
+    return max(4, min(16, 8192 // filters // 4 * 4))

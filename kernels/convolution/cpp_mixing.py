@@ -1,0 +1,135 @@
+"""C++ of weights mixed from hidden features: small matrix products in registers.
+
+With the hidden features h of a block of edges and the matrix m,
+
+    w = h m,    gh = gw m^T,    gm += h^T gw,
+
+tiles of four rows by up to four vectors stay in registers. Hidden features are read
+from memory, or interpolated by cubic Hermite polynomials between the knots of a table
+that holds values and slopes (times the step) of every feature.
+"""
+
+from __future__ import annotations
+
+__all__ = ["mixing_source"]
+
+SOURCE = """\
+constexpr int K = {hidden}, F = {filters};
+constexpr int TILE = 4, VECTORS = {vectors}, COLUMNS = {columns};
+
+static inline U& at(T* p) {{ return *(U*)p; }}
+static inline const U& at(const T* p) {{ return *(const U*)p; }}
+
+// rows of a block of edges, and zeros up to a whole tile
+static inline void gather(int n, const long* edges, const T* from, T* to) {{
+  for (int i = 0; i < n; i++)
+    std::memcpy(to + i * K, from + edges[i] * K, K * sizeof(T));
+  for (int i = n; i % TILE; i++) std::memset(to + i * K, 0, K * sizeof(T));
+}}
+
+static inline void scatter(int n, const long* edges, const T* from, T* to) {{
+  for (int i = 0; i < n; i++)
+    std::memcpy(to + edges[i] * K, from + i * K, K * sizeof(T));
+}}
+
+// hidden features at distances r; grid holds first knot, last knot, intervals
+static inline void interpolate(int n, const long* edges, const T* r,
+                               const T* grid, const T* table, T* h, T* slopes) {{
+  const T scale = grid[2] / (grid[1] - grid[0]);
+  for (int i = 0; i < n; i++) {{
+    const T d = r[edges[i]];
+    const T s = (std::min(d, grid[1]) - grid[0]) * scale;
+    const long knot = std::max(0L, std::min((long)s, (long)grid[2] - 1));
+    const T t = s - knot, q = 1 - t, inside = d < grid[1] ? scale : 0;
+    const T c0 = q * q * (1 + 2 * t), c1 = t * q * q, c2 = t * t * (3 - 2 * t);
+    const T c3 = -t * t * q, d0 = 6 * t * q * inside, d1 = q * (1 - 3 * t) * inside;
+    const T d3 = t * (3 * t - 2) * inside;
+    const T* p = table + knot * 2 * K;  // value, slope, next value, next slope
+    for (int k = 0; k < K; k++) {{
+      const T v = p[k], s = p[K + k], next_v = p[2 * K + k], next_s = p[3 * K + k];
+      h[i * K + k] = c0 * v + c1 * s + c2 * next_v + c3 * next_s;
+      slopes[i * K + k] = d0 * (next_v - v) + d1 * s + d3 * next_s;
+    }}
+  }}
+  for (int i = n; i % TILE; i++) std::memset(h + i * K, 0, K * sizeof(T));
+}}
+
+static inline void along(int n, const long* edges, const T* gh,
+                         const T* slopes, T* gr) {{
+  for (int i = 0; i < n; i++) {{
+    T sum = 0;
+    for (int k = 0; k < K; k++) sum += gh[i * K + k] * slopes[i * K + k];
+    gr[edges[i]] = sum;
+  }}
+}}
+
+static void mix(int n, const T* h, const T* m, T* w, bool add) {{
+  for (int f = 0; f < F; f += VECTORS * W)
+    for (int i = 0; i < n; i += TILE) {{
+      V sum[TILE][VECTORS];
+      for (int a = 0; a < TILE; a++)
+        for (int b = 0; b < VECTORS; b++)
+          sum[a][b] = add ? at(w + (i + a) * F + f + b * W) : V{{}};
+      for (int k = 0; k < K; k++)
+        for (int a = 0; a < TILE; a++)
+          for (int b = 0; b < VECTORS; b++)
+            sum[a][b] += h[(i + a) * K + k] * at(m + k * F + f + b * W);
+      for (int a = 0; a < TILE; a++)
+        for (int b = 0; b < VECTORS; b++) at(w + (i + a) * F + f + b * W) = sum[a][b];
+    }}
+}}
+
+static void unmix(int n, const T* w, const T* m, T* h, bool add) {{
+  for (int k = 0; k < K; k += COLUMNS)
+    for (int i = 0; i < n; i += TILE) {{
+      V sum[TILE][COLUMNS] = {{}};
+      for (int f = 0; f < F; f += W)
+        for (int a = 0; a < TILE; a++)
+          for (int b = 0; b < COLUMNS; b++)
+            sum[a][b] += at(w + (i + a) * F + f) * at(m + (k + b) * F + f);
+      for (int a = 0; a < TILE; a++)
+        for (int b = 0; b < COLUMNS; b++) {{
+          T& to = h[(i + a) * K + k + b];
+          to = (add ? to : 0) + total(sum[a][b]);
+        }}
+    }}
+}}
+
+static void outer(int n, const T* h, const T* w, T* m) {{
+  for (int k = 0; k < K; k += COLUMNS)
+    for (int f = 0; f < F; f += VECTORS * W) {{
+      V sum[COLUMNS][VECTORS];
+      for (int a = 0; a < COLUMNS; a++)
+        for (int b = 0; b < VECTORS; b++) sum[a][b] = at(m + (k + a) * F + f + b * W);
+      for (int i = 0; i < n; i++)
+        for (int a = 0; a < COLUMNS; a++)
+          for (int b = 0; b < VECTORS; b++)
+            sum[a][b] += h[i * K + k + a] * at(w + i * F + f + b * W);
+      for (int a = 0; a < COLUMNS; a++)
+        for (int b = 0; b < VECTORS; b++) at(m + (k + a) * F + f + b * W) = sum[a][b];
+    }}
+}}
+"""
+
+
+def mixing_source(hidden: int, filters: int, vectors: int) -> str:
+    """Write the functions for rows of `hidden` features and `filters` weights.
+
+    Parameters
+    ----------
+    hidden, filters : int
+        Columns of h and of w.
+    vectors : int
+        Vectors in a row of w.
+    """
+    return SOURCE.format(
+        hidden=hidden,
+        filters=filters,
+        vectors=tile(vectors),
+        columns=tile(hidden),
+    )
+
+
+def tile(n: int) -> int:
+    """Width of a tile, 4, 2 or 1, that divides `n`."""
+    return next(w for w in (4, 2, 1) if n % w == 0)
