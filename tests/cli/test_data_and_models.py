@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from equicalc.cli.evaluate import error_rows
 from equicalc.data.packed import PackedDataset
 
 
@@ -44,6 +45,30 @@ stop: {max_epochs: 1}
 """
 
 
+def printed_errors(out):
+    """Cells of a table of errors by structures and quantity."""
+    cells = [[cell.strip() for cell in line.split("│")] for line in out.splitlines()]
+    return {(row[1], row[2]): tuple(row[3:6]) for row in cells if len(row) == 7}
+
+
+def test_errors_are_printed_in_the_units_that_they_are_in():
+    table = {
+        "units": {"forces": "meV/Angstrom"},
+        "forces": {"mae": 25.0, "rmse": 40.0},
+        "kinds": {"noise": {"forces": {"mae": 1.0, "rmse": 2.0}}},
+    }
+    assert error_rows(table) == [
+        {
+            "structures": name,
+            "quantity": "forces",
+            "MAE": mae,
+            "RMSE": rmse,
+            "unit": "meV/Angstrom",
+        }
+        for name, mae, rmse in (("all", 25.0, 40.0), ("noise", 1.0, 2.0))
+    ]
+
+
 def test_label_train_evaluate(cli, tmp_path):
     label = ["label", "CO", "C=O", "OCO", "--frames", 4, "--workers", 1]
     label += ["--elements", "H,C,O"]
@@ -58,7 +83,10 @@ def test_label_train_evaluate(cli, tmp_path):
     best = tmp_path / "run" / "best.safetensors"
     out = cli("evaluate", "labels/packed", "-m", best, "-o", "errors")
     assert f"on {len(data)} structures" in out
-    assert "meV/Angstrom" in out
     metrics = json.loads((tmp_path / "errors" / "metrics.json").read_text())
+    mae, rmse, unit = printed_errors(out)["all", "forces"]
+    assert float(mae) == pytest.approx(metrics["forces"]["mae"], rel=1e-3)
+    assert float(rmse) == pytest.approx(metrics["forces"]["rmse"], rel=1e-3)
+    assert unit == "meV/Angstrom"
     assert metrics["n_structures"] == len(data)
     cli("relax", "O", "-m", best, "--steps", 2)
