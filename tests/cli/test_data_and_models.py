@@ -1,11 +1,13 @@
 """``equicalc label``, ``train``, ``evaluate``, ``models``, ``info`` and the help."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from equicalc.cli.evaluate import error_rows
 from equicalc.data.packed import PackedDataset
+from equicalc.pretrained import available
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,28 @@ def test_errors_are_printed_in_the_units_that_they_are_in():
         }
         for name, mae, rmse in (("all", 25.0, 40.0), ("noise", 1.0, 2.0))
     ]
+
+
+def test_fine_tuning_starts_from_a_name_or_a_path_with_variables(
+    cli, tmp_path, monkeypatch, checkpoint
+):
+    (tmp_path / "home").mkdir()
+    for folder in (tmp_path, tmp_path / "home"):
+        (folder / "x.safetensors").write_bytes(checkpoint.read_bytes())
+    monkeypatch.setenv("DATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    begun = []
+
+    def train(config, resume):
+        begun.append(Path(config.init))
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("equicalc.training.train", train)
+    for init in ("${DATA}/x.safetensors", "~/x.safetensors", *available()):
+        (tmp_path / "c.yaml").write_text(f"{CONFIG}init: {init}\n")
+        assert "far enough" in cli("train", "c.yaml", code=2)
+    assert begun[:2] == [tmp_path / "x.safetensors", tmp_path / "home/x.safetensors"]
+    assert all(path.is_file() for path in begun)
 
 
 def test_label_train_evaluate(cli, tmp_path):
