@@ -68,15 +68,15 @@ def evaluate(
 
 
 def error_rows(table: dict[str, Any]) -> list[dict[str, object]]:
-    """Lay a table of errors out in rows, in the customary units."""
+    """Lay a table of errors out in rows, in the units that it names."""
     subsets = {"all": table, **table.get("kinds", {})}
     return [
         {
             "structures": name,
             "quantity": quantity,
-            "MAE": 1000.0 * errors[quantity]["mae"],
-            "RMSE": 1000.0 * errors[quantity]["rmse"],
-            "unit": f"m{unit}",
+            "MAE": errors[quantity]["mae"],
+            "RMSE": errors[quantity]["rmse"],
+            "unit": unit,
         }
         for name, errors in subsets.items()
         for quantity, unit in table["units"].items()

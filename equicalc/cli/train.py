@@ -52,6 +52,7 @@ def train(
     from equicalc.cli.console import print_table, stdout
     from equicalc.cli.evaluate import error_rows
     from equicalc.pretrained import weights_path
+    from equicalc.training.sources import expand_path
 
     run = training.load_config(config)
     if output is not None:
@@ -59,7 +60,7 @@ def train(
     if max_time is not None:
         run = replace(run, stop=replace(run.stop, max_time=max_time))
     if run.init is not None:
-        run = replace(run, init=str(weights_path(run.init)))
+        run = replace(run, init=str(weights_path(expand_path(run.init))))
     best = training.train(run, resume=not fresh)
     metrics = json.loads((best.parent / "metrics.json").read_text())
     for part, table in metrics.items():

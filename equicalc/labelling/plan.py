@@ -14,7 +14,9 @@ from zlib import crc32
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import InputError
 
+from equicalc.calculators.structures import TOLERANCE, electronic_state
 from equicalc.data.smiles import (
     SMILES_SUFFIXES,
     canonical,
@@ -32,7 +34,9 @@ logger = logging.getLogger(__name__)
 N_GROUPS = 200
 CORE_GROUP = 0
 PARTNER_HEAVY_ATOMS = 7
-DIMER_HEAVY_ATOMS = 10
+CLUSTER_PARTNER_HEAVY_ATOMS = 4
+COMPLEX_HEAVY_ATOMS = 10
+ATTEMPTS = 1000  # draws for each pair or cluster that is asked for
 WATER = "O"
 
 
@@ -44,6 +48,9 @@ class Molecule:
     heavy_atoms: int
     frames: int
     group: int
+
+
+Groups = dict[int, list[Molecule]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ def make_plan(options: LabelOptions) -> Plan:
     Raises
     ------
     ValueError
-        If a source cannot be read or no molecule is left.
+        If a source cannot be read, no molecule is left, or the molecules are too
+        large for the pairs or clusters that are asked for.
     """
     rng = np.random.default_rng(np.random.SeedSequence((options.seed,)))
     pool, rejected = _pool(options, rng)
@@ -90,8 +98,8 @@ def make_plan(options: LabelOptions) -> Plan:
         reasons = "; ".join(f"{r.name}: {r.reason}" for r in rejected[:3])
         raise ValueError(f"no molecule is left to label ({reasons})")
     work = [("molecule", (m.structure,), m.frames, m.group) for m in pool]
-    work += _pairs(pool, options, rng)
-    work += _clusters(pool, options, rng)
+    work += _complexes("dimer", pool, options.dimers, options.dimer_frames, rng)
+    work += _complexes("cluster", pool, options.clusters, options.cluster_frames, rng)
     work += _elements(options)
     order = rng.permutation(len(work))
     units = tuple(Unit(index, *work[place]) for index, place in enumerate(order))
@@ -168,16 +176,17 @@ def _checked(
         identity = structure
         if "." in structure:
             raise ValueError("more than one molecule in a SMILES")
-        if charge or unpaired:
-            raise ValueError(f"charge {charge:+d}, {unpaired} unpaired electrons")
     else:
         if structure.pbc.any():
             raise ValueError("periodic structures cannot be labelled")
+        charge, unpaired = _electronic_state(structure)
         elements = frozenset(structure.get_chemical_symbols())
         heavy = int((structure.numbers > 1).sum())
         key = structure.get_chemical_formula()
         structure = Atoms(structure.numbers, structure.positions)
         identity = repr((key, structure.positions.tolist()))
+    if max(abs(charge), unpaired) > TOLERANCE:
+        raise ValueError(f"charge {charge:+g}, {unpaired:g} unpaired electrons")
     if unknown := elements - set(options.elements):
         raise ValueError(f"elements {', '.join(sorted(unknown))} are not asked for")
     if heavy > options.max_heavy_atoms:
@@ -189,44 +198,73 @@ def _checked(
     return Molecule(structure, heavy, source.frames, group)
 
 
-def _pairs(
-    pool: list[Molecule], options: LabelOptions, rng: np.random.Generator
-) -> list[tuple]:
-    small = [m for m in pool if m.heavy_atoms <= PARTNER_HEAVY_ATOMS]
-    groups = _by_group(small)
-    core = groups.get(CORE_GROUP, [])
-    pairs = []
-    while small and len(pairs) < options.dimers:
-        first = _draw(core if core and rng.random() < 0.35 else small, rng)
-        partners = core if core and rng.random() < 0.5 else groups[first.group]
-        second = _draw(partners, rng)
-        if first.heavy_atoms + second.heavy_atoms <= DIMER_HEAVY_ATOMS:
-            members = (first.structure, second.structure)
-            group = max(first.group, second.group)
-            pairs.append(("dimer", members, options.dimer_frames, group))
-    return pairs
+def _electronic_state(structure: Atoms) -> tuple[float, float]:
+    """Charge and unpaired electrons that a file gives its structure."""
+    try:
+        return electronic_state(structure)
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
-def _clusters(
-    pool: list[Molecule], options: LabelOptions, rng: np.random.Generator
+def _complexes(
+    kind: str, pool: list[Molecule], wanted: int, frames: int, rng: np.random.Generator
 ) -> list[tuple]:
-    small = [m for m in pool if m.heavy_atoms <= 4]
+    """Draw pairs or clusters; those with too many heavy atoms are drawn again.
+
+    Raises
+    ------
+    ValueError
+        If hardly any, or none, of what these molecules can form is small enough.
+    """
+    partner, draw = {
+        "dimer": (PARTNER_HEAVY_ATOMS, _pair),
+        "cluster": (CLUSTER_PARTNER_HEAVY_ATOMS, _cluster),
+    }[kind]
+    small = [m for m in pool if m.heavy_atoms <= partner]
     groups = _by_group(small)
+    found: list[tuple] = []
+    for _ in range(ATTEMPTS * wanted if small else 0):
+        members, group = draw(small, groups, rng)
+        if sum(m.heavy_atoms for m in members) <= COMPLEX_HEAVY_ATOMS:
+            structures = tuple(m.structure for m in members)
+            found.append((kind, structures, frames, group))
+        if len(found) == wanted:
+            return found
+    if wanted:
+        raise ValueError(
+            f"{kind}s = {wanted}, but only {len(found)} were found: hardly any {kind} "
+            f"of these molecules has {COMPLEX_HEAVY_ATOMS} heavy atoms or fewer (at "
+            f"most {partner} in each molecule); add smaller molecules, or ask for "
+            f"{kind}s = {len(found)}"
+        )
+    return found
+
+
+def _pair(
+    small: list[Molecule], groups: Groups, rng: np.random.Generator
+) -> tuple[tuple[Molecule, ...], int]:
+    """Two molecules and the group of the pair."""
     core = groups.get(CORE_GROUP, [])
-    clusters = []
-    while small and len(clusters) < options.clusters:
-        first = _draw(core if core and rng.random() < 0.5 else small, rng)
-        partners = core or groups[first.group]
-        water = [m for m in partners if m.structure == WATER]
-        aqueous = bool(water) and rng.random() < 0.5
-        others = [
-            _draw(water if aqueous and rng.random() < 0.7 else partners, rng)
-            for _ in range(rng.integers(2, 5))
-        ]
-        if first.heavy_atoms + sum(m.heavy_atoms for m in others) <= DIMER_HEAVY_ATOMS:
-            members = tuple(m.structure for m in (first, *others))
-            clusters.append(("cluster", members, options.cluster_frames, first.group))
-    return clusters
+    first = _draw(core if core and rng.random() < 0.35 else small, rng)
+    partners = core if core and rng.random() < 0.5 else groups[first.group]
+    second = _draw(partners, rng)
+    return (first, second), max(first.group, second.group)
+
+
+def _cluster(
+    small: list[Molecule], groups: Groups, rng: np.random.Generator
+) -> tuple[tuple[Molecule, ...], int]:
+    """Three to five molecules, many of them with water, and the group of all."""
+    core = groups.get(CORE_GROUP, [])
+    first = _draw(core if core and rng.random() < 0.5 else small, rng)
+    partners = core or groups[first.group]
+    water = [m for m in partners if m.structure == WATER]
+    aqueous = bool(water) and rng.random() < 0.5
+    others = [
+        _draw(water if aqueous and rng.random() < 0.7 else partners, rng)
+        for _ in range(rng.integers(2, 5))
+    ]
+    return (first, *others), first.group
 
 
 def _elements(options: LabelOptions) -> list[tuple]:
@@ -239,8 +277,8 @@ def _elements(options: LabelOptions) -> list[tuple]:
     return work
 
 
-def _by_group(pool: list[Molecule]) -> dict[int, list[Molecule]]:
-    groups: dict[int, list[Molecule]] = defaultdict(list)
+def _by_group(pool: list[Molecule]) -> Groups:
+    groups: Groups = defaultdict(list)
     for molecule in pool:
         groups[molecule.group].append(molecule)
     return groups

@@ -15,6 +15,7 @@ from equicalc.training.logs import CsvLog
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+    from rich.progress import Progress
 
     from equicalc.training.module import TrainingModule
 
@@ -85,7 +86,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     if present:
         raise ValueError(
             f"no checkpoint in {folder} can be read ({', '.join(map(str, present))}): "
-            "truncated or of another format; remove them, or train with resume=False"
+            "truncated or of another format; remove them, or train with resume=False "
+            "(--fresh)"
         )
     return None
 
@@ -168,11 +170,14 @@ class Best(Callback):
 class ProgressBar(Callback):
     """A bar on the terminal: progress, structures per second, validation errors."""
 
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw the bar; on anything but a terminal, draw nothing."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self.bar = Progress(
+        bar = self.bar = Progress(
             TextColumn("step {task.fields[step]}"),
             BarColumn(),
             TextColumn("{task.percentage:.0f}% {task.fields[rate]:.0f} structures/s"),
@@ -180,12 +185,11 @@ class ProgressBar(Callback):
             TextColumn("{task.fields[best]}"),
             transient=True,
         )
-        if not self.bar.console.is_terminal:
-            self.bar.disable = True
+        bar.disable = not bar.console.is_terminal
         self.begun, self.seen = time.monotonic(), 0
         fields = {"step": 0, "rate": 0.0, "best": ""}
-        self.task = self.bar.add_task("train", total=1.0, **fields)
-        self.bar.start()
+        self.task = bar.add_task("train", total=1.0, **fields)
+        bar.start()
 
     def on_train_batch_end(
         self,
@@ -196,6 +200,7 @@ class ProgressBar(Callback):
         batch_idx: int,
     ) -> None:
         """Move the bar."""
+        assert self.bar is not None
         self.seen += len(batch.ptr) - 1
         self.bar.update(
             self.task,
@@ -207,10 +212,15 @@ class ProgressBar(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Remove the bar."""
-        self.bar.stop()
+        self._remove()
 
     def on_exception(
         self, trainer: Trainer, pl_module: Any, exception: BaseException
     ) -> None:
         """Remove the bar, so that the error can be read."""
-        self.bar.stop()
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove the bar, if training came so far as to draw it."""
+        if self.bar is not None:
+            self.bar.stop()

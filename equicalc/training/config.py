@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from equicalc.training.limits import (
+    RangeError,
+    require_at_least,
+    require_positive,
+    require_share,
+)
+
 LossKind = Literal["mse", "l1", "huber", "norm"]
 LOSS_TERMS = ("energy", "forces", "stress", "dipole", "charges")
+PARTS = ("train", "valid", "test")
 
 
 @dataclass
@@ -44,6 +52,22 @@ class DataConfig:
     isolated_atoms: str | None = None
     max_force: float | None = None
 
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "n_train", "n_valid", "n_test")
+        require_positive(self, "max_force")
+        shares = self.fractions
+        if shares.keys() - set(PARTS) or not all(
+            0 <= share < float("inf") for share in shares.values()
+        ):
+            raise RangeError(
+                "fractions", shares, f"shares of {', '.join(PARTS)}, none below 0"
+            )
+        needed = [part for part in ("train", "valid") if not shares.get(part)]
+        if self.valid is None and needed:
+            raise RangeError(
+                "fractions", shares, f"a share of {needed[0]}, or a file as data.valid"
+            )
+
 
 @dataclass
 class LossConfig:
@@ -70,6 +94,10 @@ class LossConfig:
     charges: float = 0.0
     kind: LossKind | dict[str, LossKind] = "huber"
     huber_delta: float = 0.01
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 0, *LOSS_TERMS)
+        require_positive(self, "huber_delta")
 
     def weights(self) -> dict[str, float]:
         """Return the terms that count and their weights."""
@@ -120,6 +148,16 @@ class OptimizerConfig:
     plateau_factor: float = 0.5
     plateau_patience: int = 10
 
+    def __post_init__(self) -> None:
+        require_positive(self, "lr", "clip", "plateau_factor")
+        require_at_least(self, 1, "batch_size")
+        require_at_least(
+            self, 0, "weight_decay", "warmup_steps", "lr_final", "plateau_patience"
+        )
+        require_share(self, "ema_decay")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RangeError("betas", self.betas, "two numbers from 0 to below 1")
+
 
 @dataclass
 class StopConfig:
@@ -139,6 +177,16 @@ class StopConfig:
     max_steps: int | None = None
     max_time: str | float | None = None
     patience: int | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "max_epochs", "max_steps", "patience")
+        if self.max_time is not None:
+            try:
+                seconds(self.max_time)
+            except ValueError:
+                raise RangeError(
+                    "max_time", self.max_time, "HH:MM:SS or seconds"
+                ) from None
 
 
 @dataclass
@@ -173,6 +221,10 @@ class TrainerConfig:
     log_every: int = 50
     checkpoint_minutes: float = 5.0
     progress: bool = True
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "threads", "val_every_steps", "log_every")
+        require_at_least(self, 0, "num_workers", "checkpoint_minutes")
 
 
 @dataclass
@@ -213,6 +265,9 @@ class TrainConfig:
     seed: int = 0
     card: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        require_at_least(self, 0, "seed")
+
 
 def seconds(duration: str | float) -> float:
     """Return a duration in seconds.
@@ -236,6 +291,6 @@ def seconds(duration: str | float) -> float:
         parts = [float(part) for part in str(duration).split(":")]
     except ValueError:
         parts = []
-    if not 1 <= len(parts) <= 3 or min(parts) < 0:
+    if not 1 <= len(parts) <= 3 or not all(0 <= part < float("inf") for part in parts):
         raise ValueError(f"duration {duration!r}: give HH:MM:SS or seconds")
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))

@@ -6,15 +6,22 @@ import dataclasses
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import yaml
 
 from equicalc.models import MODELS
-from equicalc.training.config import LOSS_TERMS, TrainConfig, seconds
+from equicalc.training.config import LOSS_TERMS, TrainConfig
+from equicalc.training.limits import RangeError, require_positive
 
 #: Fields of a model's configuration that come from the data; any legal value.
 _FROM_DATA = {"elements": (1,)}
+
+#: Fields of any model's configuration that are sizes or scales.
+_POSITIVE = {
+    "cutoff", "channels", "layers", "n_radial", "avg_neighbors", "energy_scale"
+}  # fmt: skip
 
 
 def load_config(path: str | Path) -> TrainConfig:
@@ -133,8 +140,17 @@ def _wrong_values(kind: type, content: dict[str, Any]) -> Iterator[Problem]:
             seen.add(where)
             if item["type"] in ("missing", "missing_argument"):
                 yield where, "missing"
+            elif item["type"] == "value_error":
+                yield _from_check(where, item["ctx"]["error"])
             else:
                 yield where, f"{item['msg'].lower()}, given {item['input']!r}"
+
+
+def _from_check(where: tuple[str, ...], error: ValueError) -> Problem:
+    """Key path and complaint of a configuration's own check."""
+    if not isinstance(error, RangeError):
+        return where, str(error)
+    return (*where, error.name), str(error).partition(" = ")[2]
 
 
 def _named_part(fields: tuple[str, ...], content: Any) -> tuple[str, ...]:
@@ -159,8 +175,19 @@ def _model_problems(content: dict[str, Any]) -> Iterator[Problem]:
     unknown = list(_unknown_keys(kind, given, ("model",)))
     yield from unknown
     if not unknown:
-        for where, what in _wrong_values(kind, {**_FROM_DATA, **given}):
+        wrong = list(_wrong_values(kind, {**_FROM_DATA, **given}))
+        for where, what in wrong or _not_positive(given):
             yield ("model", *where), what
+
+
+def _not_positive(given: dict[str, Any]) -> Iterator[Problem]:
+    """Yield the sizes and scales of a model that are not above 0."""
+    sizes = SimpleNamespace(**{key: given[key] for key in _POSITIVE & given.keys()})
+    for name in vars(sizes):
+        try:
+            require_positive(sizes, name)
+        except RangeError as error:
+            yield _from_check((), error)
 
 
 def _loss_problems(content: dict[str, Any]) -> Iterator[Problem]:
@@ -183,11 +210,6 @@ def _stop_problems(content: dict[str, Any]) -> Iterator[Problem]:
             ("optimizer", "schedule"),
             "cosine needs stop.max_epochs or stop.max_steps; use time-cosine",
         )
-    if stop.max_time is not None:
-        try:
-            seconds(stop.max_time)
-        except ValueError as error:
-            yield ("stop", "max_time"), str(error)
 
 
 def _line(node: Any, where: tuple[str, ...]) -> int:

@@ -8,7 +8,7 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
+RECORD = "run.json"
 
 #: Parts of the configuration that a resumed run may change.
 FREE = ("stop", "trainer", "card", "output")
@@ -54,7 +55,8 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     config
         The run, see `load_config`.
     resume
-        Go on with the run in `config.output` if there is one; else begin anew.
+        Go on with the run in `config.output` if there is one; else begin anew. An
+        earlier run is removed once data, model and device are known to be usable.
 
     Returns
     -------
@@ -72,20 +74,25 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     """
     folder = expand_path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        _clear(folder)
     # 1. data
     parts = load_parts(config)
     logger.info("structures: %s", {name: len(part) for name, part in parts.items()})
     # 2. model
-    settings = _begin(folder, config, parts["train"])
+    begun = _begun(folder, config) if resume else None
+    settings = begun or model_settings(config, parts["train"])
     torch.manual_seed(config.seed)
     model = build_model(config.task, settings, backend=config.trainer.backend)
     if config.init is not None:
         _copy_weights(model, config.init)
-    with _threads(config.trainer.threads):
+    with _threads(config.trainer.threads), _quiet():
+        fit = _prepared(model, config, parts, folder)
+        # from here on, files of an earlier run are touched
+        if not resume:
+            _clear(folder)
+        if begun is None:
+            _record(folder, config, settings)
         # 3. fit
-        _fit(model, config, parts, folder)
+        fit()
         # 4. report
         write_report(folder, config, parts)
     return folder / BEST
@@ -103,13 +110,13 @@ def _copy_weights(model: torch.nn.Module, init: str) -> None:
         ) from error
 
 
-def _fit(
+def _prepared(
     model: torch.nn.Module,
     config: TrainConfig,
     parts: dict[str, PackedDataset],
     folder: Path,
-) -> None:
-    """Run Lightning's loop from the newest checkpoint to the first limit."""
+) -> Callable[[], None]:
+    """Return Lightning's loop from the newest checkpoint to the first limit."""
     try:
         from equicalc.training import callbacks
         from equicalc.training.module import TrainingModule
@@ -121,14 +128,6 @@ def _fit(
     batches = EndlessBatches(
         len(parts["train"]), config.optimizer.batch_size, config.seed
     )
-    path = None
-    if found := callbacks.newest_checkpoint(folder):
-        path, saved = found
-        batches.start = saved["global_step"]
-        logger.info("going on from %s, step %d", path, batches.start)
-        state = RunState(**saved["run_state"])
-        if state.finished(config.stop, batches.start, batches.per_epoch):
-            return
     module = TrainingModule(model, config, batches.per_epoch)
     hooks = [
         callbacks.Logs(folder, config.trainer.log_every),
@@ -138,14 +137,26 @@ def _fit(
     ]
     cutoff, workers = cast(float, model.cutoff), config.trainer.num_workers
     in_turn = in_order(len(parts["valid"]), batches.batch_size)
-    with _quiet():
-        _trainer(config, batches.per_epoch, hooks).fit(
+    trainer = _trainer(config, batches.per_epoch, hooks)
+
+    def fit() -> None:
+        path = None
+        if found := callbacks.newest_checkpoint(folder):
+            path, saved = found
+            batches.start = saved["global_step"]
+            logger.info("going on from %s, step %d", path, batches.start)
+            state = RunState(**saved["run_state"])
+            if state.finished(config.stop, batches.start, batches.per_epoch):
+                return
+        trainer.fit(
             module,
             loader(parts["train"], cutoff, batches, workers),
             loader(parts["valid"], cutoff, in_turn, workers),
             ckpt_path=path,
             weights_only=True,
         )
+
+    return fit
 
 
 def _trainer(config: TrainConfig, per_epoch: int, hooks: list[Callback]) -> Trainer:
@@ -189,17 +200,24 @@ def export(module: TrainingModule, path: Path) -> Path:
     )
 
 
-def _begin(folder: Path, config: TrainConfig, dataset: PackedDataset) -> dict[str, Any]:
-    """Return the model's configuration; a run's first call decides and records it."""
-    record = folder / "run.json"
-    asked = json.loads(json.dumps(dataclasses.asdict(config)))
-    if record.is_file():
-        begun = json.loads(record.read_text())
-        _check_same(begun["config"], asked, folder)
-        return begun["model"]
-    settings = model_settings(config, dataset)
-    write_json(record, {"config": asked, "model": settings})
-    return settings
+def _begun(folder: Path, config: TrainConfig) -> dict[str, Any] | None:
+    """Return the model's configuration that the run in a folder began with, if any."""
+    record = folder / RECORD
+    if not record.is_file():
+        return None
+    begun = json.loads(record.read_text())
+    _check_same(begun["config"], _plain(config), folder)
+    return begun["model"]
+
+
+def _record(folder: Path, config: TrainConfig, settings: dict[str, Any]) -> None:
+    """Write down what a run begins with."""
+    write_json(folder / RECORD, {"config": _plain(config), "model": settings})
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Return a configuration as it comes back from a JSON file."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def _check_same(begun: dict[str, Any], asked: dict[str, Any], folder: Path) -> None:
@@ -208,13 +226,13 @@ def _check_same(begun: dict[str, Any], asked: dict[str, Any], folder: Path) -> N
         key = changed[0]
         raise ValueError(
             f"{folder} holds a run with another {key!r}: {begun.get(key)}, now "
-            f"{asked[key]}. Choose another output, or train with resume=False"
+            f"{asked[key]}. Choose another output, or train with resume=False (--fresh)"
         )
 
 
 def _clear(folder: Path) -> None:
     """Remove the files of an earlier run, nothing else."""
-    names = ("run.json", BEST, "last.ckpt", "previous.ckpt", "train.csv", "valid.csv")
+    names = (RECORD, BEST, "last.ckpt", "previous.ckpt", "train.csv", "valid.csv")
     for name in (*names, "metrics.json"):
         (folder / name).unlink(missing_ok=True)
 

@@ -26,12 +26,23 @@ def composition(z: np.ndarray, ptr: np.ndarray, elements: np.ndarray) -> np.ndar
     -------
     (n_structures, n_elements)
 
+    Raises
+    ------
+    ValueError
+        If a structure holds another element.
+
     Examples
     --------
     >>> composition(np.array([8, 1, 1, 1]), np.array([0, 3, 4]), np.array([1, 8]))
     array([[2, 1],
            [1, 0]])
     """
+    if len(unknown := np.setdiff1d(z, elements)):
+        raise ValueError(
+            f"the data hold the atomic numbers {unknown.tolist()}, which "
+            f"model.elements {np.asarray(elements).tolist()} lacks: add them, or leave "
+            "model.elements out"
+        )
     column = np.searchsorted(elements, z)
     row = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
     flat = np.bincount(

@@ -1,10 +1,13 @@
 """``equicalc label``, ``train``, ``evaluate``, ``models``, ``info`` and the help."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from equicalc.cli.evaluate import error_rows
 from equicalc.data.packed import PackedDataset
+from equicalc.pretrained import available
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,52 @@ stop: {max_epochs: 1}
 """
 
 
+def printed_errors(out):
+    """Cells of a table of errors by structures and quantity."""
+    cells = [[cell.strip() for cell in line.split("│")] for line in out.splitlines()]
+    return {(row[1], row[2]): tuple(row[3:6]) for row in cells if len(row) == 7}
+
+
+def test_errors_are_printed_in_the_units_that_they_are_in():
+    table = {
+        "units": {"forces": "meV/Angstrom"},
+        "forces": {"mae": 25.0, "rmse": 40.0},
+        "kinds": {"noise": {"forces": {"mae": 1.0, "rmse": 2.0}}},
+    }
+    assert error_rows(table) == [
+        {
+            "structures": name,
+            "quantity": "forces",
+            "MAE": mae,
+            "RMSE": rmse,
+            "unit": "meV/Angstrom",
+        }
+        for name, mae, rmse in (("all", 25.0, 40.0), ("noise", 1.0, 2.0))
+    ]
+
+
+def test_fine_tuning_starts_from_a_name_or_a_path_with_variables(
+    cli, tmp_path, monkeypatch, checkpoint
+):
+    (tmp_path / "home").mkdir()
+    for folder in (tmp_path, tmp_path / "home"):
+        (folder / "x.safetensors").write_bytes(checkpoint.read_bytes())
+    monkeypatch.setenv("DATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    begun = []
+
+    def train(config, resume):
+        begun.append(Path(config.init))
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("equicalc.training.train", train)
+    for init in ("${DATA}/x.safetensors", "~/x.safetensors", *available()):
+        (tmp_path / "c.yaml").write_text(f"{CONFIG}init: {init}\n")
+        assert "far enough" in cli("train", "c.yaml", code=2)
+    assert begun[:2] == [tmp_path / "x.safetensors", tmp_path / "home/x.safetensors"]
+    assert all(path.is_file() for path in begun)
+
+
 def test_label_train_evaluate(cli, tmp_path):
     label = ["label", "CO", "C=O", "OCO", "--frames", 4, "--workers", 1]
     label += ["--elements", "H,C,O"]
@@ -58,7 +107,10 @@ def test_label_train_evaluate(cli, tmp_path):
     best = tmp_path / "run" / "best.safetensors"
     out = cli("evaluate", "labels/packed", "-m", best, "-o", "errors")
     assert f"on {len(data)} structures" in out
-    assert "meV/Angstrom" in out
     metrics = json.loads((tmp_path / "errors" / "metrics.json").read_text())
+    mae, rmse, unit = printed_errors(out)["all", "forces"]
+    assert float(mae) == pytest.approx(metrics["forces"]["mae"], rel=1e-3)
+    assert float(rmse) == pytest.approx(metrics["forces"]["rmse"], rel=1e-3)
+    assert unit == "meV/Angstrom"
     assert metrics["n_structures"] == len(data)
     cli("relax", "O", "-m", best, "--steps", 2)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.io import write
 
@@ -88,6 +89,41 @@ def test_structures_are_planned_too(options, tmp_path):
     plan = make_plan(replace(options, sources=(Source(str(file)),), dimers=2))
     assert sum(unit.kind == "molecule" for unit in plan.units) == 2  # one was double
     assert {u.name for u in plan.units if u.kind == "molecule"} == {"CH4O", "H2O"}
+
+
+def test_structures_with_a_charge_or_spin_are_rejected(options, tmp_path):
+    file = tmp_path / "a.extxyz"
+    hydroxide, ion = Atoms("OH", [[0, 0, 0], [0.96, 0, 0]]), Atoms("Cl")
+    hydroxide.info["charge"] = -1
+    ion.set_initial_charges([-1.0])
+    broken = molecule("H2O")
+    broken.info["charge"] = "unknown"
+    write(file, [hydroxide, ion, molecule("NO"), broken, molecule("H2O")])
+    plan = make_plan(LabelOptions((Source(str(file)),), str(tmp_path / "out")))
+    reasons = [r.reason for r in plan.rejected]
+    assert reasons[:2] == ["charge -1, 0 unpaired electrons"] * 2
+    assert "1 unpaired" in reasons[2]
+    assert "'unknown'" in reasons[3]
+    assert [u.name for u in plan.units if u.kind == "molecule"] == ["H2O"]
+
+
+@pytest.mark.parametrize(
+    ("smiles", "asked"),
+    [("c1ccccc1", "dimers"), ("CCCC", "clusters"), ("CCCCCCCC", "dimers")],
+)
+def test_molecules_too_large_for_pairs_or_clusters_are_an_error(
+    tmp_path, smiles, asked
+):
+    (tmp_path / "one.smi").write_text(smiles)
+    sources = (Source(str(tmp_path / "one.smi")),)
+    with pytest.raises(ValueError, match=f"{asked} = 2, but only 0 were found"):
+        make_plan(LabelOptions(sources, str(tmp_path / "out"), **{asked: 2}))
+
+
+def test_plans_of_earlier_versions_are_the_same(options):
+    """Else their runs could not be resumed."""
+    fingerprint = make_plan(replace(options, dimers=400, clusters=100)).fingerprint
+    assert fingerprint.startswith("cdb1b3ae26308659")
 
 
 def test_limits_of_a_source(options):

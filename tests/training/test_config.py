@@ -48,11 +48,44 @@ def test_minimal_file_takes_the_defaults(load):
         ("loss: {kind: {force: l1}}\n", r":6: loss\.kind\.force: .*'forces'"),
         ("loss: {energy: 0, forces: 0}\n", r"loss: no term has a positive weight"),
         ("task: potentiel\n", r":6: task: unknown model 'potentiel'"),
+        ("optimizer:\n  batch_size: 0\n", r":7: optimizer\.batch_size: 0; give 1"),
+        ("optimizer: {batch_size: -4}\n", r"optimizer\.batch_size: -4; give 1 or"),
+        ("optimizer: {lr: .nan}\n", r":6: optimizer\.lr: nan; give a number above"),
+        ("optimizer: {ema_decay: 2}\n", r"optimizer\.ema_decay: 2\.0; give a number"),
+        ("optimizer: {betas: [1, 2]}\n", r"optimizer\.betas: .*below 1"),
+        ("loss: {forces: -1}\n", r"loss\.forces: -1\.0; give 0 or more"),
+        ("trainer: {log_every: 0}\n", r"trainer\.log_every: 0; give 1 or more"),
+        ("trainer: {threads: 0}\n", r"trainer\.threads: 0; give 1 or more"),
+        ("seed: -1\n", r":6: seed: -1; give 0 or more"),
+        ("model: {channels: 0}\n", r":6: model\.channels: 0; give a number above 0"),
+        ("model: {layers: -8}\n", r"model\.layers: -8; give a number above 0"),
+        ("model: {cutoff: .nan}\n", r"model\.cutoff: nan; give a number above 0"),
     ],
 )
 def test_mistake_is_named_with_its_line(load, extra, message):
     with pytest.raises(ValueError, match=message):
         load(MINIMAL + extra)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("fractions: {train: 0.9, vaild: 0.1}", r"data\.fractions: .*train, valid, t"),
+        ("fractions: {train: 0.9, test: 0.1}", r"data\.fractions: .*share of valid"),
+        ("fractions: {valid: 1.0}", r"data\.fractions: .*share of train"),
+        ("fractions: {train: -1, valid: 1}", r"data\.fractions: .*none below 0"),
+        ("n_train: 0", r":4: data\.n_train: 0; give 1 or more"),
+        ("max_force: -1", r"data\.max_force: -1\.0; give a number above 0"),
+    ],
+)
+def test_senseless_data_sections_are_refused(load, data, message):
+    with pytest.raises(ValueError, match=message):
+        load(MINIMAL.replace("stop:", f"  {data}\nstop:"))
+
+
+def test_a_file_to_validate_on_needs_no_share(load):
+    data = "  valid: other\n  fractions: {train: 1.0}\n"
+    assert load(MINIMAL.replace("stop:", f"{data}stop:")).data.valid == "other"
 
 
 def test_all_mistakes_are_named_at_once(load):
@@ -72,6 +105,7 @@ def test_all_mistakes_are_named_at_once(load):
         ),
         ("output: r\ndata: {train: s}\nstop: {max_time: 90m}\n", "HH:MM:SS"),
         ("output: r\ndata: {train: s}\nstop: {max_time: 90}\n", "use time-cosine"),
+        ("output: r\ndata: {train: s}\nstop: {max_steps: -5}\n", "max_steps: -5"),
     ],
 )
 def test_unusable_file_says_why(load, text, message):
@@ -97,7 +131,7 @@ def test_duration_in_seconds(duration, expected):
     assert seconds(duration) == expected
 
 
-@pytest.mark.parametrize("duration", ["", "1h", "1:2:3:4", "-5"])
+@pytest.mark.parametrize("duration", ["", "1h", "1:2:3:4", "-5", "nan", "inf"])
 def test_no_duration_is_an_error(duration):
     with pytest.raises(ValueError, match="HH:MM:SS"):
         seconds(duration)

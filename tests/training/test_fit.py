@@ -12,6 +12,7 @@ import torch
 
 from equicalc.checkpoint import load_checkpoint, read_header
 from equicalc.training import config_from_dict, train
+from equicalc.training.callbacks import ProgressBar
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 
@@ -81,6 +82,32 @@ def test_finished_run_is_kept_unless_told_otherwise(make_config):
     train(make_config(model={"channels": 8}), resume=False)
     assert read_header(best)["model"]["config"]["channels"] == 8
     assert len(table(best.parent / "train.csv")) == len(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": {"train": "nowhere"}}, (OSError, ValueError), "nowhere"),
+        ({"model": {"elements": [1]}}, ValueError, r"\[8\].*model\.elements \[1\]"),
+        ({"trainer": {"device": "cuda"}}, Exception, "(?i)cuda|gpu|device"),
+        ({"trainer": {"device": "gpuu"}}, ValueError, "gpuu"),
+    ],
+)
+def test_new_run_that_cannot_begin_leaves_the_old_one(
+    make_config, changes, error, message
+):
+    if changes.get("trainer", {}).get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("this device can be used")
+    best = train(make_config())
+    before = {file: file.read_bytes() for file in best.parent.iterdir()}
+    with pytest.raises(error, match=message):
+        train(make_config(**changes), resume=False)
+    assert {file: file.read_bytes() for file in best.parent.iterdir()} == before
+
+
+def test_progress_bar_is_removed_even_before_it_is_drawn():
+    """Else an error before the first step would be hidden by another."""
+    ProgressBar().on_exception(None, None, ValueError())  # type: ignore[arg-type]
 
 
 KILLED = """
