@@ -72,7 +72,7 @@ FINDERS: tuple[Callable[[nn.Module, str], Iterator[Override]], ...] = (
 
 @dataclass(frozen=True)
 class NequIPInteraction:
-    """The interaction block of NequIP 0.5 and 0.6 around a fused convolution."""
+    """The interaction block of NequIP 0.6 around a fused convolution."""
 
     block: Any
     product: FusedProduct
