@@ -1,9 +1,10 @@
-.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel demo bench constraints clean
+.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel demo bench bench-gpu constraints clean
 
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
+BENCH_OUT ?= kernels/benchmarks/results
 FAST = not slow and not gpu
 
 install: $(READY)   ## the environment, made once and again when a file below changes
@@ -49,7 +50,13 @@ demo: $(READY)      ## relax and move a handful of molecules; results in demo/
 	$(BIN)/python examples/demo.py
 
 bench: $(READY)
-	$(BIN)/python -m equicalc.kernels.benchmarks spherical-harmonics
+	$(BIN)/python -m equicalc.kernels.benchmarks harmonics
+
+# No $(READY): a machine with a GPU may have torch, numpy, e3nn, torch-geometric, triton
+# and pytest only. What lacks a package is left out.
+bench-gpu:          ## tests and benchmarks on a CUDA device with $(PYTHON), into BENCH_OUT
+	timeout 170 $(PYTHON) -m pytest -c /dev/null --rootdir=. --import-mode=importlib -m gpu tests/kernels
+	timeout 420 $(PYTHON) -m equicalc.kernels.benchmarks all --device cuda --rounds 5 --out $(BENCH_OUT)
 
 constraints: $(READY)   ## write down the versions that this environment has
 	$(BIN)/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//' | grep -v -e '^triton==' -e ' @ ' > constraints.txt

@@ -5,6 +5,7 @@ if __name__ == "kernels":
         "this folder is the package equicalc.kernels: import that, not kernels"
     )
 
+from .patching import patch, unpatch
 from .spherical_harmonics import SphericalHarmonics, spherical_harmonics
 
-__all__ = ["SphericalHarmonics", "spherical_harmonics"]
+__all__ = ["SphericalHarmonics", "patch", "spherical_harmonics", "unpatch"]

@@ -1,30 +1,61 @@
-"""Run a benchmark by its name."""
+"""Run benchmarks by name."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from . import accuracy, spherical_harmonics
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for libraries that read it once
+
+from . import accuracy, calculator, convolution, model, spherical_harmonics
+from .timing import one_thread
 
 BENCHMARKS = {
-    "spherical-harmonics": spherical_harmonics.run,
+    "harmonics": spherical_harmonics.run,
     "accuracy": accuracy.run,
+    "conv": convolution.run,
+    "model": model.run,
+    "calculator": calculator.run,
 }
+ALIASES = {"spherical-harmonics": "harmonics"}
+RESULTS = Path(__file__).parent / "results"
+FILES = {"harmonics": "spherical_harmonics", "conv": "convolution"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m equicalc.kernels.benchmarks",
-        description="Time the kernels, or measure their error, against other packages.",
+        description="Time the kernels, or measure their error, against other packages. "
+        "Every operation is compared with its reference first.",
     )
-    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, *ALIASES, "all"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="CSV file for the results")
+    parser.add_argument("--out", type=Path, help="CSV file; a folder for all")
     parser.add_argument("--rounds", type=int, default=9, help="medians are of these")
+    parser.add_argument(
+        "--largest", type=int, default=10_000, help="atoms, of the calculator"
+    )
     arguments = parser.parse_args()
-    run = BENCHMARKS[arguments.benchmark]
-    run(device=arguments.device, out=arguments.out, rounds=arguments.rounds)
+    name = ALIASES.get(arguments.benchmark, arguments.benchmark)
+    settings = {"device": arguments.device, "rounds": arguments.rounds}
+    with one_thread():
+        if name == "all":
+            run_all(arguments.out or RESULTS, settings)
+        elif name == "calculator":
+            calculator.run(out=arguments.out, largest=arguments.largest, **settings)
+        else:
+            BENCHMARKS[name](out=arguments.out, **settings)
+
+
+def run_all(folder: Path, settings: dict) -> None:
+    """Run one after the other into a folder; what lacks a package is left out."""
+    for name, run in BENCHMARKS.items():
+        file = folder / f"{FILES.get(name, name)}_{settings['device']}.csv"
+        try:
+            run(out=file, **settings)
+        except ImportError as error:
+            print(f"{name} is left out: {error}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from equicalc import o3
 from equicalc.kernels import spherical_harmonics
 
-from .report import environment, print_table, write_csv
+from .report import print_table, write_results
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 N_VECTORS = 100_000
@@ -44,6 +44,4 @@ def run(device: str, out: Path | None, rounds: int) -> None:
         list(rows[0]),
         [list(row.values()) for row in rows],
     )
-    if out:
-        context = environment(device)
-        write_csv(out, [{**row, **context} for row in rows])
+    write_results(out, rows, device)

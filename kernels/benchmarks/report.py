@@ -10,21 +10,29 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-PACKAGES = ("torch", "e3nn", "sphericart-torch", "triton")
+PACKAGES = (
+    *("torch", "e3nn", "triton", "sphericart-torch", "mace-torch", "tblite"),
+    *("cuequivariance-torch", "openequivariance"),
+)
+
+PEAKS = {  # of memory in byte/s, and of float32 in operations/s
+    "H200": (4.8e12, 67e12),
+    "H100": (3.35e12, 67e12),
+    "A100": (2.0e12, 19.5e12),
+}
 
 
 def environment(device: str) -> dict[str, str]:
-    """Device, versions and commit."""
+    """Device, threads, versions and commit."""
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return {"device": device_name(device), **versions, "commit": _commit()}
+    where = {"device": device_name(device), "threads": str(torch.get_num_threads())}
+    return {**where, **versions, "commit": _commit()}
 
 
 def device_name(device: str) -> str:
@@ -34,6 +42,14 @@ def device_name(device: str) -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")]
     return models[0] if models else platform.processor()
+
+
+def peaks(device: str) -> tuple[float, float] | None:
+    """Bandwidth and speed of a known GPU, see `PEAKS`."""
+    if device != "cuda":
+        return None
+    known = [peak for card, peak in PEAKS.items() if card in device_name(device)]
+    return known[0] if known else None
 
 
 def _commit() -> str:
@@ -46,18 +62,26 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def write_results(
+    path: Path | None, rows: Sequence[Mapping[str, object]], device: str
+) -> None:
+    """Save rows with where and when they were measured, if there is a path."""
+    if path is None:
+        return
+    context = environment(device)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer = csv.DictWriter(file, [*rows[0], *context], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, **context} for row in rows)
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence]) -> None:
-    table = Table(title=title, title_justify="left")
-    for k, name in enumerate(header):
-        table.add_column(name, justify="right" if k else "left")
-    for row in rows:
-        table.add_row(*map(str, row))
-    Console().print(table)
+    """First column to the left, others to the right."""
+    lines = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print(f"\n{title}")
+    for line in lines:
+        first, *others = zip(line, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(text.rjust(n) for text, n in others)]
+        print("  ".join(cells))

@@ -8,9 +8,7 @@ gradients disagree with e3nn in float64.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +20,12 @@ from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.spherical_harmonics import cpp_kernels
 from equicalc.kernels.spherical_harmonics.harmonics import Harmonics
 
-from .report import device_name, environment, print_table, write_csv
+from .report import device_name, peaks, print_table, write_results
+from .timing import STEPS, check_steps, medians, step_function
 
 SETS = ((0, 1, 2), (0, 1, 2, 3, 4), tuple(range(11)), (0, 3, 4, 5, 6))
-STEPS = ("forward", "forward + backward", "force step")
 SIZES = {"cpu": (10_000,), "cuda": (1_000_000, 160_000)}
 TOLERANCE = 1e-4  # float32, relative to the largest value
-BANDWIDTH = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12}  # bytes/s
 
 Function = Callable[[Tensor], Tensor]
 
@@ -89,31 +86,10 @@ def to_convention(name: str, ls: tuple[int, ...], y: Tensor) -> Tensor:
     return y[:, columns] * (4 * torch.pi) ** 0.5
 
 
-def step_function(
-    function: Function, step: int, x: Tensor, g: Tensor, v: Tensor
-) -> Callable[[], Sequence[Tensor]]:
-    """One of the three steps as a function of nothing."""
-    x = x.clone().requires_grad_(step > 0)
-    g = g.clone().requires_grad_(step > 1)
-
-    def forward() -> Sequence[Tensor]:
-        return (function(x),)
-
-    def backward() -> Sequence[Tensor]:
-        return torch.autograd.grad(function(x), x, g)
-
-    def double_backward() -> Sequence[Tensor]:
-        (force,) = torch.autograd.grad(function(x), x, g, create_graph=True)
-        return torch.autograd.grad(force, (x, g), v)
-
-    return (forward, backward, double_backward)[step]
-
-
 def check(
     name: str, function: Function, ls: tuple[int, ...], x: Tensor, g: Tensor, v: Tensor
 ) -> None:
     """Compare the three steps with e3nn in float64 on a few vectors."""
-    x, g, v = x[:200], g[:200], v[:200]
 
     def reference(t: Tensor) -> Tensor:
         return o3.spherical_harmonics(list(ls), t, True, "component")
@@ -122,30 +98,8 @@ def check(
         turned = t[:, [2, 0, 1]].contiguous() if name == "sphericart" else t
         return to_convention(name, ls, function(turned))
 
-    for step, title in enumerate(STEPS):
-        found = step_function(ours, step, x, g, v)()
-        wanted = step_function(reference, step, *(t.double() for t in (x, g, v)))()
-        for a, b in zip(found, wanted, strict=True):
-            error = float((a - b).abs().max() / b.abs().max())
-            if not error < TOLERANCE:
-                raise RuntimeError(
-                    f"{name}, l = {list(ls)}: {title} differs from e3nn in float64 by "
-                    f"{error:.1e} of the largest value; it is not timed"
-                )
-
-
-def seconds(function: Callable[[], object], device: str) -> float:
-    """Process time on a CPU, time between events on CUDA."""
-    if device == "cpu":
-        start = time.process_time()
-        function()
-        return time.process_time() - start
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    first.record()
-    function()
-    last.record()
-    torch.cuda.synchronize()
-    return first.elapsed_time(last) * 1e-3
+    what = f"{name}, l = {list(ls)}"
+    check_steps(what, (ours, reference), [x[:200]], g[:200], [v[:200]], TOLERANCE)
 
 
 def measure(ls: tuple[int, ...], n: int, device: str, rounds: int) -> list[dict]:
@@ -160,14 +114,7 @@ def measure(ls: tuple[int, ...], n: int, device: str, rounds: int) -> list[dict]
         if name == "sphericart":  # timed as it comes: all l, its own order and scale
             g = torch.randn(n, (max(ls) + 1) ** 2, generator=generator).to(device)
         for step, title in enumerate(STEPS):
-            runs[name, title] = step_function(function, step, x, g, v)
-            runs[name, title]()  # compiled and profiled before the clock runs
-            runs[name, title]()
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
-    for _ in range(rounds):
-        for key, run in runs.items():
-            run()  # so that the memory it gets back is its own
-            times[key].append(seconds(run, device))
+            runs[name, title] = step_function(function, step, [x], g, [v])
     return [
         {
             "ls": " ".join(map(str, ls)),
@@ -175,9 +122,9 @@ def measure(ls: tuple[int, ...], n: int, device: str, rounds: int) -> list[dict]
             "dtype": "float32",
             "contender": name,
             "step": step,
-            "ns_per_vector": round(statistics.median(values) / n * 1e9, 4),
+            "ns_per_vector": round(time_s / n * 1e9, 4),
         }
-        for (name, step), values in times.items()
+        for (name, step), time_s in medians(runs, device, rounds).items()
     ]
 
 
@@ -206,8 +153,7 @@ def verdicts(rows: list[dict], device: str) -> list[list[str]]:
             if ours and peer:
                 met = "met" if peer / ours >= factor else "not met"
                 result.append([what, f"{peer / ours:.1f}x", f">= {factor:g}x", met])
-    peak = [b for card, b in BANDWIDTH.items() if card in device_name(device)]
-    if device == "cuda" and peak:
+    if peak := peaks(device):
         for ls, fractions in BOUND_BARS.items():
             for k, (step, fraction) in enumerate(zip(STEPS, fractions, strict=True)):
                 time_ns = times[ls, "equicalc triton", step]
@@ -220,17 +166,12 @@ def verdicts(rows: list[dict], device: str) -> list[list[str]]:
 
 def run(device: str, out: Path | None, rounds: int) -> None:
     """Measure, print tables and save them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        rows = [
-            row
-            for n in SIZES[device]
-            for ls in SETS
-            for row in measure(ls, n, device, rounds)
-        ]
-    finally:
-        torch.set_num_threads(threads)
+    rows = [
+        row
+        for n in SIZES[device]
+        for ls in SETS
+        for row in measure(ls, n, device, rounds)
+    ]
     names = list(dict.fromkeys(row["contender"] for row in rows))
     table = []
     for n in SIZES[device]:
@@ -248,6 +189,4 @@ def run(device: str, out: Path | None, rounds: int) -> None:
     title = f"Nanoseconds per vector, {device_name(device)}: {' / '.join(STEPS)}"
     print_table(title, ["l", "vectors", *names], table)
     print_table("Bars", ["what", "measured", "bar", ""], verdicts(rows, device))
-    if out:
-        context = environment(device)
-        write_csv(out, [{**row, **context} for row in rows])
+    write_results(out, rows, device)

@@ -1,0 +1,123 @@
+"""Time of whole networks: ours against plain e3nn, MACE patched against unpatched.
+
+Energy and forces, and a training step on both, of the shipped potential's shape with
+random weights. Equal results are checked before anything is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from equicalc.kernels import patch, unpatch
+from equicalc.models import Potential, PotentialConfig, evaluate
+
+from .peers import mace_data, mace_model
+from .plain_e3nn import check_twin, plain_twin
+from .report import device_name, print_table, write_results
+from .structures import batch_of_boxes, box
+from .timing import check_close, medians
+
+CONFIG = PotentialConfig(elements=(1, 6, 7, 8, 9, 16, 17), channels=64, layers=2)
+ATOMS = {"cpu": (20, 1000), "cuda": (20, 1000, 8000)}
+MACE_ATOMS = {"cpu": (20, 216), "cuda": (20, 216, 1000)}
+BATCH, BATCH_ATOMS = 16, 20
+MACE_TOLERANCE = 1e-5  # eV/Angstrom, and relative for energies
+
+Row = dict[str, object]
+Runs = dict[tuple[str, str], Callable[[], object]]
+
+
+def training_step(model: nn.Module, graph: Data) -> list[Tensor]:
+    """Gradients of a loss on energy and forces."""
+    out = evaluate(model, graph, create_graph=True)
+    loss = out["energy"].square().mean() + out["forces"].square().mean()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return list(torch.autograd.grad(loss, parameters, allow_unused=True))
+
+
+def potentials(device: str, rounds: int) -> list[Row]:
+    """Our network with our kernels and in plain e3nn."""
+    torch.manual_seed(0)
+    ours = Potential(CONFIG).to(device)
+    twin = plain_twin(ours)
+    models = {"equicalc": ours, "plain e3nn": twin}
+    rows = []
+    for n_atoms in ATOMS[device]:
+        graph = box(n_atoms, CONFIG.elements, CONFIG.cutoff).to(device)
+        check_twin(ours, twin, graph)
+        runs: Runs = {
+            (name, "energy + forces"): lambda m=model, g=graph: evaluate(m, g)
+            for name, model in models.items()
+        }
+        rows += timed(runs, graph, device, rounds)
+    graph = batch_of_boxes(BATCH, BATCH_ATOMS, CONFIG.elements).to(device)
+    check_twin(ours, twin, graph)
+    runs = {
+        (name, "training step"): lambda m=model, g=graph: training_step(m, g)
+        for name, model in models.items()
+    }
+    return rows + timed(runs, graph, device, rounds)
+
+
+def mace(device: str, rounds: int) -> list[Row]:
+    """MACE as it comes and patched; no rows without mace-torch."""
+    torch.manual_seed(0)
+    try:
+        plain, patched = (
+            mace_model(CONFIG.elements, CONFIG.cutoff).to(device) for _ in range(2)
+        )
+    except ImportError:
+        return []
+    patched.load_state_dict(plain.state_dict())
+    patch(patched)
+    rows = []
+    for n_atoms in MACE_ATOMS[device]:
+        graph = box(n_atoms, CONFIG.elements, CONFIG.cutoff).to(device)
+        data = mace_data(graph, CONFIG.elements)
+        check_mace(plain, patched, data)
+        runs: Runs = {
+            ("MACE", "energy + forces"): lambda d=data: plain(dict(d)),
+            ("MACE patched", "energy + forces"): lambda d=data: patched(dict(d)),
+        }
+        rows += timed(runs, graph, device, rounds)
+    unpatch(patched)
+    return rows
+
+
+def check_mace(plain: nn.Module, patched: nn.Module, data: dict[str, Tensor]) -> None:
+    wanted, found = plain(dict(data)), patched(dict(data))
+    for name in ("energy", "forces"):
+        a, b = found[name].detach(), wanted[name].detach()
+        check_close(f"patched MACE: {name}", a, b, MACE_TOLERANCE)
+
+
+def timed(runs: Runs, graph: Data, device: str, rounds: int) -> list[Row]:
+    """Rows of median milliseconds."""
+    return [
+        {
+            "n_graphs": len(graph["ptr"]) - 1,
+            "n_atoms": len(graph["z"]),
+            "n_edges": graph["edge_index"].shape[1],
+            "dtype": "float32",
+            "contender": name,
+            "step": step,
+            "ms": round(time_s * 1e3, 3),
+        }
+        for (name, step), time_s in medians(runs, device, rounds).items()
+    ]
+
+
+def run(device: str, out: Path | None, rounds: int) -> None:
+    """Measure, print a table and save it."""
+    rows = potentials(device, rounds) + mace(device, rounds)
+    print_table(
+        f"Milliseconds, {device_name(device)}",
+        list(rows[0]),
+        [list(row.values()) for row in rows],
+    )
+    write_results(out, rows, device)

@@ -1,0 +1,145 @@
+"""What other packages offer for the same job, where they are installed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equicalc import o3
+
+Function = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def natural(ls: Iterable[int], channels: int) -> o3.Irreps:
+    """Irreps with the parity of the spherical harmonics."""
+    return o3.Irreps([(channels, (l, (-1) ** l)) for l in ls])
+
+
+def uvu_product(
+    ls_in: Sequence[int], ls_edge: Sequence[int], ls_out: Sequence[int], channels: int
+) -> o3.TensorProduct:
+    """All paths of even l1 + l2 + l3, blocks of the output by degree."""
+    couplings = [
+        (a, b, l3)
+        for l3 in ls_out
+        for a, l1 in enumerate(ls_in)
+        for b, l2 in enumerate(ls_edge)
+        if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
+    ]
+    return o3.TensorProduct(
+        natural(ls_in, channels),
+        natural(ls_edge, 1),
+        natural([l3 for *_, l3 in couplings], channels),
+        [(a, b, k, "uvu", True) for k, (a, b, _) in enumerate(couplings)],
+        shared_weights=False,
+    )
+
+
+def fused_peers(
+    product: o3.TensorProduct, src: Tensor, dst: Tensor, device: str
+) -> dict[str, Function]:
+    """Convolutions of cuEquivariance and OpenEquivariance, in e3nn's layout.
+
+    Both need a GPU.
+    """
+    if device != "cuda":
+        return {}
+    makers = {"cuequivariance": _cuequivariance, "openequivariance": _openequivariance}
+    peers: dict[str, Function] = {}
+    for name, make in makers.items():
+        try:
+            peers[name] = make(product, src, dst)
+        except ImportError:
+            continue
+    return peers
+
+
+def _cuequivariance(product: o3.TensorProduct, src: Tensor, dst: Tensor) -> Function:
+    import cuequivariance as cue  # pyright: ignore[reportMissingImports]
+    import cuequivariance_torch as cuet  # pyright: ignore[reportMissingImports]
+
+    module = cuet.ChannelWiseTensorProduct(
+        cue.Irreps("O3", str(product.irreps_in1)),
+        cue.Irreps("O3", str(product.irreps_in2)),
+        cue.Irreps("O3", str(product.irreps_out.simplify())),
+        layout=cue.mul_ir,
+        shared_weights=False,
+        internal_weights=False,
+        device=src.device,
+    )
+
+    def function(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        messages = module(x[src], y, w)
+        return x.new_zeros(len(x), messages.shape[1]).index_add(0, dst, messages)
+
+    return function
+
+
+def _openequivariance(product: o3.TensorProduct, src: Tensor, dst: Tensor) -> Function:
+    import openequivariance as oeq  # pyright: ignore[reportMissingImports]
+
+    problem = oeq.TPProblem(
+        product.irreps_in1,
+        product.irreps_in2,
+        product.irreps_out,
+        [(p.i_in1, p.i_in2, p.i_out, "uvu", True) for p in product.instructions],
+        shared_weights=False,
+        internal_weights=False,
+    )
+    module = oeq.TensorProductConv(problem, deterministic=False)
+    return lambda x, y, w: module(x, y, w, dst, src)
+
+
+def mace_model(elements: tuple[int, ...], cutoff: float) -> nn.Module:
+    """Build a MACE of the shape of MACE-OFF23(S), with random weights.
+
+    Raises
+    ------
+    ImportError
+        If mace-torch is not installed.
+    """
+    from mace import modules
+
+    interaction = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript's end is near
+        return modules.ScaleShiftMACE(
+            r_max=cutoff,
+            num_bessel=8,
+            num_polynomial_cutoff=5,
+            max_ell=3,
+            interaction_cls=interaction,
+            interaction_cls_first=interaction,
+            num_interactions=2,
+            num_elements=len(elements),
+            hidden_irreps=o3.Irreps("96x0e"),
+            MLP_irreps=o3.Irreps("16x0e"),
+            gate=nn.functional.silu,
+            atomic_energies=torch.zeros(len(elements)).numpy(),
+            avg_num_neighbors=40.0,
+            atomic_numbers=list(elements),
+            correlation=3,
+            atomic_inter_scale=1.0,
+            atomic_inter_shift=0.0,
+        )
+
+
+def mace_data(graph: Any, elements: tuple[int, ...]) -> dict[str, Tensor]:
+    """Put a graph of `equicalc.graph` into the form that MACE reads."""
+    shifts = graph["edge_shift"]
+    cells = graph["cell"][graph["batch"][graph["edge_index"][1]]]
+    known = torch.tensor(elements, device=graph["z"].device)
+    return {
+        "positions": graph["pos"],
+        "node_attrs": (graph["z"].unsqueeze(1) == known).to(graph["pos"]),
+        "edge_index": graph["edge_index"],
+        "unit_shifts": shifts,
+        "shifts": (shifts.unsqueeze(-1) * cells).sum(1),
+        "cell": graph["cell"].reshape(-1, 3),
+        "batch": graph["batch"],
+        "ptr": graph["ptr"],
+    }

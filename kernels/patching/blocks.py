@@ -1,0 +1,97 @@
+"""Where MACE and NequIP keep what can be replaced, found by structure.
+
+Nothing of either package is imported. A replacement is an attribute that is set on an
+instance and hides the one of its class; taking the attribute away restores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from equicalc import o3
+from equicalc.kernels.spherical_harmonics import SphericalHarmonics
+
+from .product import FusedProduct
+
+__all__ = ["FINDERS", "Override"]
+
+
+@dataclass(frozen=True)
+class Override:
+    """An attribute that stands before the one of the module's class."""
+
+    module: nn.Module
+    name: str
+    value: Any
+
+
+def _replace_harmonics(module: nn.Module, backend: str) -> Iterator[Override]:
+    """Evaluate e3nn's spherical harmonics with ours."""
+    if isinstance(module, o3.SphericalHarmonics):
+        ours = SphericalHarmonics(
+            module._ls_list,
+            module.normalize,
+            module.normalization,
+            module.irreps_in,
+            backend,
+        )
+        yield Override(module, "forward", ours.forward)
+
+
+def _replace_mace(module: nn.Module, backend: str) -> Iterator[Override]:
+    """Fuse the convolution of MACE's interaction blocks.
+
+    With an attribute ``conv_fusion`` a block hands node features and edges to its
+    tensor product and takes the sums over edges back.
+    """
+    product = getattr(module, "conv_tp", None)
+    if isinstance(product, o3.TensorProduct) and hasattr(module, "conv_tp_weights"):
+        yield Override(product, "forward", FusedProduct(product, backend).forward)
+        yield Override(module, "conv_fusion", True)
+
+
+def _replace_nequip(module: nn.Module, backend: str) -> Iterator[Override]:
+    """Fuse the convolution of NequIP's interaction blocks."""
+    product = getattr(module, "tp", None)
+    if isinstance(product, o3.TensorProduct) and hasattr(module, "linear_2"):
+        fused = FusedProduct(product, backend)
+        yield Override(module, "forward", NequIPInteraction(module, fused).forward)
+
+
+#: What can be replaced: the overrides of one module, none if it is of another kind.
+FINDERS: tuple[Callable[[nn.Module, str], Iterator[Override]], ...] = (
+    _replace_harmonics,
+    _replace_mace,
+    _replace_nequip,
+)
+
+
+@dataclass(frozen=True)
+class NequIPInteraction:
+    """The interaction block of NequIP 0.6 around a fused convolution."""
+
+    block: Any
+    product: FusedProduct
+
+    def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Update ``node_features``.
+
+        1. self-connection; 2. linear, convolution, linear; 3. sum.
+        """
+        block, features = self.block, data["node_features"]
+        # 1
+        own = 0.0 if block.sc is None else block.sc(features, data["node_attrs"])
+        # 2
+        weights = block.fc(data["edge_embedding"])
+        edges = data["edge_index"].flip(0)  # NequIP names the receiver first
+        sent = block.linear_1(features)
+        messages = self.product(sent, data["edge_attrs"], weights, edges)
+        if block.avg_num_neighbors is not None:
+            messages = messages / block.avg_num_neighbors**0.5
+        # 3
+        data["node_features"] = block.linear_2(messages) + own
+        return data
