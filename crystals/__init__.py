@@ -7,5 +7,19 @@ if __name__ != "equicalc.crystals":
 
 from .crystal import MolecularCrystal, Neighbour
 from .errors import CrystalError
+from .packing import random_crystals
+from .pairwise import PairEnergy, pair_energy
+from .potentials import ExpSix, LennardJones, PairPotential, PaperSoft
 
-__all__ = ["CrystalError", "MolecularCrystal", "Neighbour"]
+__all__ = [
+    "CrystalError",
+    "ExpSix",
+    "LennardJones",
+    "MolecularCrystal",
+    "Neighbour",
+    "PairEnergy",
+    "PairPotential",
+    "PaperSoft",
+    "pair_energy",
+    "random_crystals",
+]

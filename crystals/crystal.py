@@ -106,6 +106,8 @@ class MolecularCrystal:
         CrystalError
             One of its kinds, see `equicalc.crystals.errors`.
         """
+        from ase import Atoms
+
         _require_crystal(atoms)
         fragments = find_fragments(atoms)
         require_one_neutral_species(fragments)
@@ -115,10 +117,12 @@ class MolecularCrystal:
         first: dict[int, Atoms] = {}
         for fragment in fragments:
             orbit = int(found.orbits[fragment.indices].min())
-            first.setdefault(
-                orbit,
-                _molecule(fragment.numbers, fragment.positions, atoms.cell.array),
+            piece = Atoms(
+                fragment.numbers,
+                positions=fragment.positions,
+                charges=atoms.get_initial_charges()[fragment.indices],
             )
+            first.setdefault(orbit, _inside(piece, atoms.cell.array))
         return cls(
             cell=atoms.cell.array.copy(),
             spacegroup=found.number,
@@ -251,11 +255,10 @@ class MolecularCrystal:
     def contact(self) -> float:
         """Closest contact of two molecules, in sums of their van der Waals radii."""
         numbers = self.unit_cell[1].ravel()
-        pairs = self._pairs(CONTACT_REACH)
-        if not len(pairs[0]):
-            return float("inf")
+        dst, src, vectors = self.intermolecular_vectors(CONTACT_REACH)
         radii = vdw_radii(numbers)
-        return float((pairs[3] / (radii[pairs[0]] + radii[pairs[1]])).min())
+        relative = np.linalg.norm(vectors, axis=1) / (radii[dst] + radii[src])
+        return float(relative.min(initial=np.inf))
 
     def parameters(self) -> NDArray[np.float64]:
         """Describe a crystal with one molecule in the asymmetric unit by 12 numbers.
@@ -297,13 +300,33 @@ class MolecularCrystal:
         old = np.linalg.inv(found.transformation).T @ self.cell
         cell = cellpar_to_cell(cell_to_cellpar(old))
         turn = np.linalg.solve(old, cell)
-        molecules = tuple(
-            _molecule(m.numbers, (m.positions + found.origin_shift @ old) @ turn, cell)
-            for m in self.molecules
-        )
+        molecules = []
+        for molecule in self.molecules:
+            moved = molecule.copy()
+            moved.positions = (moved.positions + found.origin_shift @ old) @ turn
+            molecules.append(_inside(moved, cell))
         return type(self)(
-            cell, found.number, operations(found.number), molecules, dict(self.info)
+            cell,
+            found.number,
+            operations(found.number),
+            tuple(molecules),
+            dict(self.info),
         )
+
+    def intermolecular_vectors(
+        self, cutoff: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Pairs of atoms of different molecules nearer than a cutoff.
+
+        Returns
+        -------
+        dst, src : (n_pairs,)
+            Atoms of `to_atoms`; both directions are listed.
+        vectors : (n_pairs, 3), Angstrom
+            From dst to src.
+        """
+        dst, src, shifts = self._pairs(cutoff)
+        return dst, src, self._vectors(dst, src, shifts)
 
     def neighbours(self, cutoff: float) -> list[Neighbour]:
         """Neighbours of each of `molecules`: those with an atom within the cutoff.
@@ -318,7 +341,8 @@ class MolecularCrystal:
             Sorted by center, then by distance.
         """
         size = self.unit_cell[1].shape[1]
-        dst, src, shifts, distances = self._pairs(cutoff)
+        dst, src, shifts = self._pairs(cutoff)
+        distances = np.linalg.norm(self._vectors(dst, src, shifts), axis=1)
         rows = np.column_stack([dst // size, src // size, shifts])
         keys, owner = np.unique(rows, axis=0, return_inverse=True)
         nearest = np.full(len(keys), np.inf)
@@ -372,29 +396,31 @@ class MolecularCrystal:
 
     def _pairs(
         self, cutoff: float
-    ) -> tuple[
-        NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
-    ]:
-        """Pairs of atoms of different molecules: dst, src, shift of src, distance."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Pairs of atoms of different molecules: dst, src, lattice shift of src."""
         positions, numbers = self.unit_cell
-        flat, size = positions.reshape(-1, 3), numbers.shape[1]
-        src, dst, shifts = neighbor_list(flat, self.cell, (True,) * 3, cutoff)
+        size = numbers.shape[1]
+        src, dst, shifts = neighbor_list(
+            positions.reshape(-1, 3), self.cell, (True,) * 3, cutoff
+        )
         between = (src // size != dst // size) | shifts.any(axis=1)
-        src, dst, shifts = src[between], dst[between], shifts[between]
-        vectors = flat[src] + shifts @ self.cell - flat[dst]
-        return dst, src, shifts, np.linalg.norm(vectors, axis=1)
+        return dst[between], src[between], shifts[between]
+
+    def _vectors(
+        self,
+        dst: NDArray[np.int64],
+        src: NDArray[np.int64],
+        shifts: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        flat = self.unit_cell[0].reshape(-1, 3)
+        return flat[src] + shifts @ self.cell - flat[dst]
 
 
-def _molecule(
-    numbers: NDArray[np.int64],
-    positions: NDArray[np.float64],
-    cell: NDArray[np.float64],
-) -> Atoms:
-    """Molecule with its centroid inside of the cell."""
-    from ase import Atoms
-
-    centroid = positions.mean(axis=0) @ np.linalg.inv(cell)
-    return Atoms(numbers, positions=positions - np.floor(centroid + 1e-9) @ cell)
+def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:
+    """Shift a molecule so that its centroid is inside of the cell."""
+    centroid = molecule.positions.mean(axis=0) @ np.linalg.inv(cell)
+    molecule.positions -= np.floor(centroid + 1e-9) @ cell
+    return molecule
 
 
 def _require_crystal(atoms: Atoms) -> None:

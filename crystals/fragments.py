@@ -16,13 +16,19 @@ from . import errors
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Fragment", "find_fragments", "require_one_neutral_species"]
+__all__ = [
+    "Fragment",
+    "find_fragments",
+    "polar_hydrogens",
+    "require_one_neutral_species",
+]
 
 BONDED = 1.25  # in sums of covalent radii
 OVERLAPPING = 0.55
 TERMINAL_CARBON = 1.28  # Angstrom: CO, CN and C#C are shorter, a C-C bond is not
 BENT = 150.0  # degrees: carbon with two neighbours is linear
 PYRAMIDAL = 340.0  # degrees: three bonds of carbon are in a plane
+POLAR = (7, 8, 9, 16, 17)  # hydrogen on them is acidic: N O F S Cl
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 
 
@@ -147,6 +153,16 @@ def require_one_neutral_species(fragments: Sequence[Fragment]) -> None:
             f"{len(kinds)} kinds of molecules ({formulas}): only crystals of one kind "
             "can be treated"
         )
+
+
+def polar_hydrogens(molecule: Atoms) -> NDArray[np.bool_]:
+    """Tell which atoms of a molecule are hydrogens with N, O, F, S or Cl nearest."""
+    hydrogen = molecule.numbers == 1
+    if len(molecule) == 1:
+        return hydrogen & False
+    apart = np.linalg.norm(molecule.positions[:, None] - molecule.positions, axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    return hydrogen & np.isin(molecule.numbers[apart.argmin(axis=1)], POLAR)
 
 
 def _bonds(atoms: Atoms) -> tuple[NDArray[np.int64], ...]:

@@ -122,10 +122,12 @@ def standard_orientation(atoms: Atoms) -> Atoms:
     Atoms
         Not periodic; a new one.
     """
-    from ase import Atoms
-
+    turned = atoms.copy()
     centered = atoms.positions - atoms.positions.mean(axis=0)
-    return Atoms(atoms.numbers, positions=centered @ standard_frame(atoms).T)
+    turned.positions = centered @ standard_frame(atoms).T
+    turned.pbc = False
+    turned.cell = None
+    return turned
 
 
 def _directed(
