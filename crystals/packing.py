@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 LENGTH_SPREAD = 0.25  # of the logarithm of cell lengths
 SKEW_SPREAD = 0.2  # of off-diagonal cell entries, in typical lengths
 START_CONTACT = 0.8  # in sums of van der Waals radii
-GROWTH = 1.08
-GROWTHS = 16
+GROWTH = 1.12
+GROWTHS = 10
 BLOCK = 15  # steps from one look at the neighbours to the next
-BLOCKS = 20
-SETTLED = 2e-4  # eV that a crystal gains in its last block
+BLOCKS = 12
+SETTLED = 5e-4  # eV that a crystal gains in its last block
 BATCH = 128
 TRIES = 20  # crystals tried for each one asked for
 SAME_ENERGY = 0.05 * KJ_PER_MOL
@@ -117,7 +117,8 @@ def random_crystals(
     prints: list[NDArray[np.float64]] = []
     tried = 0
     while len(found) < n and tried < TRIES * n:
-        size = min(BATCH, max(8, round(1.3 * (n - len(found)))))
+        share = (len(found) + 7) / (tried + 10)  # of the tries that went well
+        size = min(BATCH, max(8, round((n - len(found)) / share)))
         tried += size
         crystals, x = _starts(rigid, spacegroup, potential, size, packing, rng)
         crystals, x = _packed(crystals, x)

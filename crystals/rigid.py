@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RigidCrystals"]
 
 REACH = 8.0  # Angstrom between the nearest atoms of molecules that interact
-CHUNK = 60_000  # pairs of atoms at a time: fits into the cache
+CHUNK = 200_000  # pairs of atoms at a time: fits into the cache
 CLOSEST = 0.01  # Angstrom^2, keeps energies finite
 MAX_SHIFT = 8
 TYPICAL_PACKING = 0.7
@@ -215,6 +215,11 @@ def _chunks(dimers: Tensor) -> list[slice]:
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Between all atoms of two molecules: (n_images, n_atoms, n_atoms)."""
-    squares = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None]
-    return torch.baddbmm(squares, a, b.transpose(1, 2), alpha=-2).clamp_(min=CLOSEST)
+    """Between all atoms of two molecules: (n_images, n_atoms, n_atoms).
+
+    One product of matrices: |a - b|^2 = (a, a^2, 1) (-2 b, 1, b^2).
+    """
+    ones = torch.ones_like(a[..., :1])
+    left = torch.cat([a, a.square().sum(-1, keepdim=True), ones], dim=-1)
+    right = torch.cat([-2 * b, ones, b.square().sum(-1, keepdim=True)], dim=-1)
+    return (left @ right.transpose(1, 2)).clamp_(min=CLOSEST)
