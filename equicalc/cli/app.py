@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from equicalc._version import __version__
+from equicalc.cli.crystals import crystals
 from equicalc.cli.errors import ErrorLine
 from equicalc.cli.evaluate import evaluate
 from equicalc.cli.info import info
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (relax, md, label, train, evaluate, models, info):
     app.command(no_args_is_help=command not in (models, info))(command)
+app.add_typer(crystals)
 
 
 def _print_version(asked: bool) -> None:

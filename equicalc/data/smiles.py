@@ -92,6 +92,67 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
     ]
 
 
+def mmff_charges(atoms: Atoms) -> np.ndarray:
+    """Partial charges of a neutral molecule after the force field MMFF94 [1]_.
+
+    They are made for interactions between molecules in condensed phases: larger than
+    those that population analyses find.
+
+    Parameters
+    ----------
+    atoms
+        One molecule with its hydrogens; bonds are perceived from distances.
+
+    Returns
+    -------
+    (n_atoms,), e
+
+    Raises
+    ------
+    ValueError
+        If bonds cannot be perceived or the force field lacks an atom type.
+
+    References
+    ----------
+    .. [1] T. A. Halgren, J. Comput. Chem. 17, 520 (1996).
+
+    Examples
+    --------
+    >>> mmff_charges(atoms_from_smiles("O")).round(2).tolist()
+    [-0.86, 0.43, 0.43]
+    """
+    from rdkit import Chem
+    from rdkit.Chem import rdDetermineBonds, rdForceFieldHelpers
+    from rdkit.Geometry import Point3D
+
+    editable = Chem.RWMol()
+    conformer = Chem.Conformer(len(atoms))
+    for index, atom in enumerate(atoms):
+        editable.AddAtom(Chem.Atom(int(atom.number)))
+        conformer.SetAtomPosition(index, Point3D(*atom.position.tolist()))
+    editable.AddConformer(conformer)
+    for zwitterion in (True, False):
+        with _silent_rdkit():
+            bonded = Chem.RWMol(editable)
+            try:
+                rdDetermineBonds.DetermineBonds(
+                    bonded, charge=0, allowChargedFragments=zwitterion
+                )
+                Chem.SanitizeMol(bonded)
+            except ValueError:
+                continue
+            types = rdForceFieldHelpers.MMFFGetMoleculeProperties(bonded)
+        if types is None:
+            continue
+        charges = [types.GetMMFFPartialCharge(index) for index in range(len(atoms))]
+        if abs(sum(charges)) < 1e-3:
+            return np.array(charges)
+    raise ValueError(
+        f"MMFF94 finds no charges for {atoms.get_chemical_formula()}: its bonds are "
+        "not recognised, or the force field lacks an atom type; give charges"
+    )
+
+
 def canonical(smiles: str, stereo: bool = True) -> str:
     """Canonical SMILES; without `stereo`, the same for all stereoisomers.
 

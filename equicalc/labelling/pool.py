@@ -109,7 +109,7 @@ class _Worker:
         self.process = context.Process(
             target=_serve, args=(theirs, self.task), daemon=True
         )
-        with _single_threaded():
+        with single_threaded():
             self.process.start()
         theirs.close()
         self._ready = False
@@ -148,7 +148,7 @@ def _serve(pipe: Connection, task: Task) -> None:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """One thread in each process that is started here: processes are enough."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))

@@ -1,0 +1,450 @@
+"""A molecular crystal: asymmetric molecules, a cell and symmetry operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equicalc.graph import neighbor_list
+
+from . import errors
+from .fragments import find_fragments, require_one_neutral_species
+from .shape import (
+    standard_frame,
+    standard_orientation,
+    vdw_radii,
+    vdw_volume,
+)
+from .symmetry import Operations, find_symmetry, operations
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["MolecularCrystal", "Neighbour"]
+
+SAME_PLACE = 0.3  # Angstrom; atoms of different molecules are never so near
+CONTACT_REACH = 6.0  # Angstrom
+GRAM_PER_CM3 = 1.66053906660  # amu/Angstrom^3
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A molecule beside another one.
+
+    Attributes
+    ----------
+    center
+        The molecule in the middle, as a row of `MolecularCrystal.unit_cell`.
+    molecule
+        The neighbour, likewise.
+    shift : (3,)
+        Lattice vectors from that row to the neighbour.
+    distance
+        Between the nearest atoms, Angstrom.
+    """
+
+    center: int
+    molecule: int
+    shift: tuple[int, int, int]
+    distance: float
+
+
+@dataclass(frozen=True, eq=False)
+class MolecularCrystal:
+    """A crystal of one kind of neutral molecule.
+
+    Parameters
+    ----------
+    cell : (3, 3), Angstrom
+        Rows are lattice vectors.
+    spacegroup
+        Number, 1 to 230.
+    operations
+        All symmetry operations in the basis of the cell.
+    molecules
+        The molecules that symmetry does not relate, each in one piece and not
+        periodic.
+    info
+        Whatever belongs to the crystal; goes into `Atoms.info`.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> pose = [6, 6, 7, 90, 100, 90, 0.2, 0.3, 0.1, 0.5, -0.4, 1.0]
+    >>> crystal = MolecularCrystal.from_parameters(molecule("H2O"), 14, pose)
+    >>> crystal.z, crystal.z_prime, len(crystal.to_atoms())
+    (4, 1.0, 12)
+    >>> again = MolecularCrystal.from_atoms(crystal.to_atoms())
+    >>> again.spacegroup, bool(np.allclose(again.parameters()[:6], pose[:6]))
+    (14, True)
+    """
+
+    cell: NDArray[np.float64]
+    spacegroup: int
+    operations: Operations
+    molecules: tuple[Atoms, ...]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms, symprec: float = 0.01) -> Self:
+        """Find molecules and symmetry of a periodic structure.
+
+        Parameters
+        ----------
+        atoms
+            In any cell and setting, molecules may be cut by the boundaries.
+        symprec : Angstrom
+            Deviation from symmetry that is tolerated.
+
+        Raises
+        ------
+        CrystalError
+            One of its kinds, see `equicalc.crystals.errors`.
+        """
+        from ase import Atoms
+
+        _require_crystal(atoms)
+        fragments = find_fragments(atoms)
+        require_one_neutral_species(fragments)
+        found = find_symmetry(
+            atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers, symprec
+        )
+        first: dict[int, Atoms] = {}
+        for fragment in fragments:
+            orbit = int(found.orbits[fragment.indices].min())
+            piece = Atoms(
+                fragment.numbers,
+                positions=fragment.positions,
+                charges=atoms.get_initial_charges()[fragment.indices],
+            )
+            first.setdefault(orbit, _inside(piece, atoms.cell.array))
+        return cls(
+            cell=atoms.cell.array.copy(),
+            spacegroup=found.number,
+            operations=found.operations,
+            molecules=tuple(first.values()),
+        )
+
+    @classmethod
+    def from_file(cls, path: str | Path, index: int | str = -1) -> Self:
+        """Read a crystal from a file in any format of ASE, CIF for instance.
+
+        Raises
+        ------
+        UnreadableFileError
+            If there is no structure in it.
+        CrystalError
+            As `from_atoms`.
+        """
+        from ase.io import read
+
+        try:
+            atoms: Any = read(path, index)
+        except Exception as error:  # every format has its own
+            reason = str(error) or type(error).__name__
+            raise errors.UnreadableFileError(f"cannot read {path}: {reason}") from error
+        return cls.from_atoms(atoms)
+
+    @classmethod
+    def from_parameters(
+        cls, molecule: Atoms, spacegroup: int, parameters: ArrayLike
+    ) -> Self:
+        """Build a crystal with one molecule in the asymmetric unit.
+
+        Parameters
+        ----------
+        molecule
+            In any orientation.
+        spacegroup
+            Number; in the standard setting.
+        parameters : (12,)
+            As of `parameters`.
+
+        Raises
+        ------
+        ValueError
+            If there are not 12 numbers, or no such cell or group.
+        """
+        from ase.geometry import cellpar_to_cell
+        from scipy.spatial.transform import Rotation
+
+        values = np.asarray(parameters, dtype=np.float64)
+        if values.shape != (12,) or not np.isfinite(values).all():
+            raise ValueError(
+                f"parameters of shape {values.shape} given; 12 finite numbers needed: "
+                "a b c (Angstrom), alpha beta gamma (degrees), u v w, rotation vector"
+            )
+        cell = cellpar_to_cell(values[:6])
+        posed = standard_orientation(molecule)
+        turned = Rotation.from_rotvec(values[9:]).apply(posed.positions)
+        posed.positions = turned + values[6:9] @ cell
+        return cls(cell, spacegroup, operations(spacegroup), (posed,))
+
+    def to_atoms(self) -> Atoms:
+        """All atoms of the cell, molecule by molecule, each in one piece."""
+        from ase import Atoms
+
+        positions, numbers = self.unit_cell
+        return Atoms(
+            numbers.ravel(),
+            positions=positions.reshape(-1, 3),
+            cell=self.cell,
+            pbc=True,
+            info=dict(self.info),
+        )
+
+    @cached_property
+    def unit_cell(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Positions (n_molecules, n, 3) and elements (n_molecules, n) in the cell.
+
+        A molecule on a special position is there once.
+        """
+        positions, numbers = [], []
+        for molecule in self.molecules:
+            images = self._images(molecule)
+            positions.append(images)
+            numbers.append(np.tile(molecule.numbers, (len(images), 1)))
+        return np.concatenate(positions), np.concatenate(numbers).astype(np.int64)
+
+    @cached_property
+    def multiplicities(self) -> tuple[int, ...]:
+        """How often each of `molecules` is in the cell."""
+        return tuple(len(self._images(molecule)) for molecule in self.molecules)
+
+    @property
+    def n_molecules(self) -> int:
+        """Molecules in the cell."""
+        return len(self.unit_cell[0])
+
+    @property
+    def z_prime(self) -> float:
+        """Molecules per asymmetric unit; 0.5 for one on a center of inversion."""
+        return self.n_molecules / len(self.operations)
+
+    @property
+    def z(self) -> int:
+        """Molecules in the conventional cell."""
+        return round(self.z_prime * len(operations(self.spacegroup)))
+
+    @property
+    def volume(self) -> float:
+        """Of the cell, Angstrom^3."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def density(self) -> float:
+        """g/cm^3."""
+        mass = self.molecules[0].get_masses().sum() * self.n_molecules
+        return float(GRAM_PER_CM3 * mass / self.volume)
+
+    @cached_property
+    def packing(self) -> float:
+        """Share of the volume that the van der Waals spheres fill."""
+        filled = sum(
+            n * vdw_volume(molecule)
+            for n, molecule in zip(self.multiplicities, self.molecules)
+        )
+        return filled / self.volume
+
+    @cached_property
+    def contact(self) -> float:
+        """Closest contact of two molecules, in sums of their van der Waals radii."""
+        numbers = self.unit_cell[1].ravel()
+        dst, src, vectors = self.intermolecular_vectors(CONTACT_REACH)
+        radii = vdw_radii(numbers)
+        relative = np.linalg.norm(vectors, axis=1) / (radii[dst] + radii[src])
+        return float(relative.min(initial=np.inf))
+
+    def parameters(self) -> NDArray[np.float64]:
+        """Describe a crystal with one molecule in the asymmetric unit by 12 numbers.
+
+        Returns
+        -------
+        (12,)
+            a, b, c (Angstrom), alpha, beta, gamma (degrees) of the standard setting;
+            fractional centroid of the molecule; rotation vector (radians) from its
+            `standard_orientation`.
+
+        Raises
+        ------
+        ValueError
+            If several molecules are independent.
+        """
+        from ase.geometry import cell_to_cellpar
+        from scipy.spatial.transform import Rotation
+
+        if len(self.molecules) > 1:
+            raise ValueError(
+                f"{len(self.molecules)} molecules are independent; 12 numbers describe "
+                "a crystal with one"
+            )
+        standard = self.standardised()
+        molecule = standard.molecules[0]
+        centroid = molecule.positions.mean(axis=0) @ np.linalg.inv(standard.cell)
+        turn = Rotation.from_matrix(standard_frame(molecule).T).as_rotvec()
+        return np.concatenate([cell_to_cellpar(standard.cell), centroid, turn])
+
+    def standardised(self) -> Self:
+        """Return the same crystal in the standard setting, a along x, b in x and y."""
+        from ase.geometry import cell_to_cellpar, cellpar_to_cell
+
+        atoms = self.to_atoms()
+        found = find_symmetry(
+            self.cell, atoms.get_scaled_positions(), atoms.numbers, symprec=0.01
+        )
+        old = np.linalg.inv(found.transformation).T @ self.cell
+        cell = cellpar_to_cell(cell_to_cellpar(old))
+        turn = np.linalg.solve(old, cell)
+        molecules = []
+        for molecule in self.molecules:
+            moved = molecule.copy()
+            moved.positions = (moved.positions + found.origin_shift @ old) @ turn
+            molecules.append(_inside(moved, cell))
+        return type(self)(
+            cell,
+            found.number,
+            operations(found.number),
+            tuple(molecules),
+            dict(self.info),
+        )
+
+    def intermolecular_vectors(
+        self, cutoff: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Pairs of atoms of different molecules nearer than a cutoff.
+
+        Returns
+        -------
+        dst, src : (n_pairs,)
+            Atoms of `to_atoms`; both directions are listed.
+        vectors : (n_pairs, 3), Angstrom
+            From dst to src.
+        """
+        dst, src, shifts = self._pairs(cutoff)
+        return dst, src, self._vectors(dst, src, shifts)
+
+    def neighbours(self, cutoff: float) -> list[Neighbour]:
+        """Neighbours of each of `molecules`: those with an atom within the cutoff.
+
+        Parameters
+        ----------
+        cutoff : Angstrom
+
+        Returns
+        -------
+        list of Neighbour
+            Sorted by center, then by distance.
+        """
+        size = self.unit_cell[1].shape[1]
+        dst, src, shifts = self._pairs(cutoff)
+        distances = np.linalg.norm(self._vectors(dst, src, shifts), axis=1)
+        rows = np.column_stack([dst // size, src // size, shifts])
+        keys, owner = np.unique(rows, axis=0, return_inverse=True)
+        nearest = np.full(len(keys), np.inf)
+        np.minimum.at(nearest, owner.ravel(), distances)
+        centers = set(np.cumsum([0, *self.multiplicities[:-1]]).tolist())
+        found = [
+            Neighbour(int(key[0]), int(key[1]), tuple(key[2:].tolist()), float(d))
+            for key, d in zip(keys, nearest)
+            if int(key[0]) in centers
+        ]
+        return sorted(found, key=lambda one: (one.center, one.distance))
+
+    def cluster(self, cutoff: float, center: int = 0) -> Atoms:
+        """Molecule with all whole molecules that have an atom within the cutoff.
+
+        Parameters
+        ----------
+        cutoff : Angstrom
+        center
+            Which of `molecules`.
+
+        Returns
+        -------
+        Atoms
+            Not periodic, the center first; the array ``molecule`` numbers them.
+        """
+        from ase import Atoms
+
+        positions, numbers = self.unit_cell
+        row = sum(self.multiplicities[:center])
+        near = [one for one in self.neighbours(cutoff) if one.center == row]
+        blocks = [positions[row]]
+        blocks += [positions[one.molecule] + one.shift @ self.cell for one in near]
+        order = [row, *(one.molecule for one in near)]
+        cluster = Atoms(numbers[order].ravel(), positions=np.concatenate(blocks))
+        cluster.set_array("molecule", np.repeat(np.arange(len(order)), len(blocks[0])))
+        return cluster
+
+    def _images(self, molecule: Atoms) -> NDArray[np.float64]:
+        """Distinct images (m, n, 3) of a molecule, centroids inside of the cell."""
+        inverse = np.linalg.inv(self.cell)
+        images = self.operations.apply(molecule.positions @ inverse)
+        images = images - np.floor(images.mean(axis=1, keepdims=True) + 1e-9)
+        kept: list[NDArray[np.float64]] = []
+        for image in images:
+            apart = np.reshape(kept, (-1, 3)) - image[0]
+            apart = (apart - np.round(apart)) @ self.cell
+            if not (np.linalg.norm(apart, axis=1) < SAME_PLACE).any():
+                kept.append(image)
+        return np.stack(kept) @ self.cell
+
+    def _pairs(
+        self, cutoff: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Pairs of atoms of different molecules: dst, src, lattice shift of src."""
+        positions, numbers = self.unit_cell
+        size = numbers.shape[1]
+        src, dst, shifts = neighbor_list(
+            positions.reshape(-1, 3), self.cell, (True,) * 3, cutoff
+        )
+        between = (src // size != dst // size) | shifts.any(axis=1)
+        return dst[between], src[between], shifts[between]
+
+    def _vectors(
+        self,
+        dst: NDArray[np.int64],
+        src: NDArray[np.int64],
+        shifts: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        flat = self.unit_cell[0].reshape(-1, 3)
+        return flat[src] + shifts @ self.cell - flat[dst]
+
+
+def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:
+    """Shift a molecule so that its centroid is inside of the cell."""
+    centroid = molecule.positions.mean(axis=0) @ np.linalg.inv(cell)
+    molecule.positions -= np.floor(centroid + 1e-9) @ cell
+    return molecule
+
+
+def _require_crystal(atoms: Atoms) -> None:
+    if len(atoms) == 0:
+        raise errors.EmptyStructureError("there are no atoms")
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise errors.NotPeriodicError(
+            f"pbc is {atoms.pbc.tolist()} and the cell has rank {atoms.cell.rank}: a "
+            "crystal is periodic in three directions"
+        )
+    dummies = np.flatnonzero(atoms.numbers < 1)
+    if dummies.size:
+        raise errors.UnknownElementError(
+            f"atom {dummies[0]} is a dummy, not an element"
+        )
+    if not np.isfinite(atoms.positions).all():
+        raise errors.CrystalError("positions are not finite")
+    partial = [
+        f"{site}: {occupation}"
+        for site, occupation in atoms.info.get("occupancy", {}).items()
+        if len(occupation) != 1 or min(occupation.values()) < 0.999
+    ]
+    if partial:
+        raise errors.PartialOccupancyError(
+            f"{len(partial)} sites are disordered (the first one is {partial[0]}); "
+            "give one of the ordered structures"
+        )

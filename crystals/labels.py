@@ -1,0 +1,197 @@
+"""Label crystals of files in parallel, into an ASE database, resumable."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equicalc.labelling.pool import single_threaded
+
+from .crystal import MolecularCrystal
+from .errors import CrystalError, UnreadableFileError
+from .lattice import Relax
+from .methods import named_method
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["LabelledCrystal", "label_crystals"]
+
+OK = "ok"
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class LabelledCrystal:
+    """A row of the database.
+
+    Attributes
+    ----------
+    name
+        File, and frame if it has several.
+    status
+        ``"ok"``, the code of a `CrystalError`, or ``"failed"``.
+    message
+        Why there is no energy, or warnings about it.
+    values
+        Energies (kJ/mol per molecule) and what describes the crystal; empty if failed.
+    """
+
+    name: str
+    status: str
+    message: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def label_crystals(
+    files: Sequence[str | Path],
+    database: str | Path,
+    method: str = "gfn2-2b",
+    relax: Relax = "molecule",
+    workers: int = 1,
+    report: Callable[[int, int, LabelledCrystal | None], None] | None = None,
+) -> list[LabelledCrystal]:
+    """Calculate lattice energies of crystals in files.
+
+    Every crystal is written as soon as it is done. The same call after an interruption,
+    even ``kill -9``, does what is missing. What goes wrong with a crystal stands in its
+    row, and the others go on.
+
+    Parameters
+    ----------
+    files
+        In any format of ASE; all frames are taken.
+    database
+        ASE database, ``.db``. Rows have the keys ``name``, ``method``, ``version``,
+        ``status``, ``message`` and, where it went well, ``lattice_energy``,
+        ``interaction``, ``strain`` (kJ/mol per molecule), ``spacegroup``, ``z``,
+        ``z_prime``, ``density``, ``packing`` and ``contact``.
+    method, relax
+        As for `named_method`.
+    workers
+        Processes; 0 is one per processor core.
+    report
+        Called with the number of crystals done, of all, and the last one.
+
+    Returns
+    -------
+    list of LabelledCrystal
+        All crystals of the files, in their order.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown or the database cannot be written.
+    ImportError
+        If the method needs what is not installed.
+    """
+    from ase.db import connect
+
+    version = named_method(method, relax).version
+    Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
+    frames = list(_read(files))
+    # a lock file would outlive a killed run; only this process writes
+    with_database: Any = connect(str(database), use_lock_file=False)
+    done = {row.name: _from_row(row) for row in with_database.select(method=method)}
+    todo = [frame for frame in frames if frame[0] not in done]
+    total, structures = len(frames), {name: atoms for name, atoms, _ in todo}
+    if report is not None:
+        report(total - len(todo), total, None)
+    for labelled in _work(todo, method, relax, workers or os.cpu_count() or 1):
+        done[labelled.name] = labelled
+        with_database.write(
+            structures[labelled.name],
+            name=labelled.name,
+            method=method,
+            version=version,
+            status=labelled.status,
+            message=labelled.message or "none",
+            **labelled.values,
+        )
+        if report is not None:
+            finished = sum(name in done for name, _, _ in frames)
+            report(finished, total, labelled)
+    return [done[name] for name, _, _ in frames]
+
+
+_Frame = tuple[str, "Atoms", "LabelledCrystal | None"]
+
+
+def _read(files: Sequence[str | Path]) -> Iterator[_Frame]:
+    """Name and structure of each frame; of a file that cannot be read its failure."""
+    from ase import Atoms
+    from ase.io import read
+
+    for file in files:
+        try:
+            frames = read(file, ":")
+            if not frames:
+                raise ValueError("no structures")
+        except Exception as error:  # every format has its own
+            reason = f"cannot read {file}: {str(error) or type(error).__name__}"
+            failed = LabelledCrystal(str(file), UnreadableFileError.code, reason)
+            yield str(file), Atoms(), failed
+            continue
+        for index, atoms in enumerate(frames):
+            name = str(file) if len(frames) == 1 else f"{file}@{index}"
+            yield name, atoms, None
+
+
+def _work(
+    frames: Sequence[_Frame], method: str, relax: Relax, workers: int
+) -> Iterator[LabelledCrystal]:
+    """Label frames, in the order in which they are done."""
+    readable = [(name, atoms) for name, atoms, failed in frames if failed is None]
+    yield from (failed for _, _, failed in frames if failed is not None)
+    if workers == 1 or len(readable) < 2:
+        yield from (_label(name, atoms, method, relax) for name, atoms in readable)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with single_threaded():  # the processes start with the first task
+            jobs = [
+                pool.submit(_label, name, atoms, method, relax)
+                for name, atoms in readable
+            ]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _label(name: str, atoms: Atoms, method: str, relax: Relax) -> LabelledCrystal:
+    """Label one structure; whatever goes wrong ends up in its row."""
+    try:
+        crystal = MolecularCrystal.from_atoms(atoms)
+        result = named_method(method, relax).evaluate(crystal, None)
+        values = {
+            "lattice_energy": result.energy,
+            "interaction": result.interaction,
+            "strain": result.strain,
+            "spacegroup": crystal.spacegroup,
+            "z": crystal.z,
+            "z_prime": crystal.z_prime,
+            "density": crystal.density,
+            "packing": crystal.packing,
+            "contact": crystal.contact,
+        }
+    except CrystalError as error:
+        return LabelledCrystal(name, error.code, str(error))
+    except Exception as error:  # a calculator raises whatever it likes
+        return LabelledCrystal(name, FAILED, f"{type(error).__name__}: {error}")
+    return LabelledCrystal(name, OK, "; ".join(result.warnings), values)
+
+
+def _from_row(row: Any) -> LabelledCrystal:
+    """Crystal of an earlier call."""
+    stored = dict(row.key_value_pairs)
+    name, status, message = (stored.pop(key) for key in ("name", "status", "message"))
+    for key in ("method", "version"):
+        del stored[key]
+    return LabelledCrystal(name, status, "" if message == "none" else message, stored)

@@ -1,0 +1,73 @@
+"""``equicalc crystals``: build, label, benchmark."""
+
+import json
+
+import pytest
+from ase.build import bulk, molecule
+from ase.io import read, write
+
+from equicalc.crystals import MolecularCrystal
+
+
+def water(length):
+    pose = [length, 5, 5, 90, 90, 90, 0, 0, 0, 0.2, 0.4, 0.1]
+    return MolecularCrystal.from_parameters(molecule("H2O"), 1, pose).to_atoms()
+
+
+def test_build_and_label(cli):
+    out = cli("crystals", "build", "O", "-g", 4, "-n", 3, "-o", "x.extxyz")
+    assert "3 crystals: x.extxyz" in out
+    frames = read("x.extxyz", ":")
+    assert [len(frame) for frame in frames] == [6, 6, 6]
+    assert frames[0].info["energy"] <= frames[2].info["energy"]
+    assert "exists" in cli("crystals", "build", "O", "-o", "x.extxyz", code=2)
+    out = cli("crystals", "label", "x.extxyz", "-m", "lj", "--workers", 1)
+    assert "3 of 3 crystals labelled" in out
+
+
+def test_bad_crystals_are_rows_and_exit_code_1(cli):
+    write("salt.cif", bulk("NaCl", "rocksalt", a=9.0))
+    write("good.cif", water(5.0))
+    options = ["-m", "lj", "--workers", 1]
+    out = cli("crystals", "label", "salt.cif", "good.cif", *options, code=1)
+    assert "1 of 2 crystals labelled" in out
+    assert "salt" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "CCX"], "neither a file that exists nor a valid SMILES"),
+        (["build", "O", "-g", 231], "space group 231"),
+        (["build", "O", "--potential", "morse"], "potential 'morse' is unknown"),
+        (["label", "x.cif", "-m", "nothing"], "calculator 'nothing' is not known"),
+        (["label", "x.cif", "--relax", "cell"], "none, molecule or both"),
+        (["benchmark", "x24", "."], "benchmark 'x24' is unknown"),
+        (["benchmark", "x23", "."], "needs x23_structures.extxyz"),
+    ],
+)
+def test_errors_are_one_line(cli, arguments, message):
+    assert message in cli("crystals", *arguments, code=2)
+
+
+def test_benchmark(cli, tmp_path):
+    pytest.importorskip("matplotlib")
+    frames, references = [], {}
+    for name, length in (("near", 5.0), ("far", 6.0)):
+        solid, gas = water(length), molecule("H2O", vacuum=9, pbc=True)
+        for phase, atoms in (("solid", solid), ("molecule", gas)):
+            atoms.info = {"system": name, "phase": phase, "source": "mace_tests_POSCAR"}
+            frames.append(atoms)
+        references[name] = {
+            "E_latt_DMC_kJmol": -10.0,
+            "E_latt_DMC_err": 1.0,
+            "E_latt_X23b_kJmol": -12.0,
+        }
+    write("x23_structures.extxyz", frames)
+    (tmp_path / "x23_reference.json").write_text(json.dumps(references))
+    out = cli("crystals", "benchmark", "x23", ".", "-m", "lj", "-o", "out")
+    assert "2.0000" in out  # the experiment's mean absolute error
+    assert (tmp_path / "out" / "x23.png").stat().st_size > 0
+    lines = (tmp_path / "out" / "x23.csv").read_text().splitlines()
+    assert lines[0] == "crystal,DMC,experiment,lj,message"
+    assert len(lines) == 3

@@ -1,0 +1,146 @@
+"""Lattice energies against direct sums, with any calculator."""
+
+import numpy as np
+import pytest
+from ase.build import make_supercell, molecule
+from ase.calculators.calculator import Calculator, all_changes
+
+from equicalc.crystals import (
+    LennardJones,
+    MolecularCrystal,
+    assign_charges,
+    lattice_energy,
+    named_method,
+    pair_energy,
+    two_body_energy,
+)
+from equicalc.crystals.lattice import _distinct_dimers
+from equicalc.graph import neighbor_list
+from equicalc.units import KJ_PER_MOL
+
+POSE = [5.2, 5.6, 6.1, 90, 98, 90, 0.21, 0.3, 0.17, 1.0, 0.2, -0.5]
+METHANOL = molecule("CH3OH")
+
+
+class Springs(Calculator):
+    """r^-6 between all atoms and springs in the molecule: additive and quick."""
+
+    implemented_properties = ("energy", "forces")
+    cutoff = 9.0
+
+    def calculate(self, atoms=None, properties=("energy",), changes=all_changes):
+        super().calculate(atoms, properties, changes)
+        src, dst, shifts = neighbor_list(
+            atoms.positions, atoms.cell.array, atoms.pbc, self.cutoff
+        )
+        vectors = atoms.positions[src] + shifts @ atoms.cell.array
+        vectors = vectors - atoms.positions[dst]
+        r = np.linalg.norm(vectors, axis=1)
+        bonded = r < 1.5
+        energy = np.where(bonded, (r - 1.1) ** 2, -(r**-6))
+        slope = np.where(bonded, 2 * (r - 1.1), 6 * r**-7)
+        forces = np.zeros((len(atoms), 3))
+        np.add.at(forces, dst, (slope / r)[:, None] * vectors)
+        self.results = {"energy": 0.5 * energy.sum(), "forces": forces}
+
+
+@pytest.fixture
+def crystal():
+    return MolecularCrystal.from_parameters(METHANOL, 14, POSE)
+
+
+def interaction(crystal):
+    """kJ/mol per molecule of the r^-6 between molecules, directly."""
+    vectors = crystal.intermolecular_vectors(Springs.cutoff)[2]
+    distances = np.linalg.norm(vectors, axis=1)
+    return -0.5 * (distances**-6).sum() / crystal.n_molecules / KJ_PER_MOL
+
+
+def test_interaction_is_that_between_molecules(crystal):
+    result = lattice_energy(crystal, Springs())
+    assert result.z == 4
+    assert result.strain == 0.0
+    assert result.interaction == pytest.approx(interaction(crystal))
+    assert result.energy == result.interaction
+
+
+def test_pairs_of_molecules_add_up_for_pair_potentials(crystal):
+    result = two_body_energy(crystal, Springs(), cutoff=Springs.cutoff, gas=None)
+    assert result.interaction == pytest.approx(interaction(crystal))
+    assert (result.strain, result.z, result.converged) == (0.0, 4, True)
+
+
+def test_equal_dimers_are_calculated_once(crystal):
+    dimers = _distinct_dimers(crystal, 6.0)
+    neighbours = crystal.neighbours(6.0)
+    assert sum(weight for _, _, weight in dimers) == 4 * len(neighbours)
+    assert len(dimers) <= 0.7 * len(neighbours)  # g and its inverse at least
+
+
+def test_energy_per_molecule_does_not_depend_on_the_cell(crystal):
+    large = make_supercell(crystal.to_atoms(), np.diag([2, 1, 1]))
+    one = two_body_energy(crystal, Springs(), cutoff=7.0)
+    two = two_body_energy(large, Springs(), cutoff=7.0)
+    assert two.z == 8
+    assert two.energy == pytest.approx(one.energy)
+
+
+def test_strain_is_the_cost_of_the_conformation(crystal):
+    stretched = METHANOL.copy()
+    stretched.positions *= 1.03
+    tense = MolecularCrystal.from_parameters(stretched, 14, POSE)
+    result = lattice_energy(tense, Springs(), relax="molecule")
+    assert result.converged
+    assert result.strain > 0
+    assert result.energy == pytest.approx(result.interaction + result.strain)
+    both = two_body_energy(tense, Springs(), cutoff=Springs.cutoff)
+    assert both.strain == pytest.approx(result.strain, abs=0.1)
+
+
+def test_relaxing_the_crystal_lowers_its_energy(crystal):
+    rigid = lattice_energy(crystal, Springs(), relax="molecule")
+    relaxed = lattice_energy(crystal, Springs(), relax="both")
+    assert relaxed.energy < rigid.energy + 1e-6
+    assert any("no stress" in warning for warning in relaxed.warnings)
+
+
+def test_doubtful_results_carry_warnings():
+    far = MolecularCrystal.from_parameters(METHANOL, 1, [20.0] * 3 + [90] * 3 + [0] * 6)
+    near = MolecularCrystal.from_parameters(
+        METHANOL, 1, [3.0, 9, 9, 90, 90, 90, 0, 0, 0, 0, 0, 0]
+    )
+    assert lattice_energy(far, Springs()).warnings == ()
+    assert "close contact" in " ".join(lattice_energy(near, Springs()).warnings)
+    with pytest.raises(ValueError, match="relax is 'all'"):
+        lattice_energy(far, Springs(), relax="all")  # type: ignore[arg-type]
+
+
+def test_calculators_that_fail_give_no_energy(crystal):
+    class Broken(Springs):
+        def calculate(self, *args, **kwargs):
+            super().calculate(*args, **kwargs)
+            self.results["energy"] = float("nan")
+
+    with pytest.raises(RuntimeError, match="calculator failed"):
+        lattice_energy(crystal, Broken())
+
+
+def test_methods_by_name(crystal):
+    energy = pair_energy(crystal, LennardJones()).energy / KJ_PER_MOL
+    method = named_method("lj")
+    assert method.evaluate(crystal, None).energy == pytest.approx(energy)
+    assert method.version.startswith("equicalc ")
+    with pytest.raises(ValueError, match="not known"):
+        named_method("nothing-2b")
+
+
+def test_gfn2_pairs_bind_and_charges_are_neutral(crystal):
+    pytest.importorskip("tblite")
+    from equicalc.calculators.named import named_calculator
+
+    result = two_body_energy(crystal, named_calculator("gfn2"), cutoff=3.0, gas=None)
+    assert -80 < result.energy < 0
+    charged = assign_charges(crystal, named_calculator("gfn2"))
+    charges = charged.molecules[0].get_initial_charges()
+    assert charges.sum() == pytest.approx(0, abs=1e-6)
+    assert charges[METHANOL.numbers == 8].item() < -0.2

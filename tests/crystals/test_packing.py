@@ -1,0 +1,128 @@
+"""Random crystals: right energies and gradients, packed, distinct, repeatable."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+from equicalc.crystals import (
+    ExpSix,
+    LennardJones,
+    MolecularCrystal,
+    pair_energy,
+    random_crystals,
+)
+from equicalc.crystals.minimise import BatchedBFGS
+from equicalc.crystals.rigid import REACH, RigidCrystals
+from equicalc.crystals.symmetry import operations
+
+WATER = molecule("H2O")
+GROUPS = [1, 2, 4, 14, 19, 61, 76, 146, 148, 173, 198, 225]
+
+
+def spread(spacegroup, potential, n=3):
+    """Crystals whose molecules are a few Angstrom apart, and their numbers."""
+    generator = torch.Generator().manual_seed(spacegroup)
+    crystals = RigidCrystals(
+        WATER, spacegroup, potential, torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    )
+    x = torch.randn(n, crystals.n_cell + 6, generator=generator)
+    x[:, : crystals.n_cell] = crystals.edge * (
+        0.1 * x[:, : crystals.n_cell]
+        + 1.4 * (crystals.basis.diagonal(dim1=1, dim2=2).sum(1) > 0)
+    )
+    crystals.refresh(x)
+    return crystals, x
+
+
+@pytest.mark.parametrize("spacegroup", GROUPS)
+def test_energy_is_that_of_the_crystal(spacegroup):
+    potential = LennardJones(cutoff=40.0)
+    crystals, x = spread(spacegroup, potential)
+    energies, _ = crystals.energy(x)
+    for row in range(len(x)):
+        posed = WATER.copy()
+        cell = crystals.cells(x)[row].double().numpy()
+        centroid = crystals.centroids(x)[row].double().numpy()
+        posed.positions = crystals.poses(x)[row].double().numpy() + centroid @ cell
+        crystal = MolecularCrystal(cell, spacegroup, operations(spacegroup), (posed,))
+        total = 0.0
+        positions = crystal.unit_cell[0]
+        sites = potential.sites(posed)
+        pair = potential.combine(sites[:, None], sites)
+        for one in crystal.neighbours(REACH):
+            other = positions[one.molecule] + one.shift @ cell
+            squared = ((positions[0][:, None] - other) ** 2).sum(-1)
+            total += potential.terms(torch.as_tensor(squared), pair)[0].sum().item()
+        if crystal.contact > 0.3 and crystal.n_molecules == len(operations(spacegroup)):
+            assert energies[row].item() == pytest.approx(total / 2, rel=2e-3)
+
+
+@pytest.mark.parametrize("potential", [LennardJones(), ExpSix()], ids=lambda p: str(p))
+@pytest.mark.parametrize("spacegroup", [1, 14, 148])
+def test_gradient_is_the_slope_of_the_energy(spacegroup, potential):
+    crystals, x = spread(spacegroup, potential, n=2)
+    _, gradient = crystals.energy(x)
+    step = 2e-3
+    for column in range(x.shape[1]):
+        change = torch.zeros_like(x)
+        change[:, column] = step
+        slope = crystals.energy(x + change)[0] - crystals.energy(x - change)[0]
+        torch.testing.assert_close(
+            slope / (2 * step), gradient[:, column], rtol=0.02, atol=3e-4
+        )
+
+
+def test_bfgs_finds_the_minima_of_a_batch():
+    class Valleys:
+        def energy(self, x):
+            values = (1 - x[:, 0]) ** 2 + 10 * (x[:, 1] - x[:, 0] ** 2) ** 2
+            by_y = 20 * (x[:, 1] - x[:, 0] ** 2)
+            by_x = -2 * (1 - x[:, 0]) - 2 * x[:, 0] * by_y
+            return values, torch.stack([by_x, by_y], dim=1)
+
+    search = BatchedBFGS(torch.tensor([[-1.2, 1.0], [0.0, 0.0], [2.0, 2.0]]).double())
+    search.evaluate(Valleys())
+    for _ in range(60):
+        search.step(Valleys())
+    torch.testing.assert_close(search.x, torch.ones(3, 2).double())
+
+
+@pytest.mark.parametrize("spacegroup", [1, 14, 61])
+def test_crystals_are_packed_and_distinct(spacegroup):
+    crystals = random_crystals("CC(N)=O", spacegroup, n=6, seed=3)
+    assert len(crystals) == 6
+    energies = [crystal.info["energy"] for crystal in crystals]
+    assert energies == sorted(energies)
+    assert energies[-1] < 0
+    for crystal in crystals:
+        assert crystal.n_molecules == len(operations(spacegroup))
+        assert 0.5 < crystal.packing < 0.95
+        assert crystal.packing == pytest.approx(crystal.info["packing"], rel=1e-4)
+        assert crystal.contact > 0.75
+    again = random_crystals("CC(N)=O", spacegroup, n=6, seed=3)
+    assert [crystal.info["energy"] for crystal in again] == energies
+
+
+def test_crystals_are_minima():
+    potential = LennardJones()
+    (crystal,) = random_crystals(WATER, 14, n=1, seed=0)
+    start = crystal.parameters()
+    for column in range(12):
+        if column in (3, 5):  # right angles in this group
+            continue
+        change = np.zeros(12)
+        change[column] = 0.02 if column >= 6 else 0.2
+        for sign in (1, -1):
+            moved = MolecularCrystal.from_parameters(WATER, 14, start + sign * change)
+            energy = pair_energy(moved, potential).energy
+            assert energy > crystal.info["energy"] - 2e-3
+
+
+def test_impossible_requests_are_refused():
+    with pytest.raises(ValueError, match="space group 231"):
+        random_crystals("O", 231, n=1)
+    with pytest.raises(ValueError, match="n = 0"):
+        random_crystals("O", 1, n=0)
+    with pytest.raises(ValueError, match="not a valid SMILES"):
+        random_crystals("CCX", 1, n=1)
