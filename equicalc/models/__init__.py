@@ -7,9 +7,13 @@ from torch import nn
 
 from equicalc.models.evaluate import evaluate
 from equicalc.models.potential import Potential, PotentialConfig
+from equicalc.models.symphony import Symphony, SymphonyConfig
 
 #: Name in checkpoints and configurations -> (configuration, network).
-MODELS = {"potential": (PotentialConfig, Potential)}
+MODELS = {
+    "potential": (PotentialConfig, Potential),
+    "symphony": (SymphonyConfig, Symphony),
+}
 
 
 def build_model(
@@ -46,4 +50,12 @@ def build_model(
     return model_type(settings, backend)
 
 
-__all__ = ["MODELS", "Potential", "PotentialConfig", "build_model", "evaluate"]
+__all__ = [
+    "MODELS",
+    "Potential",
+    "PotentialConfig",
+    "Symphony",
+    "SymphonyConfig",
+    "build_model",
+    "evaluate",
+]

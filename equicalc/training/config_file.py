@@ -14,7 +14,7 @@ from equicalc.models import MODELS
 from equicalc.training.config import LOSS_TERMS, TrainConfig, seconds
 
 #: Fields of a model's configuration that come from the data; any legal value.
-_FROM_DATA = {"elements": (1,)}
+_FROM_DATA = {"elements": (1, 6)}
 
 
 def load_config(path: str | Path) -> TrainConfig:

@@ -10,8 +10,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,18 +22,24 @@ from equicalc.data.packed import PackedDataset
 from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
-from equicalc.training.report import write_json, write_report
+from equicalc.training.potential_task import PotentialTask
+from equicalc.training.report import write_json
 from equicalc.training.schedule import RunState
-from equicalc.training.sources import expand_path, load_parts, model_settings
+from equicalc.training.sources import expand_path
+from equicalc.training.symphony_task import SymphonyTask
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from equicalc.training.module import TrainingModule
+    from equicalc.training.task import Task
 
 logger = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
+
+#: What each model of `equicalc.models.MODELS` is trained for.
+TASKS = {"potential": PotentialTask, "symphony": SymphonyTask}
 
 #: Parts of the configuration that a resumed run may change.
 FREE = ("stop", "trainer", "card", "output")
@@ -75,19 +82,20 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     if not resume:
         _clear(folder)
     # 1. data
-    parts = load_parts(config)
+    task = TASKS[config.task](config)
+    parts = task.load_parts()
     logger.info("structures: %s", {name: len(part) for name, part in parts.items()})
     # 2. model
-    settings = _begin(folder, config, parts["train"])
+    settings = _begin(folder, task, parts["train"])
     torch.manual_seed(config.seed)
     model = build_model(config.task, settings, backend=config.trainer.backend)
     if config.init is not None:
         _copy_weights(model, config.init)
     with _threads(config.trainer.threads):
         # 3. fit
-        _fit(model, config, parts, folder)
+        _fit(model, task, parts, folder)
         # 4. report
-        write_report(folder, config, parts)
+        task.write_report(folder, parts)
     return folder / BEST
 
 
@@ -105,11 +113,12 @@ def _copy_weights(model: torch.nn.Module, init: str) -> None:
 
 def _fit(
     model: torch.nn.Module,
-    config: TrainConfig,
+    task: Task,
     parts: dict[str, PackedDataset],
     folder: Path,
 ) -> None:
     """Run Lightning's loop from the newest checkpoint to the first limit."""
+    config = task.config
     try:
         from equicalc.training import callbacks
         from equicalc.training.module import TrainingModule
@@ -129,20 +138,20 @@ def _fit(
         state = RunState(**saved["run_state"])
         if state.finished(config.stop, batches.start, batches.per_epoch):
             return
-    module = TrainingModule(model, config, batches.per_epoch)
+    module = TrainingModule(model, task, batches.per_epoch)
     hooks = [
         callbacks.Logs(folder, config.trainer.log_every),
         callbacks.Best(lambda: export(module, folder / BEST)),
         callbacks.Checkpoints(folder, config.trainer.checkpoint_minutes),
         *([callbacks.ProgressBar()] if config.trainer.progress else []),
     ]
-    cutoff, workers = cast(float, model.cutoff), config.trainer.num_workers
+    workers = config.trainer.num_workers
     in_turn = in_order(len(parts["valid"]), batches.batch_size)
     with _quiet():
         _trainer(config, batches.per_epoch, hooks).fit(
             module,
-            loader(parts["train"], cutoff, batches, workers),
-            loader(parts["valid"], cutoff, in_turn, workers),
+            loader(partial(task.batch, model, parts["train"]), batches, workers),
+            loader(partial(task.batch, model, parts["valid"]), in_turn, workers),
             ckpt_path=path,
             weights_only=True,
         )
@@ -189,15 +198,16 @@ def export(module: TrainingModule, path: Path) -> Path:
     )
 
 
-def _begin(folder: Path, config: TrainConfig, dataset: PackedDataset) -> dict[str, Any]:
+def _begin(folder: Path, task: Task, dataset: PackedDataset) -> dict[str, Any]:
     """Return the model's configuration; a run's first call decides and records it."""
+    config = task.config
     record = folder / "run.json"
     asked = json.loads(json.dumps(dataclasses.asdict(config)))
     if record.is_file():
         begun = json.loads(record.read_text())
         _check_same(begun["config"], asked, folder)
         return begun["model"]
-    settings = model_settings(config, dataset)
+    settings = task.model_settings(dataset)
     write_json(record, {"config": asked, "model": settings})
     return settings
 
