@@ -16,7 +16,7 @@ from equicalc.nn.linear import DegreeLinear
 from equicalc.nn.log_mixture import LogNormalMixture
 from equicalc.nn.norm import EquivariantNorm
 from equicalc.nn.radial import BesselBasis, RadialFilter
-from equicalc.nn.sphere import SphereDensity
+from equicalc.nn.sphere import SphereDensity, SphereSampler
 
 if TYPE_CHECKING:
     from equicalc.data.fragment_batch import Queries
@@ -57,6 +57,20 @@ class Placement:
             self.coefficients(r), vectors / r.unsqueeze(1)
         )
         return radial, angular
+
+    def sample(self, uniform: Tensor, temperature: float = 1.0) -> Tensor:
+        """Return positions from the foci, (n, 3) in Angstrom.
+
+        Parameters
+        ----------
+        uniform : (n, 6)
+            Random numbers in [0, 1).
+        temperature
+            Below 1, densities are sharpened.
+        """
+        r = self.head.mixture.sample(self.radial, uniform[:, :2], temperature)
+        u = self.head.sampler.sample(self.coefficients(r), uniform[:, 2:], temperature)
+        return r.unsqueeze(1) * u
 
     def coefficients(self, r: Tensor) -> Tensor:
         """Return the harmonics of the angular densities at distances (n,).
@@ -147,6 +161,7 @@ class PlacementHead(nn.Module):
         )
         self.readout = DegreeLinear(ls_out, [C] * n_ls, [densities] * n_ls)
         self.sphere = SphereDensity(ls_out, n_theta, backend=backend)
+        self.sampler = SphereSampler(self.sphere)
 
     def forward(self, h: Tensor, queries: Queries) -> Placement:
         """Return the densities for node features (n_nodes, sum 2l+1, n_in)."""

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from equicalc.nn.draw import draw
+
 
 class LogNormalMixture(nn.Module):
     r"""Densities :math:`p(r) = \sum_k \pi_k N(\log r; \mu_k, \sigma_k) / r` of r > 0.
@@ -32,6 +34,8 @@ class LogNormalMixture(nn.Module):
 
     #: Smallest width of log r.
     NARROWEST = 2e-3
+    #: Steps of log r that a distance is drawn from.
+    N_CELLS = 1024
 
     centres: Tensor
 
@@ -65,3 +69,25 @@ class LogNormalMixture(nn.Module):
         u = (log_r.unsqueeze(-1) - centre) / sigma
         gauss = -0.5 * u.square() - sigma.log() - 0.5 * math.log(2 * math.pi)
         return (log_weight + gauss).logsumexp(-1) - log_r
+
+    def sample(
+        self, terms: Tensor, uniform: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """Return distances (n,), within the range of the first centres and 15 % more.
+
+        Parameters
+        ----------
+        terms : (n, 1, 3, n_components)
+            Densities p.
+        uniform : (n, 2)
+            Random numbers in [0, 1).
+        temperature
+            Draw log r from its density to the power 1 / temperature, normalised.
+        """
+        margin = math.log(1.15)
+        low, high = float(self.centres[0]) - margin, float(self.centres[-1]) + margin
+        step = (high - low) / self.N_CELLS
+        cells = torch.arange(self.N_CELLS, device=terms.device)
+        r = torch.exp(low + step * (cells + 0.5)).expand(len(terms), -1)
+        cell = draw((self.log_prob(terms, r) + r.log()) / temperature, uniform[:, 0])
+        return torch.exp(low + step * (cell + uniform[:, 1]))
