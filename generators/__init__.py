@@ -1,11 +1,12 @@
-"""Generators of molecules and molecular geometries.
-
-Nothing is here yet: the folder holds the place of equivariant autoregressive
-generation, which will propose structures for the calculators to relax.
-"""
+"""Generators of molecules: new ones, and completions of fragments."""
 
 if __name__ != "equicalc.generators":
     raise ImportError(
         "this folder is the package equicalc.generators: "
         "write 'import equicalc.generators'"
     )
+
+from .builder import Builder, load_builder
+from .growing import Temperature
+
+__all__ = ["Builder", "Temperature", "load_builder"]

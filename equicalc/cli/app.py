@@ -11,6 +11,8 @@ from equicalc._version import __version__
 from equicalc.cli.crystals import crystals
 from equicalc.cli.errors import ErrorLine
 from equicalc.cli.evaluate import evaluate
+from equicalc.cli.evaluate_molecules import evaluate_molecules
+from equicalc.cli.generate import complete, generate
 from equicalc.cli.info import info
 from equicalc.cli.label import label
 from equicalc.cli.md import md
@@ -26,8 +28,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (relax, md, label, train, evaluate, models, info):
-    app.command(no_args_is_help=command not in (models, info))(command)
+for command in (
+    *(relax, md, label, train, evaluate),
+    *(generate, complete, evaluate_molecules),
+    *(models, info),
+):
+    app.command(no_args_is_help=command not in (generate, models, info))(command)
 app.add_typer(crystals)
 
 

@@ -8,9 +8,13 @@ from torch import nn
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
 from equicalc.models.potential import Potential, PotentialConfig
+from equicalc.models.symphony import Symphony, SymphonyConfig
 
 #: Name in checkpoints and configurations -> (configuration, network).
-MODELS = {"potential": (PotentialConfig, Potential)}
+MODELS = {
+    "potential": (PotentialConfig, Potential),
+    "symphony": (SymphonyConfig, Symphony),
+}
 
 
 def build_model(
@@ -52,6 +56,8 @@ __all__ = [
     "AnalyticPotential",
     "Potential",
     "PotentialConfig",
+    "Symphony",
+    "SymphonyConfig",
     "build_model",
     "evaluate",
 ]

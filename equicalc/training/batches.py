@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
-
-if TYPE_CHECKING:
-    from torch_geometric.data import Data
-
-    from equicalc.data.packed import PackedDataset
 
 
 class EndlessBatches(Sampler[np.ndarray]):
@@ -61,38 +56,34 @@ class EndlessBatches(Sampler[np.ndarray]):
             epoch, first = epoch + 1, 0
 
 
-class _Graphs(Dataset["Data"]):
-    """A packed data set that is indexed by arrays of structures."""
+class _Prepared(Dataset[Any]):
+    """Batches, indexed by arrays of structures."""
 
-    def __init__(self, dataset: PackedDataset, cutoff: float) -> None:
-        self.dataset = dataset
-        self.cutoff = cutoff
+    def __init__(self, prepare: Callable[[np.ndarray], Any]) -> None:
+        self.prepare = prepare
 
-    def __getitem__(self, indices: np.ndarray) -> Data:
-        return self.dataset.batch(indices, self.cutoff)
+    def __getitem__(self, indices: np.ndarray) -> Any:
+        return self.prepare(indices)
 
 
 def loader(
-    dataset: PackedDataset,
-    cutoff: float,
+    prepare: Callable[[np.ndarray], Any],
     batches: Sampler[np.ndarray] | list[np.ndarray],
     num_workers: int = 0,
 ) -> DataLoader:
-    """Return an iterable of batched graphs.
+    """Return an iterable of batches.
 
     Parameters
     ----------
-    dataset
-        Packed data set.
-    cutoff
-        Of the edges, Angstrom.
+    prepare
+        Makes a batch of the structures of given indices.
     batches
         Indices of the structures of every batch.
     num_workers
         Processes that prepare batches.
     """
     return DataLoader(
-        _Graphs(dataset, cutoff),
+        _Prepared(prepare),
         sampler=batches,
         batch_size=None,
         collate_fn=_unchanged,

@@ -129,7 +129,9 @@ class Logs(Callback):
         errors = dict(pl_module.errors)
         row = _head(pl_module) | {"loss": errors.pop("loss")}
         for name, value in errors.items():
-            if isinstance(value, dict) and "mae" in value:
+            if isinstance(value, float):
+                row[name] = value
+            elif isinstance(value, dict) and "mae" in value:
                 row |= {f"{name}_{kind}": number for kind, number in value.items()}
         self.valid.write(row)
         logger.info("validation: %s", _readable(row))
@@ -168,7 +170,7 @@ class Best(Callback):
 
 
 class ProgressBar(Callback):
-    """A bar on the terminal: progress, structures per second, validation errors."""
+    """A bar on the terminal: progress, speed, validation errors."""
 
     def __init__(self) -> None:
         self.bar: Progress | None = None
@@ -180,14 +182,14 @@ class ProgressBar(Callback):
         bar = self.bar = Progress(
             TextColumn("step {task.fields[step]}"),
             BarColumn(),
-            TextColumn("{task.percentage:.0f}% {task.fields[rate]:.0f} structures/s"),
+            TextColumn("{task.percentage:.0f}% {task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[best]}"),
             transient=True,
         )
         bar.disable = not bar.console.is_terminal
         self.begun, self.seen = time.monotonic(), 0
-        fields = {"step": 0, "rate": 0.0, "best": ""}
+        fields = {"step": 0, "rate": "", "best": ""}
         self.task = bar.add_task("train", total=1.0, **fields)
         bar.start()
 
@@ -201,12 +203,14 @@ class ProgressBar(Callback):
     ) -> None:
         """Move the bar."""
         assert self.bar is not None
-        self.seen += len(batch.ptr) - 1
+        task = pl_module.task
+        self.seen += task.count(batch)
+        rate = self.seen / (time.monotonic() - self.begun)
         self.bar.update(
             self.task,
             completed=pl_module.done(),
             step=trainer.global_step,
-            rate=self.seen / (time.monotonic() - self.begun),
+            rate=f"{rate:.0f} {task.unit}/s",
             best=f"best loss {pl_module.state.best_loss:.4g}",
         )
 

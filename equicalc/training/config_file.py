@@ -16,7 +16,7 @@ from equicalc.training.config import LOSS_TERMS, TrainConfig
 from equicalc.training.limits import RangeError, require_positive
 
 #: Fields of a model's configuration that come from the data; any legal value.
-_FROM_DATA = {"elements": (1,)}
+_FROM_DATA = {"elements": (1, 6)}
 
 #: Fields of any model's configuration that are sizes or scales.
 _POSITIVE = {

@@ -10,8 +10,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,19 +22,25 @@ from equicalc.data.packed import PackedDataset
 from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
-from equicalc.training.report import write_json, write_report
+from equicalc.training.potential_task import PotentialTask
+from equicalc.training.report import write_json
 from equicalc.training.schedule import RunState
-from equicalc.training.sources import expand_path, load_parts, model_settings
+from equicalc.training.sources import expand_path
+from equicalc.training.symphony_task import SymphonyTask
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from equicalc.training.module import TrainingModule
+    from equicalc.training.task import Task
 
 logger = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
 RECORD = "run.json"
+
+#: What each model of `equicalc.models.MODELS` is trained for.
+TASKS = {"potential": PotentialTask, "symphony": SymphonyTask}
 
 #: Parts of the configuration that a resumed run may change.
 FREE = ("stop", "trainer", "card", "output")
@@ -75,17 +82,18 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     folder = expand_path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     # 1. data
-    parts = load_parts(config)
+    task = TASKS[config.task](config)
+    parts = task.load_parts()
     logger.info("structures: %s", {name: len(part) for name, part in parts.items()})
     # 2. model
     begun = _begun(folder, config) if resume else None
-    settings = begun or model_settings(config, parts["train"])
+    settings = begun or task.model_settings(parts["train"])
     torch.manual_seed(config.seed)
     model = build_model(config.task, settings, backend=config.trainer.backend)
     if config.init is not None:
         _copy_weights(model, config.init)
     with _threads(config.trainer.threads), _quiet():
-        fit = _prepared(model, config, parts, folder)
+        fit = _prepared(model, task, parts, folder)
         # from here on, files of an earlier run are touched
         if not resume:
             _clear(folder)
@@ -94,7 +102,7 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
         # 3. fit
         fit()
         # 4. report
-        write_report(folder, config, parts)
+        task.write_report(folder, parts)
     return folder / BEST
 
 
@@ -112,11 +120,12 @@ def _copy_weights(model: torch.nn.Module, init: str) -> None:
 
 def _prepared(
     model: torch.nn.Module,
-    config: TrainConfig,
+    task: Task,
     parts: dict[str, PackedDataset],
     folder: Path,
 ) -> Callable[[], None]:
     """Return Lightning's loop from the newest checkpoint to the first limit."""
+    config = task.config
     try:
         from equicalc.training import callbacks
         from equicalc.training.module import TrainingModule
@@ -128,14 +137,14 @@ def _prepared(
     batches = EndlessBatches(
         len(parts["train"]), config.optimizer.batch_size, config.seed
     )
-    module = TrainingModule(model, config, batches.per_epoch)
+    module = TrainingModule(model, task, batches.per_epoch)
     hooks = [
         callbacks.Logs(folder, config.trainer.log_every),
         callbacks.Best(lambda: export(module, folder / BEST)),
         callbacks.Checkpoints(folder, config.trainer.checkpoint_minutes),
         *([callbacks.ProgressBar()] if config.trainer.progress else []),
     ]
-    cutoff, workers = cast(float, model.cutoff), config.trainer.num_workers
+    workers = config.trainer.num_workers
     in_turn = in_order(len(parts["valid"]), batches.batch_size)
     trainer = _trainer(config, batches.per_epoch, hooks)
 
@@ -150,8 +159,8 @@ def _prepared(
                 return
         trainer.fit(
             module,
-            loader(parts["train"], cutoff, batches, workers),
-            loader(parts["valid"], cutoff, in_turn, workers),
+            loader(partial(task.batch, model, parts["train"]), batches, workers),
+            loader(partial(task.batch, model, parts["valid"]), in_turn, workers),
             ckpt_path=path,
             weights_only=True,
         )

@@ -12,45 +12,41 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from equicalc.models import evaluate
-from equicalc.training.config import TrainConfig
 from equicalc.training.ema import ema_decay, update_ema
-from equicalc.training.errors import Predictions
-from equicalc.training.losses import total_loss
 from equicalc.training.schedule import RunState, learning_rate, progress
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data
+    from equicalc.training.task import Task, Validation
 
 
 class TrainingModule(LightningModule):
-    """A model, its running average and the loss.
+    """A model, its running average and what it is trained for.
 
     Parameters
     ----------
     model
         The network that is trained; its average is a copy.
-    config
-        The run.
+    task
+        Loss and validation.
     steps_per_epoch
         Steps in one pass over the training set.
     """
 
     def __init__(
-        self, model: torch.nn.Module, config: TrainConfig, steps_per_epoch: int
+        self, model: torch.nn.Module, task: Task, steps_per_epoch: int
     ) -> None:
         super().__init__()
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False)
-        self.config = config
+        self.task = task
+        self.config = task.config
         self.steps_per_epoch = steps_per_epoch
         self.state = RunState()
         self.sums: dict[str, Tensor] = {}  # of the loss terms since the last log row
         self.counted = 0  # steps in them
         self.errors: dict[str, Any] = {}  # of the last validation
         self._started = time.monotonic()
-        self._validation: tuple[Predictions, list[tuple[Tensor, int]]]
-        self._outputs = tuple(config.loss.weights())
+        self._validation: Validation
 
     @property
     def elapsed(self) -> float:
@@ -74,7 +70,7 @@ class TrainingModule(LightningModule):
             weight_decay=config.weight_decay,
         )
 
-    def on_train_batch_start(self, batch: Data, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rate of the step."""
         config = self.config.optimizer
         done = self.done(timed=config.schedule == "time-cosine")
@@ -82,10 +78,9 @@ class TrainingModule(LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-    def training_step(self, batch: Data, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        predicted = evaluate(self.model, batch, self._outputs, create_graph=True)
-        loss, terms = total_loss(predicted, batch, self.config.loss)
+        loss, terms = self.task.loss(self.model, batch)
         self._accumulate({"loss": loss.detach(), **terms})
         self.counted += 1
         return loss
@@ -98,7 +93,7 @@ class TrainingModule(LightningModule):
         )
         self._accumulate({"gradient": norm.detach()})
 
-    def on_train_batch_end(self, outputs: Any, batch: Data, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the average; stop when a limit is reached."""
         decay = ema_decay(self.config.optimizer.ema_decay, self.global_step)
         update_ema(self.average, self.model, decay)
@@ -106,23 +101,17 @@ class TrainingModule(LightningModule):
             self.trainer.should_stop = True
 
     def on_validation_epoch_start(self) -> None:
-        """Start to gather predictions."""
-        self._validation = Predictions(), []
+        """Begin a validation."""
+        self._validation = self.task.validation()
 
-    def validation_step(self, batch: Data, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluate the running average on a batch."""
-        predictions, losses = self._validation
-        with torch.enable_grad():
-            predicted = evaluate(self.average, batch, self._outputs)
-        loss, _ = total_loss(predicted, batch, self.config.loss)
-        losses.append((loss, len(batch.ptr) - 1))
-        predictions.add(predicted, batch)
+        self._validation.add(self.average, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Compare with the best so far; reduce the learning rate or stop."""
-        predictions, losses = self._validation
-        loss = sum(float(value) * n for value, n in losses) / sum(n for _, n in losses)
-        self.errors = {"loss": loss, **predictions.table()}
+        self.errors = self._validation.table()
+        loss = self.errors["loss"]
         self.check_finite(loss)
         state, config = self.state, self.config
         if loss < state.best_loss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,31 @@ def plot_learning_curve(folder: Path) -> Path:
     for axes in (left, right):
         if axes.lines:
             axes.legend()
+    return _save(figure, folder / "learning_curve.png")
+
+
+def plot_terms(folder: Path, terms: Sequence[str]) -> Path:
+    """Draw terms of the loss of a run against its steps.
+
+    Parameters
+    ----------
+    folder
+        Output of the run, with `train.csv` and `valid.csv`.
+    terms
+        Their names.
+
+    Returns
+    -------
+    Path
+        `learning_curve.png` in the folder.
+    """
+    figure = _figure(4 * len(terms), 4)
+    for axes, term in zip(figure.subplots(1, len(terms)), terms):
+        for name in ("train", "valid"):
+            if rows := read_log(folder / f"{name}.csv"):
+                axes.plot(_column(rows, "step"), _column(rows, term), label=name)
+        axes.set(xlabel="step", ylabel=f"{term}, nats")
+        axes.legend()
     return _save(figure, folder / "learning_curve.png")
 
 

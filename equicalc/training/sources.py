@@ -22,7 +22,7 @@ from equicalc.training.statistics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 def expand_path(path: str) -> Path:
@@ -57,12 +57,21 @@ def open_source(path: str) -> PackedDataset:
     return open_dataset(source)
 
 
-def load_parts(config: TrainConfig) -> dict[str, PackedDataset]:
+def load_parts(
+    config: TrainConfig, labels: Collection[str] = ()
+) -> dict[str, PackedDataset]:
     """Return the structures for `train`, `valid` and, if there are any, `test`.
 
     1. Files of their own where the configuration names them.
     2. Else shares of the training file, whole molecules together.
     3. Without structures above `max_force`; at most `n_train`, `n_valid`, `n_test`.
+
+    Parameters
+    ----------
+    config
+        The run.
+    labels
+        What all structures must have.
 
     Raises
     ------
@@ -88,7 +97,7 @@ def load_parts(config: TrainConfig) -> dict[str, PackedDataset]:
     for name, part in parts.items():
         part = _without_strong_forces(part, data.max_force)
         parts[name] = _limited(part, getattr(data, f"n_{name}"), config.seed)
-        _check(parts[name], name, config)
+        _check(parts[name], name, labels)
     return parts
 
 
@@ -137,7 +146,7 @@ def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any
     z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
     ptr = np.concatenate([[0], np.cumsum(n_atoms, dtype=np.int64)])
     isolated = _isolated_energies(config.data)
-    given = _initial_shape(config) | config.model
+    given = initial_shape(config) | config.model
     elements = np.array(given.get("elements") or np.unique(z), dtype=np.int64)
     counts = composition(z, ptr, elements)
     energies = dataset.column("energy")
@@ -154,8 +163,8 @@ def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any
     return dataclasses.asdict(kind(**fields))
 
 
-def _initial_shape(config: TrainConfig) -> dict[str, Any]:
-    """Shape of the checkpoint to start from; its reference energies are left out."""
+def initial_shape(config: TrainConfig) -> dict[str, Any]:
+    """Return the shape of the checkpoint to start from, without reference energies."""
     if config.init is None:
         return {}
     model = read_header(expand_path(config.init))["model"]
@@ -187,13 +196,13 @@ def _without_strong_forces(
     return dataset.subset(np.flatnonzero(strongest <= limit))
 
 
-def _check(dataset: PackedDataset, name: str, config: TrainConfig) -> None:
+def _check(dataset: PackedDataset, name: str, labels: Collection[str]) -> None:
     if not len(dataset):
         raise ValueError(
             f"data.{name}: no structure is left; check the fractions, n_{name} and "
             "max_force"
         )
-    for term in config.loss.weights():
+    for term in labels:
         if term not in dataset.fields:
             raise ValueError(
                 f"loss.{term} > 0, but the data for {name!r} has no {term} (it has "

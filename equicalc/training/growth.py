@@ -1,0 +1,208 @@
+"""Molecules of a data set as growing fragments, and the loss of a model on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equicalc.data.fragment_batch import FragmentBatch, Molecules, Queries
+from equicalc.data.fragments import fragment_sequences, pad_molecules
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from equicalc.data.packed import PackedDataset
+    from equicalc.models.symphony import Symphony, SymphonyConfig
+
+
+@dataclass(frozen=True)
+class GrowthBatch:
+    """All fragments of some molecules, and what comes next.
+
+    Attributes
+    ----------
+    fragments
+        What the model sees, positions with noise.
+    counts : (n_pairs, n_elements)
+        Atoms that may come next, by focus and species; none: stop.
+    queries
+        The focus and species that did come next.
+    vectors : (n_queries, 3), Angstrom
+        From the (noisy) focus to the (true) position.
+    """
+
+    fragments: FragmentBatch
+    counts: Tensor
+    queries: Queries
+    vectors: Tensor
+
+    def __len__(self) -> int:
+        return len(self.fragments)
+
+    def to(self, device: str | torch.device, **kwargs: bool) -> Self:
+        """Return a copy on a device."""
+        return type(self)(
+            self.fragments.to(device, **kwargs),
+            self.counts.to(device, **kwargs),
+            self.queries.to(device, **kwargs),
+            self.vectors.to(device, **kwargs),
+        )
+
+
+def growth_batch(
+    dataset: PackedDataset,
+    indices: NDArray[np.int64],
+    config: SymphonyConfig,
+    noise: float,
+    seed: int,
+) -> GrowthBatch:
+    """Draw an order for some molecules and collect their fragments.
+
+    What is drawn depends on the seed and on the indices only.
+
+    Parameters
+    ----------
+    dataset
+        Molecules.
+    indices : (n_molecules,)
+        Which ones.
+    config
+        Elements and cutoffs of the model.
+    noise
+        Standard deviation of the noise on input positions, Angstrom.
+    seed
+        Of orders, noise and orientations.
+    """
+    rng = np.random.default_rng([seed, *indices.tolist()])
+    graph = dataset.batch(indices)
+    z, pos = pad_molecules(
+        graph["z"].numpy(),
+        graph["pos"].numpy().astype(np.float64),
+        graph["ptr"].diff().numpy(),
+    )
+    pos = (pos - pos[:, :1]) @ _rotations(len(z), rng)
+    drawn = fragment_sequences(z, pos, rng)
+    species = np.searchsorted(config.elements, z)
+    # 1. heavy atoms and hydrogens, each in the order in which they are placed
+    rows = np.arange(len(z))[:, None]
+    there = drawn.order >= 0  # (n_molecules, n_max)
+    heavy_step = there & (z[rows, drawn.order] > 1)
+    heavy_atoms = _selected(drawn.order, heavy_step)
+    hydrogens = _selected(drawn.order, there & ~heavy_step)
+    noisy = pos + noise * rng.standard_normal(pos.shape)
+    molecules = Molecules(
+        torch.from_numpy(species[rows, heavy_atoms]),
+        _single(noisy[rows, heavy_atoms]),
+        _single(noisy[rows, hydrogens]),
+    )
+    # 2. fragments: after every step
+    molecule, step = np.nonzero(there)
+    n_heavy = heavy_step.cumsum(1)[molecule, step]
+    fragments = FragmentBatch.build(
+        molecules,
+        torch.from_numpy(molecule),
+        torch.from_numpy(n_heavy),
+        torch.from_numpy(step + 1 - n_heavy),
+        config.cutoff,
+        config.hydrogen_cutoff,
+    )
+    # 3. what may come next
+    pair_fragment = fragments.pair_fragment.numpy()
+    place = (fragments.pair_node - fragments.first_node[pair_fragment]).numpy()
+    owner = molecule[pair_fragment]
+    counts = drawn.counts(species, len(config.elements))
+    counts = counts[owner, step[pair_fragment], heavy_atoms[owner, place]]
+    # 4. what does come next
+    grown = np.flatnonzero(step + 1 < there.sum(1)[molecule])
+    owner, atom = molecule[grown], drawn.order[molecule[grown], step[grown] + 1]
+    focus = drawn.focus[owner, step[grown] + 1]
+    rank = (heavy_atoms[owner] == focus[:, None]).argmax(1)
+    queries = fragments.queries(
+        torch.from_numpy(grown),
+        torch.from_numpy(rank),
+        torch.from_numpy(species[owner, atom]),
+        config.cutoff,
+    )
+    vectors = _single(pos[owner, atom] - noisy[owner, focus])
+    return GrowthBatch(fragments, torch.from_numpy(counts), queries, vectors)
+
+
+def growth_loss(
+    model: Symphony, batch: GrowthBatch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mean loss of a fragment and its terms.
+
+    ``focus`` is the divergence of the model's distribution of focus, species and
+    stopping from the true one; ``radial`` and ``angular`` are negative log likelihoods
+    of the next atom's distance (per Angstrom) and direction (per steradian).
+    """
+    h = model.embed(batch.fragments)
+    focus = focus_divergence(
+        model.focus_logits(h, batch.fragments),
+        batch.counts,
+        batch.fragments.pair_fragment,
+        len(batch),
+    )
+    radial, angular = model.place(h, batch.queries).log_prob(batch.vectors)
+    terms = {
+        "focus": focus.mean(),
+        "radial": -radial.mean(),
+        "angular": -angular.mean(),
+    }
+    grown = len(radial) / len(batch)  # the others stop
+    loss = terms["focus"] + grown * (terms["radial"] + terms["angular"])
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def focus_divergence(
+    logits: Tensor, counts: Tensor, pair_fragment: Tensor, n_fragments: int
+) -> Tensor:
+    """Return the Kullback-Leibler divergence of every fragment, (n_fragments,).
+
+    Parameters
+    ----------
+    logits, counts : (n_pairs, n_elements)
+        Predicted, and numbers of atoms that may come; none in a fragment: stop.
+    pair_fragment : (n_pairs,)
+        Fragment of every pair.
+    n_fragments
+        Number of fragments.
+
+    Examples
+    --------
+    >>> logits, counts = torch.zeros(1, 1), torch.tensor([[3.0]])
+    >>> focus_divergence(logits, counts, torch.tensor([0]), 1)  # it may also stop
+    tensor([0.6931])
+    """
+    zeros = logits.new_zeros(n_fragments)
+    # 1. log of the partition function, with exp(0) for stopping
+    top = zeros.scatter_reduce(0, pair_fragment, logits.detach().amax(1), "amax")
+    shifted = (logits - top[pair_fragment].unsqueeze(1)).exp().sum(1)
+    log_z = top + ((-top).exp() + zeros.index_add(0, pair_fragment, shifted)).log()
+    # 2. cross entropy minus entropy
+    total = zeros.index_add(0, pair_fragment, counts.sum(1))
+    target = counts / total[pair_fragment].clamp(min=1).unsqueeze(1)
+    inner = (torch.xlogy(target, target) - target * logits).sum(1)
+    return log_z + zeros.index_add(0, pair_fragment, inner)
+
+
+def _selected(order: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Chosen entries of every row in their order, padded with -1."""
+    width = int(chosen.sum(1).max())
+    first = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
+    rows = np.arange(len(order))[:, None]
+    return np.where(chosen[rows, first], order[rows, first], -1)
+
+
+def _rotations(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Random rotations or roto-inversions, (n, 3, 3)."""
+    q, r = np.linalg.qr(rng.standard_normal((n, 3, 3)))
+    return q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None]
+
+
+def _single(array: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))

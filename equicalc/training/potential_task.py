@@ -1,0 +1,94 @@
+"""Training of potentials: energies, forces and the rest against their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equicalc.models import evaluate
+from equicalc.training.config import LossConfig, TrainConfig
+from equicalc.training.errors import Predictions
+from equicalc.training.losses import total_loss
+from equicalc.training.report import write_report
+from equicalc.training.sources import load_parts, model_settings
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from equicalc.data.packed import PackedDataset
+
+
+class PotentialTask:
+    """A `Task` for `equicalc.models.Potential`."""
+
+    unit = "structures"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self._outputs = tuple(config.loss.weights())
+
+    def load_parts(self) -> dict[str, PackedDataset]:
+        """Return the structures, see `equicalc.training.sources.load_parts`."""
+        return load_parts(self.config, self._outputs)
+
+    def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
+        """Return the model's configuration, completed from the training set."""
+        return model_settings(self.config, dataset)
+
+    def batch(
+        self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray
+    ) -> Data:
+        """Collect structures into a graph with the model's cutoff."""
+        return dataset.batch(indices, model.cutoff)  # pyright: ignore[reportArgumentType]
+
+    def count(self, batch: Data) -> int:
+        """Return the number of structures."""
+        return len(batch.ptr) - 1
+
+    def loss(
+        self, model: torch.nn.Module, batch: Data
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted loss and its unweighted terms."""
+        predicted = evaluate(model, batch, self._outputs, create_graph=True)
+        return total_loss(predicted, batch, self.config.loss)
+
+    def validation(self) -> PotentialValidation:
+        """Begin to gather predictions."""
+        return PotentialValidation(self.config.loss)
+
+    def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
+        """Write errors, learning curve and parity plots."""
+        write_report(folder, self.config, parts)
+
+
+class PotentialValidation:
+    """Loss and errors of a potential, gathered batch by batch.
+
+    Parameters
+    ----------
+    config
+        The loss.
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        self.config = config
+        self.predictions = Predictions()
+        self.losses: list[tuple[Tensor, int]] = []
+
+    def add(self, model: torch.nn.Module, batch: Data) -> None:
+        """Evaluate a batch."""
+        with torch.enable_grad():
+            predicted = evaluate(model, batch, tuple(self.config.weights()))
+        loss, _ = total_loss(predicted, batch, self.config)
+        self.losses.append((loss, len(batch.ptr) - 1))
+        self.predictions.add(predicted, batch)
+
+    def table(self) -> dict[str, Any]:
+        """Return the loss, and errors by quantity and element."""
+        total = sum(float(value) * n for value, n in self.losses)
+        loss = total / sum(n for _, n in self.losses)
+        return {"loss": loss, **self.predictions.table()}

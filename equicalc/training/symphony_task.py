@@ -1,0 +1,117 @@
+"""Training of generators: what comes next in growing molecules."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.models.symphony import Symphony, SymphonyConfig
+from equicalc.training.batches import in_order
+from equicalc.training.config import TrainConfig
+from equicalc.training.growth import GrowthBatch, growth_batch, growth_loss
+from equicalc.training.plots import plot_terms
+from equicalc.training.report import write_json
+from equicalc.training.sources import initial_shape, load_parts
+
+if TYPE_CHECKING:
+    from equicalc.data.packed import PackedDataset
+
+
+class SymphonyTask:
+    """A `Task` for `equicalc.models.Symphony`; it needs no labels."""
+
+    unit = "fragments"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    def load_parts(self) -> dict[str, PackedDataset]:
+        """Return the molecules, those of one atom left out.
+
+        Raises
+        ------
+        ValueError
+            If a molecule has no atom but hydrogens.
+        """
+        return load_parts(self.config, labels=())
+
+    def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
+        """Return the model's configuration, completed from the training set.
+
+        Elements, how often a molecule begins with each, and the largest number of
+        atoms come from the molecules.
+        """
+        z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
+        found, counts = np.unique(z[z > 1], return_counts=True)
+        fields: dict[str, Any] = {
+            "elements": (1, *found.tolist()),
+            "start": (0.0, *(counts / counts.sum()).round(6).tolist()),
+            "max_atoms": int(n_atoms.max()) + 6,
+        }
+        fields |= initial_shape(self.config) | self.config.model
+        return dataclasses.asdict(SymphonyConfig(**fields))
+
+    def batch(
+        self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray
+    ) -> GrowthBatch:
+        """Draw orders for some molecules and collect their fragments."""
+        config = cast(SymphonyConfig, model.config)
+        return growth_batch(dataset, indices, config, config.noise, self.config.seed)
+
+    def count(self, batch: GrowthBatch) -> int:
+        """Return the number of fragments."""
+        return len(batch)
+
+    def loss(
+        self, model: torch.nn.Module, batch: GrowthBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean loss of a fragment and its terms."""
+        return growth_loss(cast(Symphony, model), batch)
+
+    def validation(self) -> GrowthValidation:
+        """Begin to add up losses."""
+        return GrowthValidation()
+
+    def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
+        """Write the losses of the best model and the learning curve."""
+        model, _ = load_checkpoint(
+            folder / "best.safetensors", backend=self.config.trainer.backend
+        )
+        metrics = {}
+        for name in [name for name in parts if name != "train"]:
+            prepare = partial(self.batch, model, parts[name])
+            validation = self.validation()
+            size = self.config.optimizer.batch_size
+            for indices in in_order(len(parts[name]), size):
+                validation.add(model, prepare(indices))
+            metrics[name] = validation.table()
+        write_json(folder / "metrics.json", metrics)
+        plot_terms(folder, ("focus", "radial", "angular"))
+
+
+class GrowthValidation:
+    """Mean losses of fragments, gathered batch by batch."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.n_fragments = 0
+
+    @torch.no_grad()
+    def add(self, model: torch.nn.Module, batch: GrowthBatch) -> None:
+        """Evaluate a batch."""
+        loss, terms = growth_loss(cast(Symphony, model), batch)
+        for name, value in {"loss": loss, **terms}.items():
+            total = self.sums.get(name, 0.0) + len(batch) * float(value)
+            self.sums[name] = total
+        self.n_fragments += len(batch)
+
+    def table(self) -> dict[str, Any]:
+        """Return loss and terms, nats per fragment."""
+        return {name: total / self.n_fragments for name, total in self.sums.items()}

@@ -1,0 +1,86 @@
+"""What may be given to a generator to complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from equicalc.models import SymphonyConfig
+
+__all__ = ["check_fragment", "species_of"]
+
+#: Atoms nearer than this are one on top of the other, Angstrom.
+OVERLAP = 0.6
+
+
+def species_of(atoms: Atoms, elements: Sequence[int]) -> NDArray[np.int64]:
+    """Return the index of every atom's element, (n_atoms,).
+
+    Raises
+    ------
+    ValueError
+        If an element is unknown; it lists the known ones.
+    """
+    species = np.searchsorted(elements, atoms.numbers).clip(max=len(elements) - 1)
+    unknown = np.array(elements)[species] != atoms.numbers
+    if unknown.any():
+        found = sorted({chemical_symbols[z] for z in atoms.numbers[unknown]})
+        raise ValueError(
+            f"{atoms.get_chemical_formula()} has {', '.join(found)}, unknown to this "
+            f"generator, which knows {', '.join(chemical_symbols[z] for z in elements)}"
+        )
+    return species
+
+
+def check_fragment(
+    fragment: Atoms, config: SymphonyConfig, grow_from: Sequence[int] | None
+) -> None:
+    """Raise ValueError if a fragment cannot be grown; the message says why.
+
+    Parameters
+    ----------
+    fragment
+        Given atoms.
+    config
+        Of the model.
+    grow_from
+        Indices of atoms that may be grown from, or None for all.
+    """
+    n = len(fragment)
+    if not n:
+        raise ValueError("the fragment has no atoms: generate starts from nothing")
+    if fragment.pbc.any():
+        raise ValueError(
+            f"the fragment is periodic along {fragment.pbc.tolist()}: generators know "
+            "molecules only; set fragment.pbc = False"
+        )
+    species_of(fragment, config.elements)
+    if not np.isfinite(fragment.positions).all():
+        raise ValueError("a position of the fragment is not finite")
+    if (fragment.numbers == 1).all():
+        raise ValueError(
+            "the fragment has hydrogens only: give at least one other atom to grow from"
+        )
+    distance = fragment.get_all_distances() + 10 * np.eye(n)
+    i, j = np.unravel_index(distance.argmin(), distance.shape)
+    if distance[i, j] < OVERLAP:
+        raise ValueError(
+            f"atoms {i} and {j} of the fragment are {distance[i, j]:.2f} Angstrom "
+            f"apart; at least {OVERLAP} are needed"
+        )
+    if grow_from is None:
+        return
+    if outside := [k for k in grow_from if not -n <= k < n]:
+        raise ValueError(f"grow_from {outside[0]}: the fragment has atoms 0 to {n - 1}")
+    if not len(grow_from) or (fragment.numbers[list(grow_from)] == 1).all():
+        raise ValueError(
+            f"grow_from {list(grow_from)} names no atom but hydrogens, which nothing "
+            "is attached to"
+        )
