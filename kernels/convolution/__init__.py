@@ -3,5 +3,15 @@
 from .adjacency import Adjacency
 from .module import UVUConvolution
 from .reference import uvu_reference
+from .table import RadialTable
+from .tabulated import TabulatedConvolution
+from .uvw import UVWConvolution
 
-__all__ = ["Adjacency", "UVUConvolution", "uvu_reference"]
+__all__ = [
+    "Adjacency",
+    "RadialTable",
+    "TabulatedConvolution",
+    "UVUConvolution",
+    "UVWConvolution",
+    "uvu_reference",
+]

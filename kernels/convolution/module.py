@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from equicalc.kernels import jit
+
 from .adjacency import Adjacency
 from .cpp_loops import Weights
 from .ops import format_paths, library, uvu, uvu_backward
@@ -37,10 +39,9 @@ class UVUConvolution(nn.Module):
     ls_in, ls_edge, ls_out : sequence of int
         Degrees of the features, of the harmonics, and of the output.
     backend : str
-        ``"cpp"`` compiles a fused loop, ``"torch"`` computes path by path, ``"auto"``
-        takes the fused loop where the tensors are on the CPU and a compiler is found.
-        ``"triton"`` is accepted for models that name one backend for all kernels; the
-        convolution has no Triton kernel yet and computes path by path.
+        ``"torch"`` computes path by path. All others take a fused loop, where there is
+        one: Triton for CUDA tensors unless ``"cpp"`` is asked for, C++ for CPU tensors
+        where a compiler is found.
 
     References
     ----------
@@ -166,8 +167,10 @@ class UVUConvolution(nn.Module):
         return self._compiled(x, _weights(matrix))
 
     def _compiled(self, x: Tensor, weights: Weights) -> bool:
-        if self.backend == "torch" or x.device.type != "cpu":
+        if self.backend == "torch" or x.device.type not in ("cpu", "cuda"):
             return False
+        if x.is_cuda:  # Triton takes the weights of every edge
+            return self.backend != "cpp" and not weights.hidden and jit.available()
         return library(self.paths, x.shape[2], x.dtype, weights) is not None
 
     def extra_repr(self) -> str:

@@ -17,6 +17,7 @@ from torch.library import custom_op
 
 from equicalc.kernels.cpp import load_library
 
+from . import triton_loops
 from .cpp_loops import Weights, cpp_source
 from .paths import Paths
 
@@ -59,7 +60,7 @@ def run(
     order: Sequence[Tensor | None],
     n_chunks: int | None = None,
 ) -> None:
-    """Call a compiled loop.
+    """Call a compiled loop: C++, or Triton for CUDA tensors.
 
     Parameters
     ----------
@@ -73,11 +74,15 @@ def run(
         Where each node's edges begin, the edges in this order (None: as they are), and
         the other end of every edge.
     n_chunks : int, optional
-        Parts that the nodes are worked through in.
+        Parts that the nodes are worked through in; one for each part of a matrix's
+        gradient, otherwise a few nodes each.
     """
     first, ptr = arrays[0], order[0]
     assert first is not None
     assert ptr is not None
+    if first.is_cuda:
+        triton_loops.run(name, paths, [a for a in arrays if a is not None], order)
+        return
     compiled = library(paths, first.shape[2], first.dtype, weights)
     if compiled is None:
         raise RuntimeError("the convolution was not compiled: use backend='torch'")
@@ -96,22 +101,23 @@ def _call(
     paths: str,
     arrays: dict[str, Tensor | None],
     order: Sequence[Tensor | None],
-    n_chunks: int | None = None,
 ) -> None:
     """Call a loop; without a matrix `m` the one for given weights."""
-    weights = GIVEN
-    if arrays["m"] is not None:
-        weights = Weights(len(arrays["m"]))
+    weights, m = GIVEN, arrays["m"]
+    if m is not None:
+        weights = Weights(len(m))
     else:
         arrays = {k: a for k, a in arrays.items() if not k.endswith("m")}
     contiguous = [a if a is None else a.contiguous() for a in arrays.values()]
+    parts = arrays.get("gm")
+    n_chunks = None if parts is None else len(parts)
     run(name, parse_paths(paths), weights, contiguous, order, n_chunks)
 
 
 Index = list[Tensor]  # src, dst, dst_ptr, src_order, src_ptr of an Adjacency
 
 
-@custom_op("equicalc::uvu", mutates_args=(), device_types="cpu")
+@custom_op("equicalc::uvu", mutates_args=(), device_types=["cpu", "cuda"])
 def uvu(
     x: Tensor, y: Tensor, w: Tensor, m: Tensor | None, adj: Index, paths: str
 ) -> Tensor:
@@ -123,7 +129,7 @@ def uvu(
     return out
 
 
-@custom_op("equicalc::uvu_backward", mutates_args=(), device_types="cpu")
+@custom_op("equicalc::uvu_backward", mutates_args=(), device_types=["cpu", "cuda"])
 def uvu_backward(
     x: Tensor,
     y: Tensor,
@@ -139,11 +145,11 @@ def uvu_backward(
     gx, gy, gw, gm = _results(x, y, w, m if matrix else None)
     arrays = {"x": x, "w": w, "m": m, "y": y, "g": g, "gx": gx, "gw": gw}
     arrays |= {"gm": gm if matrix else None, "gy": gy}
-    _call("backward", paths, arrays, [src_ptr, src_order, dst], len(gm))
+    _call("backward", paths, arrays, [src_ptr, src_order, dst])
     return gx, gy, gw, gm.sum(0)
 
 
-@custom_op("equicalc::uvu_double", mutates_args=(), device_types="cpu")
+@custom_op("equicalc::uvu_double", mutates_args=(), device_types=["cpu", "cuda"])
 def uvu_double(
     x: Tensor,
     y: Tensor,
@@ -164,7 +170,7 @@ def uvu_double(
     receive = {"x": x, "w": w, "m": m, "y": y}
     tangents = {"vx": vx, "vw": vw, "vm": vm, "vy": vy}
     send = {**receive, "g": g, **tangents, "gx": gx, "gw": gw, "gm": gm, "gy": gy}
-    _call("double_senders", paths, send, [src_ptr, src_order, dst], len(gm))
+    _call("double_senders", paths, send, [src_ptr, src_order, dst])
     receive |= {**tangents, "gg": gg}
     _call("double_receivers", paths, receive, [dst_ptr, None, src])
     return gx, gy, gw, gm.sum(0), gg

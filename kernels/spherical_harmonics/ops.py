@@ -18,6 +18,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from equicalc.kernels import jit
+
 from . import cpp_kernels, torch_kernels, triton_kernels
 from .harmonics import Harmonics
 
@@ -62,13 +64,13 @@ def _kernels(
     candidates = {"cpp": cpp_kernels, "triton": triton_kernels}
     devices = {"cpp": "cpu", "triton": "cuda"}
     if backend in candidates:
-        if devices[backend] != device and not triton_kernels.interpreted():
+        if devices[backend] != device and not jit.interpreted():
             raise ValueError(
                 f"backend {backend!r} computes on {devices[backend]!r} tensors, "
                 f"{device!r} was given; move the vectors or use backend='auto'"
             )
         return candidates[backend]
-    if backend == "auto" and device == "cuda" and triton_kernels.available():
+    if backend == "auto" and device == "cuda" and jit.available():
         return triton_kernels
     if (
         backend == "auto"

@@ -14,9 +14,6 @@ stores. The number of vectors is an ordinary argument: no size is compiled twice
 from __future__ import annotations
 
 import functools
-import importlib.util
-import linecache
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,16 +22,15 @@ from torch import Tensor
 
 from equicalc.kernels.emit import triton_statements
 from equicalc.kernels.expr import Expr
+from equicalc.kernels.jit import load_kernels
 
 from .harmonics import Harmonics, Passes
 
 __all__ = [
     "DTYPES",
-    "available",
     "backward",
     "double_backward",
     "forward",
-    "interpreted",
     "jit_functions",
     "source",
 ]
@@ -49,16 +45,6 @@ PROLOGUE = """\
     row = tl.arange(0, BLOCK)
     ok = row < n - first
     zero = tl.zeros([BLOCK], T)"""
-
-
-def available() -> bool:
-    """Whether Triton is installed."""
-    return importlib.util.find_spec("triton") is not None
-
-
-def interpreted() -> bool:
-    """Whether Triton interprets kernels on the CPU."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def forward(harmonics: Harmonics, xyz: Tensor) -> Tensor:
@@ -98,25 +84,8 @@ def _launch(harmonics: Harmonics, name: str, *tensors: Tensor) -> None:
 
 @functools.cache
 def jit_functions(harmonics: Harmonics) -> tuple[dict[str, list[Any]], Any]:
-    """Return the kernels of the three passes by name, and `triton.language`.
-
-    Raises
-    ------
-    ImportError
-        Without Triton, which comes with CUDA builds of torch.
-    """
-    try:
-        import triton
-        import triton.language as tl
-    except ImportError as error:
-        raise ImportError(
-            "backend='triton' needs Triton: pip install \"equicalc[gpu]\""
-        ) from error
-    text = source(harmonics)
-    file = f"<equicalc {harmonics}>"  # Triton reads the source of its functions back
-    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    namespace: dict[str, Any] = {"triton": triton, "tl": tl, "__name__": __name__}
-    exec(compile(text, file, "exec"), namespace)
+    """Return the kernels of the three passes by name, and `triton.language`."""
+    namespace, tl = load_kernels(source(harmonics), str(harmonics))
     doubles = [f"double_backward_{k}" for k in range(len(groups(harmonics.ls)))]
     names = {"forward": ["forward"], "backward": ["backward"]}
     names["double_backward"] = doubles

@@ -2,19 +2,17 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from equicalc.kernels import SphericalHarmonics, spherical_harmonics
+from equicalc.kernels import SphericalHarmonics, jit, spherical_harmonics
 from equicalc.kernels.spherical_harmonics import triton_kernels
 from equicalc.kernels.spherical_harmonics.harmonics import Harmonics
 
-needs_triton = pytest.mark.skipif(not triton_kernels.available(), reason="no Triton")
+needs_triton = pytest.mark.skipif(not jit.available(), reason="no Triton")
 gpu = pytest.mark.gpu
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -73,38 +71,6 @@ def test_interpreted_kernels_agree_with_torch():
             assert error < TOLERANCE[case[2]], (case, line)
 
 
-def resources(ls, name, dtype):
-    """Registers and stack bytes of every kernel of a pass, compiled for sm_90."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    functions, tl = triton_kernels.jit_functions(Harmonics(ls, True, "component"))
-    compute = tl.float64 if dtype == "fp64" else tl.float32
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    for function in functions[name]:
-        n_arrays = len(function.arg_names) - 3
-        signature = dict.fromkeys(function.arg_names[:n_arrays], f"*{dtype}")
-        compiled = triton.compile(
-            ASTSource(
-                function,
-                {**signature, "n": "i32", "BLOCK": "constexpr", "T": "constexpr"},
-                {"BLOCK": triton_kernels.BLOCK, "T": compute},
-                {(k,): [["tt.divisibility", 16]] for k in range(n_arrays)},
-            ),
-            target=GPUTarget("cuda", 90, 32),
-            options=triton_kernels.OPTIONS,
-        )
-        folder = Path(os.environ["TRITON_CACHE_DIR"])
-        cubin = folder / "kernel.cubin"
-        cubin.write_bytes(compiled.asm["cubin"])
-        report = subprocess.run(
-            [tool, "-res-usage", cubin], capture_output=True, text=True, check=True
-        ).stdout
-        usage = dict(re.findall(r"(\w+):(\d+)", report))
-        yield int(usage["REG"]), int(usage["STACK"])
-
-
 @needs_triton
 @pytest.mark.parametrize(
     ("ls", "name", "dtype", "most"),
@@ -121,11 +87,17 @@ def resources(ls, name, dtype):
         pytest.param((10,), "double_backward", "fp32", 255, marks=pytest.mark.slow),
     ],
 )
-def test_kernels_compile_for_sm_90_without_spills(
-    ls, name, dtype, most, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    for registers, stack in resources(ls, name, dtype):
+def test_kernels_compile_for_sm_90_without_spills(ls, name, dtype, most, sm_90_usage):
+    functions, tl = triton_kernels.jit_functions(Harmonics(ls, True, "component"))
+    compute = tl.float64 if dtype == "fp64" else tl.float32
+    for function in functions[name]:
+        arrays = function.arg_names[:-3]
+        registers, stack = sm_90_usage(
+            function,
+            {**dict.fromkeys(arrays, f"*{dtype}"), "n": "i32"},
+            {"BLOCK": triton_kernels.BLOCK, "T": compute},
+            triton_kernels.OPTIONS,
+        )
         assert registers <= most
         assert stack == 0
 

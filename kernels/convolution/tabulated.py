@@ -1,0 +1,134 @@
+"""The convolution with radial filters from a table: inference without autograd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .adjacency import Adjacency
+from .cpp_loops import Weights
+from .ops import library, run
+from .paths import Paths
+from .reference import uvu_reference
+from .table import RadialTable
+
+__all__ = ["TabulatedConvolution"]
+
+
+@dataclass(frozen=True)
+class TabulatedConvolution:
+    """Convolve with weights ``table(distance) @ matrix``, and go back, by hand.
+
+    The compiled loop looks hidden features up and mixes them where it needs the
+    weights; nothing per edge is stored but the results. Where it cannot be compiled,
+    and on other devices, torch does the same in steps. Neither method is recorded by
+    autograd.
+
+    Attributes
+    ----------
+    paths : Paths
+        Couplings, `UVUConvolution.paths`.
+    table : RadialTable
+        Hidden features as functions of the distance.
+    matrix : Tensor
+        (hidden, n_paths * channels), of the table's dtype.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from equicalc.kernels.convolution import Adjacency, UVUConvolution
+    >>> paths = UVUConvolution([0], [0, 1], [0, 1]).paths
+    >>> def decay(r):
+    ...     return torch.exp(-r).unsqueeze(1)
+    >>> table = RadialTable.build(decay, 0.5, 5.0, tolerance=1e-5)
+    >>> convolution = TabulatedConvolution(paths, table, torch.ones(1, 2 * 8))
+    >>> adj = Adjacency.from_edges(torch.tensor([1, 0]), torch.tensor([0, 1]), 2)
+    >>> x, y, r = torch.randn(2, 1, 8), torch.randn(2, 4), torch.tensor([1.0, 1.0])
+    >>> out = convolution.forward(x, y, r, adj)
+    >>> [t.shape[1:] for t in convolution.backward(out, x, y, r, adj)]
+    [torch.Size([1, 8]), torch.Size([4]), torch.Size([])]
+    """
+
+    paths: Paths
+    table: RadialTable
+    matrix: Tensor
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency) -> Tensor:
+        """Convolve.
+
+        Parameters
+        ----------
+        x : Tensor
+            (n_nodes, sum 2l_in+1, channels) node features.
+        y : Tensor
+            (n_edges, sum 2l_edge+1) harmonics of the edge vectors.
+        distance : Tensor
+            (n_edges,) argument of the table.
+        adj : Adjacency
+            The edges.
+
+        Returns
+        -------
+        Tensor
+            (n_nodes, rows, channels), as from `UVUConvolution`.
+        """
+        if not self._compiled(x):
+            w = (self.table(distance)[0] @ self.matrix).unflatten(1, (-1, x.shape[2]))
+            return uvu_reference(x, y, w, adj, self.paths)
+        out = x.new_empty(len(x), self.paths.rows, x.shape[2])
+        arrays = [x, distance, self.table.grid, self.table.values, self.matrix, y, out]
+        self._run("forward", arrays, [adj.dst_ptr, None, adj.src])
+        return out
+
+    @torch.no_grad()
+    def backward(
+        self, grad_out: Tensor, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of sum(grad_out * forward(x, y, distance)).
+
+        Parameters
+        ----------
+        grad_out : Tensor
+            (n_nodes, rows, channels).
+        x, y, distance, adj
+            As in `forward`.
+
+        Returns
+        -------
+        tuple of Tensor
+            With respect to x, y and distance, of the same shapes.
+        """
+        if not self._compiled(x):
+            return self._backward_in_torch(grad_out, x, y, distance, adj)
+        gx, gy, gr = (torch.empty_like(t) for t in (x, y, distance))
+        table = [distance, self.table.grid, self.table.values, self.matrix]
+        arrays = [x, *table, y, grad_out, gx, gr, gy]
+        self._run("backward", arrays, [adj.src_ptr, adj.src_order, adj.dst])
+        return gx, gy, gr
+
+    def _backward_in_torch(
+        self, grad_out: Tensor, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        hidden, slope = self.table(distance)
+        w = (hidden @ self.matrix).unflatten(1, (-1, x.shape[2]))
+        with torch.enable_grad():
+            inputs = [t.detach().requires_grad_() for t in (x, y, w)]
+            out = uvu_reference(*inputs, adj, self.paths)
+        gx, gy, gw = torch.autograd.grad(out, inputs, grad_out)
+        return gx, gy, ((gw.flatten(1) @ self.matrix.T) * slope).sum(1)
+
+    def _compiled(self, x: Tensor) -> bool:
+        if x.device.type != "cpu":
+            return False
+        return library(self.paths, x.shape[2], x.dtype, self._weights) is not None
+
+    @property
+    def _weights(self) -> Weights:
+        return Weights(len(self.matrix), tabulated=True)
+
+    def _run(self, name: str, arrays: list[Tensor], order: list[Tensor | None]) -> None:
+        contiguous = [a.contiguous() for a in arrays]
+        run(name, self.paths, self._weights, contiguous, order)

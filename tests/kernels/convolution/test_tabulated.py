@@ -1,0 +1,114 @@
+"""Radial tables keep their error bound; the tabulated loop equals its definition."""
+
+import math
+
+import pytest
+import torch
+
+from equicalc.kernels import cpp
+from equicalc.kernels.convolution import (
+    Adjacency,
+    RadialTable,
+    TabulatedConvolution,
+    UVUConvolution,
+)
+from equicalc.kernels.convolution import tabulated as module
+from equicalc.nn.radial import BesselBasis, RadialFilter
+
+CUTOFF = 5.0
+
+
+@pytest.fixture(params=["basis", "perceptron"])
+def radial(request):
+    """A function from distances to hidden features, in double precision."""
+    basis = BesselBasis(CUTOFF, 4).double()
+    filters = RadialFilter(4, (6,), 8).double().requires_grad_(False)
+    if request.param == "basis":
+        return basis
+    return lambda r: filters.hidden(basis(r))
+
+
+def exact(function, r):
+    """Values and slopes by autograd."""
+    r = r.clone().requires_grad_()
+    values = function(r)
+    slopes = [torch.autograd.grad(f.sum(), r, retain_graph=True)[0] for f in values.T]
+    return values.detach(), torch.stack(slopes, 1)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-7])
+def test_errors_stay_below_the_tolerance(radial, tolerance):
+    table = RadialTable.build(radial, 0.2, CUTOFF, tolerance, torch.float64)
+    r = 0.2 + (CUTOFF - 0.2) * torch.rand(4000, dtype=torch.float64)
+    for found, wanted in zip(table(r), exact(radial, r), strict=True):
+        error = (found - wanted).abs().max() / wanted.abs().max()
+        assert error < tolerance
+
+
+def test_the_error_bound_is_sharp():
+    """A quartic has a constant fourth derivative: the bound is attained."""
+    step = 0.5
+    knots = torch.arange(5, dtype=torch.float64) * step
+    values = torch.stack([knots**4, 4 * knots**3 * step], 1).unsqueeze(2)
+    table = RadialTable(torch.tensor([0.0, 2.0, 4.0]).double(), values)
+    r = torch.linspace(0, 2, 20001, dtype=torch.float64)[:-1]
+    value, slope = (t.squeeze(1) for t in table(r))
+    assert float((value - r**4).abs().max()) == pytest.approx(24 * step**4 / 384)
+    bound = 24 * math.sqrt(3) / 216 * step**3
+    assert float((slope - 4 * r**3).abs().max()) == pytest.approx(bound, rel=1e-4)
+
+
+def test_the_number_of_knots_follows_the_tolerance(radial):
+    sizes = [
+        len(RadialTable.build(radial, 0.2, CUTOFF, tolerance).values)
+        for tolerance in (1e-3, 1e-6)
+    ]
+    assert sizes[1] == pytest.approx(10 * sizes[0], rel=0.05)  # third order in slopes
+
+
+def test_zero_beyond_the_cutoff(radial):
+    table = RadialTable.build(radial, 0.2, CUTOFF, 1e-4, torch.float64)
+    for t in table(torch.tensor([CUTOFF, CUTOFF + 1.0], dtype=torch.float64)):
+        assert float(t.abs().max()) < 1e-12
+
+
+def test_a_constant_needs_one_interval():
+    table = RadialTable.build(lambda r: torch.ones_like(r).unsqueeze(1), 0, 1, 1e-9)
+    assert len(table.values) == 2
+
+
+def random_case(ls_in, ls_out, channels, dtype):
+    torch.manual_seed(0)
+    n_nodes, n_edges = 7, 60
+    dst = torch.randint(0, n_nodes - 2, (n_edges,)).sort().values
+    src = torch.randint(0, n_nodes - 2, (n_edges,))
+    x = torch.randn(n_nodes, sum(2 * l + 1 for l in ls_in), channels, dtype=dtype)
+    y = torch.randn(n_edges, 9, dtype=dtype)
+    r = 0.1 + CUTOFF * torch.rand(n_edges, dtype=dtype)  # some beyond the cutoff
+    return (x, y, r), Adjacency.from_edges(src, dst, n_nodes)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tabulated_convolution_equals_the_plain_one(backend, dtype, monkeypatch):
+    if backend == "torch":
+        monkeypatch.setattr(module, "library", lambda *_: None)
+    elif cpp.find_compiler() is None:
+        pytest.skip("no C++ compiler")
+    (x, y, r), adj = random_case((0, 1, 2), (0, 1), 16, dtype)
+    convolution = UVUConvolution((0, 1, 2), (0, 1, 2), (0, 1), backend="torch")
+    basis = BesselBasis(CUTOFF, 8)
+    table = RadialTable.build(basis.double(), 0.05, CUTOFF, 1e-7, dtype)
+    matrix = torch.randn(8, convolution.n_paths * 16, dtype=dtype)
+    tabulated = TabulatedConvolution(convolution.paths, table, matrix)
+    inputs = [t.clone().requires_grad_() for t in (x, y, r)]
+    hidden = basis.to(dtype)(inputs[2])
+    out = convolution(inputs[0], inputs[1], hidden, adj, matrix)
+    g = torch.randn_like(out)
+    wanted = [out, *torch.autograd.grad(out, inputs, g)]
+    found = tabulated.forward(x, y, r, adj), *tabulated.backward(g, x, y, r, adj)
+    for a, b in zip(found, wanted, strict=True):
+        assert not a.requires_grad
+        scale = b.detach().abs().max().item()
+        rounding = 1e-6 if dtype == torch.float64 else 2e-5
+        torch.testing.assert_close(a, b.detach(), rtol=0, atol=rounding * scale)
