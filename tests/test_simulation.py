@@ -123,7 +123,7 @@ def test_relaxation_without_finite_energy_is_stopped(tmp_path):
     [
         ({"optimizer": "newton"}, "unknown optimizer 'newton'; choose from lbfgs"),
         ({"fmax": 0.0}, "fmax must be positive"),
-        ({"steps": -1}, "steps must not be negative"),
+        ({"steps": -1}, "steps must be a whole number"),
         ({"cell": True}, "periodic in three directions"),
         ({"resume": True}, "needs the trajectory"),
         ({"trajectory": "a.pdb"}, "must end with .extxyz"),
@@ -327,6 +327,68 @@ def test_resume_refuses_another_run(tmp_path):
         molecular_dynamics(molecule("H2O"), EMT(), **again)
 
 
+def test_resume_refuses_files_that_do_not_fit_and_leaves_them(tmp_path):
+    trajectory, log = tmp_path / "a.extxyz", tmp_path / "a.csv"
+    restart = tmp_path / "a.extxyz.restart.npz"
+    options = {"trajectory": trajectory, "log": log, "every": 5}
+    molecular_dynamics(molecule("H2O"), EMT(), steps=20, **options)
+    whole = {path: path.read_bytes() for path in (trajectory, log, restart)}
+
+    def refuses(broken, content, message):
+        for path, data in whole.items():
+            path.write_bytes(data)
+        if content is None:
+            broken.unlink()
+        else:
+            broken.write_bytes(content)
+        left = {path: path.read_bytes() for path in whole if path.exists()}
+        with pytest.raises(ValueError, match=message) as caught:
+            molecular_dynamics(molecule("H2O"), EMT(), steps=30, resume=True, **options)
+        assert broken.name in str(caught.value)
+        assert {path: path.read_bytes() for path in whole if path.exists()} == left
+
+    refuses(restart, None, "restart file .* is missing")
+    for path in (trajectory, log):
+        refuses(path, None, "missing or cut short")
+        refuses(path, whole[path][:50], "cut short .50 of")
+
+
+def test_resume_refuses_a_binary_trajectory_cut_short(tmp_path):
+    path = tmp_path / "a.traj"
+    molecular_dynamics(molecule("H2O"), EMT(), steps=20, trajectory=path)
+    molecular_dynamics(molecule("H2O"), EMT(), steps=0, trajectory=tmp_path / "b.traj")
+    again = {"steps": 30, "trajectory": path, "resume": True}
+    path.write_bytes((tmp_path / "b.traj").read_bytes())
+    with pytest.raises(ValueError, match="1 of 3 frames"):
+        molecular_dynamics(molecule("H2O"), EMT(), **again)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"a\.traj is missing"):
+        molecular_dynamics(molecule("H2O"), EMT(), **again)
+
+
+def test_resume_compares_constraints_and_periodicity(tmp_path):
+    path = tmp_path / "a.extxyz"
+    fixed = molecule("H2O")
+    fixed.set_constraint(FixAtoms([0]))
+    molecular_dynamics(fixed, EMT(), steps=10, trajectory=path)
+    again = {"steps": 20, "trajectory": path, "resume": True}
+    with pytest.raises(ValueError, match="its constraints differ"):
+        molecular_dynamics(molecule("H2O"), EMT(), **again)
+    fixed.set_cell([9, 9, 9])
+    fixed.pbc = True
+    with pytest.raises(ValueError, match="its pbc differ"):
+        molecular_dynamics(fixed, EMT(), **again)
+    fixed.pbc = False
+    assert molecular_dynamics(fixed, EMT(), **again).steps == 20
+
+
+def test_run_killed_before_its_first_frame_begins_anew(tmp_path):
+    path = tmp_path / "a.extxyz"
+    path.write_text("")
+    molecular_dynamics(molecule("H2O"), EMT(), steps=10, trajectory=path, resume=True)
+    assert len(read_all(path)) == 2
+
+
 def test_explosion_is_an_error_that_says_when():
     with pytest.raises(SimulationError, match=r"exploded: .* K at step \d+ .*timestep"):
         molecular_dynamics(molecule("H2O"), EMT(), steps=500, timestep=20.0)
@@ -343,9 +405,16 @@ def test_energies_that_are_not_finite_stop_the_run():
         ({"ensemble": "nph"}, "unknown ensemble 'nph'; choose from nve"),
         ({"ensemble": "npt"}, "periodic in three directions"),
         ({"timestep": 0.0}, "timestep must be positive"),
-        ({"every": 0}, "every must be positive"),
+        ({"timestep": float("nan")}, "timestep must be a finite number, got nan"),
+        ({"every": 0}, "every must be a whole number, 1 or more, got 0"),
+        ({"every": 1.5}, "every must be a whole number"),
+        ({"steps": 2.5}, "steps must be a whole number, 0 or more, got 2.5"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more, got -1"),
+        ({"temperature": float("nan")}, "temperature must be a finite number, got nan"),
+        ({"temperature": float("inf")}, "temperature must be a finite number, got inf"),
+        ({"pressure": float("nan")}, "pressure must be a finite number"),
         ({"temperature": -1.0}, "temperature is negative"),
-        ({"steps": -1}, "steps must not be negative"),
+        ({"steps": -1}, "steps must be a whole number, 0 or more, got -1"),
         ({"resume": True}, "needs the trajectory"),
     ],
 )
@@ -354,11 +423,24 @@ def test_senseless_dynamics_is_refused(options, message):
         molecular_dynamics(molecule("H2O"), EMT(), **{"steps": 1, **options})
 
 
-def test_one_atom_moves():
-    result = molecular_dynamics(
-        Atoms("Ar"), Springs(), steps=10, ensemble="nve", every=1
-    )
-    assert np.isfinite(result.history["temperature_K"]).all()
+@pytest.mark.parametrize("ensemble", ["nve", "nvt"])
+def test_one_atom_has_the_temperature_on_average(ensemble):
+    ratios = [
+        molecular_dynamics(
+            Atoms("Ar"), Springs(), steps=0, ensemble=ensemble, seed=seed
+        ).history["temperature_K"][0]
+        / 300.0
+        for seed in range(60)
+    ]
+    assert np.mean(ratios) == pytest.approx(1.0, abs=4 * np.sqrt(2 / 3 / 60))
+
+
+def test_linear_molecules_start_without_rotation_in_nve():
+    """And without warnings, which the tests take for errors."""
+    rod = Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])
+    result = molecular_dynamics(rod, EMT(), steps=0, ensemble="nve")
+    assert np.allclose(result.atoms.get_angular_momentum(), 0.0, atol=1e-9)
+    assert result.history["temperature_K"][0] > 0
 
 
 def test_log_reads_back(tmp_path):

@@ -12,6 +12,7 @@ from equicalc.data.smiles import (
     conformers,
     fragments,
     heavy_atoms,
+    numbered_smiles,
     read_smiles,
 )
 
@@ -35,6 +36,13 @@ def test_charge_is_kept():
     assert atoms.info["charge"] == -1
     assert atoms.get_initial_charges().sum() == -1
     assert atoms_from_smiles("C[N+](=O)[O-]").info["charge"] == 0
+
+
+@pytest.mark.parametrize(
+    ("smiles", "spin"), [("[CH3]", 2), ("[O]", 3), ("O", None), ("[NH4+]", None)]
+)
+def test_radicals_carry_their_multiplicity(smiles, spin):
+    assert atoms_from_smiles(smiles).info.get("spin") == spin
 
 
 def test_conformers_differ():
@@ -87,8 +95,12 @@ def test_files_of_smiles(tmp_path):
     (tmp_path / "a.csv").write_text('name,smiles\n"x, y",CCO\nz,C \n')
     np.savez(tmp_path / "a.npz", smiles=np.array(["CCO", "C"]))
     np.savez(tmp_path / "b.npz", smiles=np.array([b"CCO", b"C"]))
-    for name in ("a.smi", "a.csv", "a.npz", "b.npz"):
+    (tmp_path / "B.SMI").write_text("CCO\nC\n")
+    (tmp_path / "b.csv").write_text("Name,SMILES\nx,CCO\nz,C\n")
+    for name in ("a.smi", "a.csv", "a.npz", "b.npz", "B.SMI", "b.csv"):
         assert read_smiles(tmp_path / name) == ["CCO", "C"]
+    assert numbered_smiles(tmp_path / "a.smi") == [(2, "CCO"), (4, "C")]
+    assert numbered_smiles(tmp_path / "a.csv") == [(2, "CCO"), (3, "C")]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from ase.calculators.calculator import (
     register_calculator_class,
 )
 
-from equicalc.calculators.committee import Committee
+from equicalc.calculators.committee import Committee, numbered
 from equicalc.calculators.members import ModelSpec, Placement
 from equicalc.calculators.neighbors import VerletList
 from equicalc.calculators.prediction import ase_results, graph_of
@@ -124,8 +125,8 @@ class EquiCalculator(Calculator):
         self._radicals: set[str] = set()
         self._configure(
             model,
-            device=str(device),
-            dtype=str(dtype).removeprefix("torch."),
+            device=device,
+            dtype=dtype,
             skin=skin,
             backend=backend,
             other_states=other_states,
@@ -147,7 +148,12 @@ class EquiCalculator(Calculator):
             If a name or a value is unknown.
         """
         _check_names(kwargs)
-        changed = {k: v for k, v in kwargs.items() if v is not self.parameters[k]}
+        now = self.parameters
+        changed = {
+            name: value
+            for name, value in _plain(kwargs).items()
+            if not (value is now[name] or value == now[name])
+        }
         if changed:
             current = {**self.parameters, "model": self.committee.source, **changed}
             self._configure(**current)
@@ -187,7 +193,12 @@ class EquiCalculator(Calculator):
         changes = super().check_state(atoms, tol=tol)
         if self.atoms is not None:
             old, new = self.atoms.info, atoms.info
-            changes += [k for k in STATE_KEYS if old.get(k) != new.get(k)]
+            changes += [
+                key
+                for key in STATE_KEYS
+                if (key in old) != (key in new)
+                or not np.array_equal(old.get(key), new.get(key))
+            ]
         return changes
 
     def get_property(
@@ -239,7 +250,7 @@ class EquiCalculator(Calculator):
 
     def compute(
         self,
-        structures: Sequence[Atoms],
+        structures: Iterable[Atoms],
         properties: Collection[str] | None = None,
         batch_size: int = 64,
     ) -> list[dict[str, Any]]:
@@ -249,7 +260,7 @@ class EquiCalculator(Calculator):
 
         Parameters
         ----------
-        structures : sequence of Atoms
+        structures : iterable of Atoms
             Of any sizes, molecules and crystals mixed.
         properties : collection of str, optional
             ASE's names, and ``energy_std`` and ``forces_std`` of a committee. All that
@@ -281,8 +292,10 @@ class EquiCalculator(Calculator):
         """
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
-        for atoms in structures:
-            self._check_state_known(atoms)
+        structures = _list_of_atoms(structures)
+        for index, atoms in enumerate(structures):
+            with numbered(index):
+                self._check_state_known(atoms)
         return self.committee.many(structures, properties, batch_size)
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
@@ -300,6 +313,7 @@ class EquiCalculator(Calculator):
             `ase.vibrations`; ``hessian.reshape(n_atoms, 3, n_atoms, 3)`` is the layout
             of `ase.vibrations.VibrationsData`.
         """
+        self._check_state_known(atoms)
         return np.mean(self.committee.single(atoms, "hessian"), axis=0)
 
     def get_descriptors(self, atoms: Atoms) -> np.ndarray:
@@ -318,6 +332,7 @@ class EquiCalculator(Calculator):
             same, columns of different models do not. A committee's lie side by side,
             (n_atoms, sum of channels), in the order of the models.
         """
+        self._check_state_known(atoms)
         return np.concatenate(self.committee.single(atoms, "embedding"), axis=1)
 
     def __repr__(self) -> str:
@@ -332,13 +347,15 @@ class EquiCalculator(Calculator):
         self, model: ModelSpec | Sequence[ModelSpec], **settings: Any
     ) -> None:
         """Load the models and take over the settings, or change nothing."""
+        settings = _plain(settings)
         if settings["other_states"] not in ("error", "warn", "ignore"):
             raise InputError(
                 f"other_states is {settings['other_states']!r}; give 'error', 'warn' "
                 "or 'ignore'"
             )
-        if not settings["skin"] >= 0:
-            raise InputError(f"skin is {settings['skin']}; give 0 or more Angstrom")
+        skin = settings["skin"]
+        if not (isinstance(skin, Real) and 0 <= skin < np.inf):
+            raise InputError(f"skin is {skin!r}; give a number of Angstrom, 0 or more")
         placement = Placement(*(settings[name] for name in Placement._fields))
         try:
             self.committee = Committee(model, placement)
@@ -372,11 +389,35 @@ class EquiCalculator(Calculator):
             )
 
 
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Write device and dtype as text, however torch or NumPy have them."""
+    plain = dict(settings)
+    if "device" in plain:
+        plain["device"] = str(plain["device"])
+    if isinstance(plain.get("dtype"), (type, np.dtype)):
+        plain["dtype"] = np.dtype(plain["dtype"]).name
+    elif "dtype" in plain:
+        plain["dtype"] = str(plain["dtype"]).removeprefix("torch.")
+    return plain
+
+
+def _list_of_atoms(structures: Iterable[Atoms]) -> list[Atoms]:
+    if isinstance(structures, Atoms):
+        raise InputError("compute takes a list of structures; give [atoms] for one")
+    listed = list(structures)
+    for index, atoms in enumerate(listed):
+        if not isinstance(atoms, Atoms):
+            raise InputError(
+                f"structure {index} is no ase.Atoms but a {type(atoms).__name__}"
+            )
+    return listed
+
+
 def _check_names(settings: Collection[str]) -> None:
     for name in settings:
         if name not in EquiCalculator.default_parameters:
             close = get_close_matches(name, EquiCalculator.default_parameters, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise InputError(
                 f"unknown setting {name!r}{hint} Settings: "
                 f"{', '.join(EquiCalculator.default_parameters)}"

@@ -148,7 +148,7 @@ class Committee:
         """Evaluate many structures in batches, see `EquiCalculator.compute`."""
         kinds: dict[tuple[str, ...], list[int]] = {}  # same outputs, same batch
         for index, atoms in enumerate(structures):
-            with _numbered(index):
+            with numbered(index):
                 check_elements(atoms, self.elements)
                 for name in properties or ():
                     self.check_defined(name, atoms)
@@ -169,14 +169,14 @@ class Committee:
         for cutoff in self.cutoffs:
             graphs = []
             for index, atoms in structures.items():
-                with _numbered(index):
+                with numbered(index):
                     graphs.append(graph_of(atoms, VerletList(cutoff)(atoms)))
             batches[cutoff] = collate(graphs)
         return batches
 
 
 @contextmanager
-def _numbered(index: int) -> Iterator[None]:
+def numbered(index: int) -> Iterator[None]:
     """Say which of many structures an error is about."""
     try:
         yield

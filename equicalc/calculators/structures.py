@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -43,7 +44,9 @@ model, which knows H, O
     numbers = atoms.numbers
     unknown = np.flatnonzero(~np.isin(numbers, elements))
     if len(unknown):
-        symbol = chemical_symbols[numbers[unknown[0]]]
+        number = numbers[unknown[0]]
+        known = 0 <= number < len(chemical_symbols)
+        symbol = chemical_symbols[number] if known else f"of atomic number {number}"
         where = _shortened(unknown[numbers[unknown] == numbers[unknown[0]]])
         raise InputError(
             f"element {symbol} (atoms {where}) is unknown to this model, which knows "
@@ -91,18 +94,26 @@ def electronic_state(atoms: Atoms) -> tuple[float, float]:
         ``atoms.info["spin"]`` (the multiplicity 2S + 1; 0 counts as 1) before that of
         the initial magnetic moments.
 
+    Raises
+    ------
+    InputError
+        If one of them is not a finite number.
+
     Examples
     --------
     >>> hydroxide = Atoms("OH", info={"charge": -1})
     >>> electronic_state(hydroxide)
     (-1.0, 0.0)
     """
-    charge = atoms.info.get("charge", atoms.get_initial_charges().sum())
-    if "spin" in atoms.info:
-        unpaired = max(float(atoms.info["spin"]) - 1.0, 0.0)
+    if "charge" in atoms.info:
+        charge = _number(atoms.info["charge"], 'atoms.info["charge"]')
     else:
-        unpaired = abs(float(atoms.get_initial_magnetic_moments().sum()))
-    return float(charge), unpaired
+        charge = _number(atoms.get_initial_charges().sum(), "sum of initial charges")
+    if "spin" in atoms.info:
+        spin = _number(atoms.info["spin"], 'atoms.info["spin"]')
+        return charge, max(spin - 1.0, 0.0)
+    moments = atoms.get_initial_magnetic_moments().sum()
+    return charge, abs(_number(moments, "sum of initial magnetic moments"))
 
 
 def check_neutral_closed_shell(atoms: Atoms) -> None:
@@ -122,6 +133,18 @@ def check_neutral_closed_shell(atoms: Atoms) -> None:
             "ignore both: reset them in atoms.info, initial charges and magnetic "
             'moments, or pass other_states="ignore"'
         )
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = float(value) if np.ndim(value) == 0 else np.nan
+    except (TypeError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise InputError(
+            f"{name} is {value!r}: give one finite number, or leave it out"
+        )
+    return number
 
 
 def _shortened(indices: np.ndarray, most: int = 5) -> str:

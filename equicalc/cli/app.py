@@ -72,6 +72,9 @@ def configure(
       [cyan]equicalc relax CCO[/cyan]                 relax ethanol
       [cyan]equicalc md CCO --time 2[/cyan]           2 ps of dynamics at 300 K
       [cyan]equicalc models[/cyan]                    which potentials are there
+
+    The exit code is 0 when all was done, 2 when something can be set right (one of
+    several structures, too), 1 for an error of equicalc, 130 after Ctrl-C.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s"

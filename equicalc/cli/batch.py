@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from equicalc.cli.console import progress_bar, stderr
-from equicalc.cli.errors import message_of, print_error
+from equicalc.cli.errors import USER_ERROR, exit_code, message_of, print_error
 from equicalc.cli.inputs import Named
 
 Advance = Callable[[int, str], None]
@@ -15,12 +15,12 @@ Advance = Callable[[int, str], None]
 def for_each(
     structures: Sequence[Named], steps: int, work: Callable[[Named, Advance], None]
 ) -> int:
-    """Call `work` for each structure, with a bar; return how many failed.
+    """Call `work` for each structure, with a bar; return the exit code.
 
     A single structure raises its error. Of several, those that fail are reported and
     passed over.
     """
-    failed = 0
+    codes: list[int] = []
     with progress_bar() as bar:
         total = bar.add_task("structures", total=len(structures), note="")
         for named in structures:
@@ -31,18 +31,16 @@ def for_each(
 
             try:
                 work(named, advance)
-            except (ValueError, RuntimeError) as error:
+            except Exception as error:
+                code, message = exit_code(error), f"{named.name}: {message_of(error)}"
                 if len(structures) == 1:
-                    raise _with_name(error, named.name) from error
-                failed += 1
-                print_error(f"{named.name}: {message_of(error)}")
+                    if code == USER_ERROR:
+                        raise ValueError(message) from error
+                    raise
+                codes.append(code)
+                print_error(message)
             bar.remove_task(task)
             bar.advance(total)
-    if failed:
-        stderr.print(f"{failed} of {len(structures)} structures failed")
-    return failed
-
-
-def _with_name(error: Exception, name: str) -> Exception:
-    """Name the structure in the message."""
-    return ValueError(f"{name}: {message_of(error)}")
+    if codes:
+        stderr.print(f"{len(codes)} of {len(structures)} structures failed")
+    return min(codes, default=0)  # an error of ours is 1, what a user can mend 2

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -36,23 +35,25 @@ def progress_bar() -> Progress:
 
 
 def print_table(title: str, rows: Sequence[dict[str, object]]) -> None:
-    """Print rows that have the same columns; units under the names."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """Print rows that have the same columns; units under the names.
+
+    It fits into 80 characters; where a name is long, it goes on in the next line.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for name, value in rows[0].items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         header = name.replace("_", "\n", 1)
-        table.add_column(header, justify="right" if number else "left", no_wrap=number)
+        justify = "right" if number else "left"
+        table.add_column(header, justify=justify, no_wrap=number, overflow="fold")
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
     stdout.print(table)
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """Write the same rows to a file, with all digits."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _shown(value: object) -> str:

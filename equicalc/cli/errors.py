@@ -1,4 +1,4 @@
-"""Errors of users end in one clear line and exit code 2, not in a traceback."""
+"""Errors end in one clear line and an exit code, not in a traceback."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typer.core import TyperGroup
 
 from equicalc.cli.console import stderr
 
-EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
-"""What the library, ASE (its errors are RuntimeErrors) and the system raise."""
+OUR_ERROR = 1
+USER_ERROR = 2
+INTERRUPTED = 130
 
 
 class ErrorLine(TyperGroup):
     """A group of commands that turns exceptions into one line on stderr.
 
-    Exit codes: 2 for what a user can set right, 1 for an error of ours, 130 for Ctrl-C.
-    ``--debug`` may stand anywhere and lets the exception through.
+    Exit codes: 0 when all was done, 2 for what a user can set right, 1 for an error of
+    ours, 130 for Ctrl-C. Of several structures the worst counts; one that did not
+    converge in the steps allowed is a result, no error. ``--debug`` may stand anywhere
+    and lets the exception through.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -32,12 +35,33 @@ class ErrorLine(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             print_error("interrupted; what was finished is on disk")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             if ctx.params.get("debug") or type(error).__module__.startswith("typer"):
                 raise
             print_error(message_of(error))
-            raise typer.Exit(2 if isinstance(error, EXPECTED) else 1) from None
+            raise typer.Exit(exit_code(error)) from None
+
+
+def exit_code(error: BaseException) -> int:
+    """Tell what a user can set right from an error of ours.
+
+    The library, ASE and the system raise errors with a name of their own. A bare
+    RuntimeError comes from inside torch, as do its own.
+
+    Examples
+    --------
+    >>> exit_code(ValueError("fmax must be positive"))
+    2
+    >>> exit_code(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    1
+    """
+    if isinstance(error, RuntimeError):
+        kind = type(error)
+        ours = kind is RuntimeError or kind.__module__.partition(".")[0] == "torch"
+        return OUR_ERROR if ours else USER_ERROR
+    expected = isinstance(error, (ValueError, OSError, ImportError))
+    return USER_ERROR if expected else OUR_ERROR
 
 
 def message_of(error: BaseException) -> str:
@@ -55,7 +79,7 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = str(error).strip()
-    if isinstance(error, EXPECTED) and text:
+    if exit_code(error) == USER_ERROR and text:
         return text
     return f"{type(error).__name__}: {text} (an error of equicalc; --debug shows where)"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,16 +57,24 @@ Overwrite = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Named:
-    """A structure and the name that its files get."""
+    """A structure, made when it is first asked for, and the name that its files get."""
 
     name: str
-    atoms: Atoms
+    make: Callable[[], Atoms]
+
+    @cached_property
+    def atoms(self) -> Atoms:
+        """The structure; a ValueError if a SMILES gives none."""
+        return self.make()
 
 
 def read_structures(given: Iterable[str], seed: int = 0) -> list[Named]:
     """Read what a user named: files, frames of files (``file@index``) and SMILES.
+
+    Names differ by more than capitals, for file systems that ignore these. What a line
+    of a file of SMILES is worth is seen when its structure is asked for.
 
     Raises
     ------
@@ -75,13 +84,13 @@ def read_structures(given: Iterable[str], seed: int = 0) -> list[Named]:
     found: list[Named] = []
     used: set[str] = set()
     for text in given:
-        for stem, atoms in _read(text, seed):
+        for stem, make in _read(text, seed):
             name, n = stem, 1
-            while name in used:
+            while name.casefold() in used:
                 n += 1
                 name = f"{stem}-{n}"
-            used.add(name)
-            found.append(Named(name, atoms))
+            used.add(name.casefold())
+            found.append(Named(name, make))
     return found
 
 
@@ -105,6 +114,20 @@ def build_calculator(
 
     chosen = model[0] if model and len(model) == 1 else model or None
     return EquiCalculator(chosen, device=device)
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names a file; a folder may be called CO, and be no structure.
+
+    Examples
+    --------
+    >>> is_file("C" * 300)  # too long for a name
+    False
+    """
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False
 
 
 def require_smiles(text: str) -> None:
@@ -146,6 +169,22 @@ def output_folder(path: Path) -> Path:
         ) from error
 
 
+def refuse_inputs(given: Iterable[str], paths: Iterable[Path]) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises
+    ------
+    ValueError
+        If a file is both.
+    """
+    read = {path.resolve() for path, _ in map(_path_and_index, given) if path}
+    for path in paths:
+        if path.resolve() in read:
+            raise ValueError(
+                f"{path} is read and would be written; give another --output"
+            )
+
+
 def refuse_existing(paths: Iterable[Path], resume: bool, overwrite: bool) -> None:
     """Keep the results of an earlier call unless told otherwise.
 
@@ -163,25 +202,36 @@ def refuse_existing(paths: Iterable[Path], resume: bool, overwrite: bool) -> Non
         )
 
 
-def _read(text: str, seed: int) -> Iterator[tuple[str, Atoms]]:
-    from equicalc.data.smiles import SMILES_SUFFIXES, atoms_from_smiles, read_smiles
+def _read(text: str, seed: int) -> Iterator[tuple[str, Callable[[], Atoms]]]:
+    from equicalc.data.smiles import atoms_from_smiles, is_smiles_file, numbered_smiles
 
     path, index = _path_and_index(text)
     if path is None:
-        yield _name(text), _from_smiles(text, seed)
-    elif path.suffix in SMILES_SUFFIXES:
-        for smiles in read_smiles(path):
-            yield _name(smiles), atoms_from_smiles(smiles, seed)
+        require_smiles(text)
+        yield _name(text), partial(atoms_from_smiles, text, seed)
+    elif is_smiles_file(path):
+        for line, smiles in numbered_smiles(path):
+            yield _name(smiles), partial(_from_line, f"{path}:{line}", smiles, seed)
     else:
-        yield from _frames(path, index)
+        for name, atoms in _frames(path, index):
+            yield name, atoms.copy
+
+
+def _from_line(where: str, smiles: str, seed: int) -> Atoms:
+    from equicalc.data.smiles import atoms_from_smiles
+
+    try:
+        return atoms_from_smiles(smiles, seed)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _path_and_index(text: str) -> tuple[Path | None, str]:
     """Split ``file@index``; no path if there is no such file."""
-    if Path(text).exists():
+    if is_file(text):
         return Path(text), ":"
     before, _, index = text.rpartition("@")
-    if before and Path(before).exists() and re.fullmatch(r"[-\d:]+", index):
+    if before and is_file(before) and re.fullmatch(r"[-\d:]+", index):
         return Path(before), index
     return None, ""
 
@@ -199,13 +249,6 @@ def _frames(path: Path, index: str) -> Iterator[tuple[str, Atoms]]:
         raise ValueError(f"{path} holds no atoms")
     for number, frame in enumerate(frames):
         yield (path.stem if len(frames) == 1 else f"{path.stem}-{number}"), frame
-
-
-def _from_smiles(text: str, seed: int) -> Atoms:
-    from equicalc.data.smiles import atoms_from_smiles
-
-    require_smiles(text)
-    return atoms_from_smiles(text, seed)
 
 
 def _name(smiles: str) -> str:

@@ -14,8 +14,12 @@ from equicalc.cli import inputs
 if TYPE_CHECKING:
     from equicalc.labelling import LabelOptions
 
+WITH_FILE = ("output", "calculator", "workers")
+"""Options that go before those of a file."""
+
 
 def label(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -85,6 +89,7 @@ def label(
     from equicalc.labelling.run import Progress
 
     if len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml"):
+        _refuse_unused(context)
         options = labelling.load_options(sources[0])
     else:
         folder = inputs.output_folder(output or Path("labels"))
@@ -116,7 +121,7 @@ def _sources(given: list[str], folder: Path, frames: int) -> tuple:
     from equicalc.data.smiles import canonical
     from equicalc.labelling import Source
 
-    files = [text for text in given if Path(text).exists()]
+    files = [text for text in given if inputs.is_file(text)]
     smiles = [text for text in given if text not in files]
     for text in smiles:
         inputs.require_smiles(text)
@@ -125,6 +130,18 @@ def _sources(given: list[str], folder: Path, frames: int) -> tuple:
         listed.write_text("".join(f"{canonical(text)}\n" for text in smiles))
         files.append(str(listed))
     return tuple(Source(path=path, frames=frames) for path in files)
+
+
+def _refuse_unused(context: typer.Context) -> None:
+    """Refuse options that a file of options decides about."""
+    for name in context.params.keys() - {"sources", *WITH_FILE}:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"{flag} has no effect beside a file of options: set it in the file "
+                f"(only {', '.join(f'--{n}' for n in WITH_FILE)} may be given as well)"
+            )
 
 
 def _overridden(

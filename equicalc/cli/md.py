@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -57,17 +58,19 @@ def md(
     """
     from equicalc import simulation
     from equicalc.cli.batch import Advance, for_each
-    from equicalc.cli.console import print_table, stdout, write_csv
+    from equicalc.cli.console import print_table, stdout
+    from equicalc.cli.results import Results
 
-    if not (timestep > 0 and time >= 0):
+    if not (0 < timestep < math.inf and 0 <= time < math.inf):
         raise ValueError(f"no run of {time} ps in steps of {timestep} fs is possible")
     steps = round(1000 * time / timestep)
     found = inputs.read_structures(structures, seed)
     folder = inputs.output_folder(output)
     paths = {named.name: folder / f"{named.name}.md.extxyz" for named in found}
+    inputs.refuse_inputs(structures, paths.values())
     inputs.refuse_existing(paths.values(), resume, overwrite)
+    results = Results(folder / "summary.csv", None, keep=not overwrite)
     calc = inputs.build_calculator(model, calculator, device)
-    rows: list[dict[str, object]] = []
 
     def work(named: inputs.Named, advance: Advance) -> None:
         path = paths[named.name]
@@ -93,7 +96,7 @@ def md(
                 step, f"{now['temperature_K']:.0f} K, {now['total_eV']:.4f} eV"
             ),
         )
-        rows.append(
+        results.add(
             {
                 "structure": named.name,
                 "formula": named.atoms.get_chemical_formula(),
@@ -109,10 +112,12 @@ def md(
         shown = ensemble == "nve"
         return {"drift_meV/atom/ps": 1000 * result.drift} if shown else {}
 
-    failed = for_each(found, steps, work)
-    if rows:
-        write_csv(folder / "summary.csv", rows)
-        print_table(f"{ensemble.upper()} with {calc.__class__.__name__}", rows)
+    try:
+        code = for_each(found, steps, work)
+    finally:
+        results.write()
+    if results.new:
+        print_table(f"{ensemble.upper()} with {calc.__class__.__name__}", results.new)
         stdout.print(f"trajectories and tables: {folder}/*.md.extxyz, *.md.csv")
-    if failed:
-        raise typer.Exit(1)
+    if code:
+        raise typer.Exit(code)

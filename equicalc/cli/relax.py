@@ -34,7 +34,9 @@ def relax(
 
     Writes into the output folder [cyan]relaxed.extxyz[/cyan] (all final structures),
     [cyan]relaxed.csv[/cyan] (the table that is printed) and
-    [cyan]NAME.steps.extxyz[/cyan] (every step of each).
+    [cyan]NAME.steps.extxyz[/cyan] (every step of each). With [cyan]--resume[/cyan],
+    what other calls left in the first two is kept. A structure that did not converge
+    is named, but no error.
 
     [bold]Examples[/bold]
 
@@ -46,20 +48,19 @@ def relax(
 
       [cyan]equicalc relax molecules.smi --calculator gfn2[/cyan]
     """
-    from ase.io import write
-
     from equicalc import simulation
     from equicalc.cli.batch import Advance, for_each
-    from equicalc.cli.console import print_table, stdout, write_csv
+    from equicalc.cli.console import print_table, stderr, stdout
+    from equicalc.cli.results import Results
 
     found = inputs.read_structures(structures, seed)
     folder = inputs.output_folder(output)
     paths = {named.name: folder / f"{named.name}.steps.extxyz" for named in found}
     final = folder / "relaxed.extxyz"
+    inputs.refuse_inputs(structures, [*paths.values(), final])
     inputs.refuse_existing([*paths.values(), final], resume, overwrite)
+    results = Results(folder / "relaxed.csv", final, keep=not overwrite)
     calc = inputs.build_calculator(model, calculator, device)
-    rows: list[dict[str, object]] = []
-    final.unlink(missing_ok=True)
 
     def work(named: inputs.Named, advance: Advance) -> None:
         result = simulation.relax(
@@ -75,9 +76,7 @@ def relax(
                 step, f"{now['energy']:.4f} eV, fmax {now['fmax']:.4f} eV/Å"
             ),
         )
-        result.atoms.info["name"] = named.name
-        write(final, result.atoms, append=True)
-        rows.append(
+        results.add(
             {
                 "structure": named.name,
                 "formula": named.atoms.get_chemical_formula(),
@@ -87,13 +86,21 @@ def relax(
                 "change_eV": result.energy - result.energy_start,
                 "fmax_eV/A": result.fmax,
                 "seconds": result.seconds,
-            }
+            },
+            result.atoms,
         )
 
-    failed = for_each(found, steps, work)
-    if rows:
-        write_csv(folder / "relaxed.csv", rows)
-        print_table(f"Relaxed with {calc.__class__.__name__}", rows)
+    try:
+        code = for_each(found, steps, work)
+    finally:
+        results.write()
+    if results.new:
+        print_table(f"Relaxed with {calc.__class__.__name__}", results.new)
         stdout.print(f"structures: {final}   every step: {folder}/*.steps.extxyz")
-    if failed:
-        raise typer.Exit(1)
+    if left := [str(row["structure"]) for row in results.new if not row["converged"]]:
+        stderr.print(
+            f"not converged in {steps} steps: {', '.join(left)}; --resume goes on with "
+            "more --steps"
+        )
+    if code:
+        raise typer.Exit(code)

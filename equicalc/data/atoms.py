@@ -151,8 +151,8 @@ def atoms_to_record(
     Parameters
     ----------
     atoms
-        With labels; integers ``atoms.info["group"]`` and ``atoms.info["kind"]`` are
-        kept.
+        With labels; ``atoms.info["group"]`` and ``atoms.info["kind"]`` are kept if they
+        are integers, for text there is of another meaning (a space group, say).
     keys
         As for `atoms_labels`.
 
@@ -177,8 +177,8 @@ def atoms_to_record(
     if atoms.pbc.any():
         record |= {"cell": atoms.cell.array, "pbc": atoms.pbc}
     for name in ("group", "kind"):
-        if name in atoms.info:
-            record[name] = np.asarray(atoms.info[name], dtype=np.int64)
+        if isinstance(number := atoms.info.get(name), (int, np.integer)):
+            record[name] = np.asarray(number, dtype=np.int64)
     return record | atoms_labels(atoms, keys)
 
 

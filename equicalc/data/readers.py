@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,11 @@ def open_dataset(
     ValueError
         If the file is missing, unknown or damaged.
     """
+    if re.match(r"\w{2,}:/", str(path)):
+        raise ValueError(
+            f"{path} is on a server and only files are read: copy it into one with "
+            f"`ase db {path} --insert-into labels.db`"
+        )
     path = Path(path)
     if (path / "meta.json").is_file():
         return PackedDataset(path)

@@ -32,7 +32,8 @@ def atoms_from_smiles(smiles: str, seed: int = 0) -> Atoms:
     Returns
     -------
     ase.Atoms
-        Not periodic; ``info`` holds the ``"smiles"`` and the total ``"charge"`` (e).
+        Not periodic; ``info`` holds the ``"smiles"``, the total ``"charge"`` (e) and,
+        of a radical, the multiplicity ``"spin"``.
 
     Raises
     ------
@@ -80,7 +81,10 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
         _relax(molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     formal = [atom.GetFormalCharge() for atom in molecule.GetAtoms()]
-    info = {"smiles": smiles, "charge": sum(formal)}
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    info: dict[str, Any] = {"smiles": smiles, "charge": sum(formal)}
+    if unpaired:
+        info["spin"] = unpaired + 1
     return [
         Atoms(
             numbers,
@@ -231,16 +235,22 @@ def read_smiles(path: str | Path) -> list[str]:
     """SMILES of a file, in order: ``.smi``/``.txt``, ``.csv`` or ``.npz``.
 
     ``.smi`` and ``.txt`` hold one SMILES a line, optionally followed by a name;
-    ``#`` starts a comment line. ``.csv`` and ``.npz`` have a column ``smiles``.
+    ``#`` starts a comment line. ``.csv`` and ``.npz`` have a column ``smiles``, the
+    former in capitals or not.
 
     Raises
     ------
     ValueError
         If the file cannot be read, has no such column or holds no SMILES.
     """
+    return [text for _, text in numbered_smiles(path)]
+
+
+def numbered_smiles(path: str | Path) -> list[tuple[int, str]]:
+    """Read the SMILES of a file with their lines; see `read_smiles`."""
     path = Path(path)
     try:
-        found = [text for text in _raw_smiles(path) if text]
+        found = [(line, text) for line, text in _raw_smiles(path) if text]
     except (OSError, ValueError, csv.Error, KeyError) as error:
         raise ValueError(f"cannot read SMILES from {path}: {error}") from error
     if not found:
@@ -248,15 +258,35 @@ def read_smiles(path: str | Path) -> list[str]:
     return found
 
 
-def _raw_smiles(path: Path) -> list[str]:
-    if path.suffix == ".npz":
+def is_smiles_file(path: Path) -> bool:
+    """Whether the name of a file says that it holds SMILES.
+
+    Examples
+    --------
+    >>> is_smiles_file(Path("molecules.SMI")), is_smiles_file(Path("water.xyz"))
+    (True, False)
+    """
+    return path.suffix.lower() in SMILES_SUFFIXES
+
+
+def _raw_smiles(path: Path) -> Iterator[tuple[int, str]]:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return list(np.char.decode(file["smiles"].astype(bytes), "ascii"))
-    if path.suffix == ".csv":
-        with path.open(newline="") as file:
-            return [(row["smiles"] or "").strip() for row in csv.DictReader(file)]
-    lines = (line.strip() for line in path.read_text().splitlines())
-    return [line.split()[0] for line in lines if line and not line.startswith("#")]
+            column = np.char.decode(file["smiles"].astype(bytes), "ascii")
+        yield from enumerate(map(str, column), 1)
+    elif suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            [column] = [
+                name for name in rows.fieldnames or () if name.lower() == "smiles"
+            ] or ["smiles"]
+            for row in rows:
+                yield rows.line_num, (row[column] or "").strip()
+    else:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                yield number, line.split()[0]
 
 
 def _parse(smiles: str) -> Any:

@@ -55,7 +55,7 @@ class LabelOptions:
     seed
         Seed of all random choices.
     workers
-        Processes; 0 means one per processor core.
+        Processes; 0 means one per processor core that the run may use.
     elements
         Molecules with other elements are left out.
     max_heavy_atoms
@@ -73,7 +73,7 @@ class LabelOptions:
     timeout
         Seconds without a new structure after which a worker is given up.
     shard_units
-        Molecules, dimers or clusters per file; work is lost in files at most.
+        Molecules, dimers or clusters per file of finished work.
     licence
         Of the labels and the molecules, stored with the data.
     """

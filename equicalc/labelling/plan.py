@@ -18,11 +18,11 @@ from ase.calculators.calculator import InputError
 
 from equicalc.calculators.structures import TOLERANCE, electronic_state
 from equicalc.data.smiles import (
-    SMILES_SUFFIXES,
     canonical,
     composition,
     fragments,
     heavy_atoms,
+    is_smiles_file,
     read_smiles,
 )
 
@@ -132,7 +132,7 @@ def _read(
     source: Source, options: LabelOptions, rng: np.random.Generator
 ) -> Sequence[str | Atoms]:
     path = Path(os.path.expandvars(source.path)).expanduser()
-    if path.suffix in SMILES_SUFFIXES:
+    if is_smiles_file(path):
         found = read_smiles(path)
     else:
         found = _read_structures(path)

@@ -21,6 +21,17 @@ POLL = 0.5  # seconds between looks at the clock
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+class WorkerError(RuntimeError):
+    """Worker processes cannot start."""
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use; a batch system may lend it a few."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def label_units(
     units: Iterable[Unit], task: Task, n_workers: int
 ) -> Generator[Result, None, None]:
@@ -31,7 +42,7 @@ def label_units(
 
     Raises
     ------
-    RuntimeError
+    WorkerError
         If worker processes cannot start at all.
     """
     queue = deque(units)
@@ -118,7 +129,7 @@ class _Worker:
         result, self.result = self.result, None
         assert result is not None
         if not self._ready:
-            raise RuntimeError(
+            raise WorkerError(
                 f"worker processes cannot start ({reason}); in a script, call label() "
                 'under `if __name__ == "__main__":`'
             )

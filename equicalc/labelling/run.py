@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -16,9 +15,9 @@ from equicalc.calculators.named import named_calculator
 from equicalc.labelling import shards
 from equicalc.labelling.options import LabelOptions
 from equicalc.labelling.plan import Plan, make_plan
-from equicalc.labelling.pool import label_units
+from equicalc.labelling.pool import label_units, usable_cores
 from equicalc.labelling.sampling import KINDS, Unit
-from equicalc.labelling.worker import Result, Task
+from equicalc.labelling.worker import Task
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +49,10 @@ def label(
 ) -> Path:
     """Make, label and pack all structures of a run.
 
-    Finished work is kept in shards: the same call after an interruption, even
-    ``kill -9``, does the rest and gives the same data set, bit for bit. What could not
-    be labelled is listed with its reason in ``out/failures.jsonl``.
+    Every finished molecule, pair or cluster is kept: the same call after an
+    interruption, even ``kill -9``, does the rest and gives the same data set, bit for
+    bit. What could not be labelled is listed with its reason in
+    ``out/failures.jsonl``.
 
     Parameters
     ----------
@@ -75,62 +75,63 @@ def label(
         written or holds a run of other options, or nothing could be labelled.
     ImportError
         If the calculator is not installed.
-    RuntimeError
+    WorkerError
         If worker processes cannot start.
     """
     named_calculator(options.calculator)
     out, packed = Path(options.out), Path(options.out) / "packed"
     plan = make_plan(options)
     _open(out, plan, options, command)
-    blocks = _unfinished(out, plan, options.shard_units)
-    logger.info("%d shards to do in %s", len(blocks), out)
+    unfinished = _unfinished(out, plan, options.shard_units)
+    logger.info("%d units to do in %s", sum(map(len, unfinished.values())), out)
     if packed.exists():
-        if not blocks:
+        if not unfinished:
             return packed
         shutil.rmtree(packed)
-    _work(out, blocks, plan, options, report or _ignore)
+    _work(unfinished, plan, options, report or _ignore)
     return shards.pack_shards(out, packed)
 
 
-def _unfinished(out: Path, plan: Plan, size: int) -> dict[int, tuple[Unit, ...]]:
-    """Units of the shards that are not on disk yet."""
-    return {
-        index: plan.units[start : start + size]
-        for index, start in enumerate(range(0, len(plan.units), size))
-        if not shards.shard_path(out, index).exists()
-    }
+def _unfinished(out: Path, plan: Plan, size: int) -> dict[Path, list[Unit]]:
+    """Shards that are not on disk yet, and those of their units that are not."""
+    left = {}
+    for index, start in enumerate(range(0, len(plan.units), size)):
+        shard = shards.shard_path(out, index)
+        if not shard.exists():
+            units = plan.units[start : start + size]
+            left[shard] = [
+                u for u in units if not shards.unit_path(shard, u.index).exists()
+            ]
+    return left
 
 
 def _work(
-    out: Path,
-    blocks: dict[int, tuple[Unit, ...]],
+    unfinished: dict[Path, list[Unit]],
     plan: Plan,
     options: LabelOptions,
     report: Callable[[Progress], None],
 ) -> None:
     task = Task(options.calculator, options.seed, options.max_force, options.timeout)
-    units = [unit for block in blocks.values() for unit in block]
-    n_workers = options.workers or os.cpu_count() or 1
+    units = [unit for block in unfinished.values() for unit in block]
+    n_workers = options.workers or usable_cores()
     progress = Progress(len(plan.units) - len(units), len(plan.units))
-    done: dict[int, list[Result]] = {index: [] for index in blocks}
+    left = {shard: len(block) for shard, block in unfinished.items()}
+    for shard in (shard for shard, n_units in left.items() if not n_units):
+        shards.merge_units(shard)
     with closing(label_units(units, task, n_workers)) as results:
         for result in results:
-            index = result.unit.index // options.shard_units
-            done[index].append(result)
-            if len(done[index]) == len(blocks[index]):
-                _write(out, index, done.pop(index))
+            index = result.unit.index
+            shard = shards.shard_path(Path(options.out), index // options.shard_units)
+            path = shards.unit_path(shard, index)
+            shards.write_shard(path, result.records, result.failures)
+            shards.append_failures(Path(options.out), result.failures)
+            left[shard] -= 1
+            if not left[shard]:
+                shards.merge_units(shard)
             progress.units += 1
             progress.structures += len(result.records)
             progress.failures += len(result.failures)
             report(progress)
-
-
-def _write(out: Path, index: int, results: list[Result]) -> None:
-    results.sort(key=lambda result: result.unit.index)
-    records = [record for result in results for record in result.records]
-    failures = [line for result in results for line in result.failures]
-    shards.write_shard(shards.shard_path(out, index), records, failures)
-    shards.append_failures(out, failures)
 
 
 def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:
@@ -149,7 +150,7 @@ def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:
     ]
     try:
         if file.exists():
-            _require_same(out, choices, json.loads(file.read_text())["choices"])
+            _require_same(out, choices, _choices_before(file))
         else:
             out.mkdir(parents=True, exist_ok=True)
             content = {
@@ -163,6 +164,16 @@ def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:
         shards.rebuild_failures(out, rejected)
     except OSError as error:
         raise ValueError(f"cannot write to the folder {out}: {error}") from error
+
+
+def _choices_before(plan_file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(plan_file.read_text())["choices"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{plan_file} is damaged ({error}); give another folder, or delete the "
+            "file and give the very command of that run again"
+        ) from error
 
 
 def _require_same(out: Path, now: dict[str, Any], before: dict[str, Any]) -> None:

@@ -1,9 +1,14 @@
-"""Finished work on disk: shards that appear whole or not at all."""
+"""Finished work on disk: files that appear whole or not at all.
+
+Every finished unit of work gets a small file of the same format as a shard, in a folder
+named after its shard. When the last unit of a shard is there, the shard replaces them.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,20 @@ FAILURES_FILE = "failures.jsonl"
 def shard_path(out: Path, index: int) -> Path:
     """File of shard `index` in the folder of a run."""
     return out / "shards" / f"{index:06d}.npz"
+
+
+def unit_path(shard: Path, unit: int) -> Path:
+    """File of one finished unit of a shard that is not complete."""
+    return shard.with_suffix("") / f"{unit:08d}.npz"
+
+
+def merge_units(shard: Path) -> None:
+    """Write a shard from the files of its units, in order, and remove these."""
+    units = sorted(shard.with_suffix("").glob("*.npz"))
+    records = list(read_records(units))
+    failures = [failure for unit in units for failure in read_failures(unit)]
+    write_shard(shard, records, failures)
+    shutil.rmtree(shard.with_suffix(""))
 
 
 def write_shard(path: Path, records: list[Record], failures: list[Record]) -> None:
@@ -79,19 +98,22 @@ def _load(path: Path, *names: str) -> dict[str, Any]:
         ) from error
 
 
-def finished_shards(out: Path) -> list[Path]:
-    """Finished shards of a run, in order."""
-    return sorted((out / "shards").glob("*.npz"))
+def finished_files(out: Path) -> list[Path]:
+    """Shards of a run and, of shards that are not complete, units; in order."""
+    folder = out / "shards"
+    units = folder.glob("*/*.npz")
+    incomplete = [u for u in units if not u.parent.with_suffix(".npz").exists()]
+    return sorted([*folder.glob("*.npz"), *incomplete])
 
 
-def read_records(shards: Iterable[Path]) -> Iterator[Record]:
-    """All records of some shards, in order."""
-    for shard in shards:
-        yield from read_shard(shard)
+def read_records(files: Iterable[Path]) -> Iterator[Record]:
+    """All records of some shards or units, in order."""
+    for file in files:
+        yield from read_shard(file)
 
 
 def pack_shards(out: str | Path | Sequence[str | Path], dest: str | Path) -> Path:
-    """Pack all finished shards of runs, complete or still going, into one data set.
+    """Pack all finished work of runs, complete or still going, into one data set.
 
     Parameters
     ----------
@@ -109,7 +131,7 @@ def pack_shards(out: str | Path | Sequence[str | Path], dest: str | Path) -> Pat
     Raises
     ------
     ValueError
-        If `out` is not a labelling run or has no finished shard.
+        If `out` is not a labelling run or nothing of it is finished.
     FileExistsError
         If there is something at `dest` already.
     """
@@ -117,24 +139,24 @@ def pack_shards(out: str | Path | Sequence[str | Path], dest: str | Path) -> Pat
 
     runs = [Path(run) for run in ([out] if isinstance(out, str | Path) else out)]
     dest = Path(dest)
-    descriptions, shards = [], []
+    descriptions, files = [], []
     for run in runs:
         try:
             descriptions.append(json.loads((run / PLAN_FILE).read_text())["meta"])
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{run} is not a labelling run: {error}") from error
-        shards += finished_shards(run)
-    if not shards:
-        raise ValueError(f"{runs} have no finished shard yet")
-    write_packed(dest, read_records(shards), descriptions[0])
+        files += finished_files(run)
+    if not files:
+        raise ValueError(f"nothing of {', '.join(map(str, runs))} is finished yet")
+    write_packed(dest, read_records(files), descriptions[0])
     return dest
 
 
 def rebuild_failures(out: Path, rejected: list[Record]) -> None:
-    """Write the list of failures anew from the plan and the finished shards."""
+    """Write the list of failures anew from the plan and the finished work."""
     lines = [*rejected]
-    for shard in finished_shards(out):
-        lines += read_failures(shard)
+    for file in finished_files(out):
+        lines += read_failures(file)
     temporary = out / f"{FAILURES_FILE}.part"
     temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
     temporary.replace(out / FAILURES_FILE)

@@ -67,7 +67,7 @@ class Registry:
                 "with `equicalc train`"
             )
         close = get_close_matches(name, self.models, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise FileNotFoundError(
             f"no shipped model and no file is called {name!r}{hint} Shipped models: "
             f"{self.names()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,43 @@ def require_structure(atoms: Atoms) -> None:
         )
 
 
+def require_numbers(above: float | None = None, **values: float) -> None:
+    """Refuse numbers that are not finite, or not above a limit.
+
+    Raises
+    ------
+    ValueError
+        It names the first such number.
+    """
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}")
+        if above is not None and value <= above:
+            limit = "positive" if above == 0 else f"above {above:g}"
+            raise ValueError(f"{name} must be {limit}, got {value}")
+
+
+def require_counts(least: int = 0, **values: int) -> None:
+    """Refuse numbers that are not whole, or under a limit.
+
+    Raises
+    ------
+    ValueError
+        It names the first such number.
+
+    Examples
+    --------
+    >>> require_counts(steps=2.5)
+    Traceback (most recent call last):
+    ValueError: steps must be a whole number, 0 or more, got 2.5
+    """
+    for name, value in values.items():
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(
+                f"{name} must be a whole number, {least} or more, got {value}"
+            )
+
+
 def require_finite(atoms: Atoms, where: str) -> None:
     """Refuse positions, energies and forces that are not finite.
 
@@ -61,7 +99,7 @@ def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
     """How many momenta share the kinetic energy.
 
     A free system in NVE keeps its total momentum and, if not periodic, its angular
-    momentum; thermostats move those as well.
+    momentum (see `drawn_at_rest`); thermostats move those as well.
 
     Examples
     --------
@@ -72,11 +110,16 @@ def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
     9
     """
     free = int(atoms.get_number_of_degrees_of_freedom())
-    if ensemble == "nve" and not atoms.constraints:
+    if drawn_at_rest(atoms, ensemble):
         free -= 3
         if not atoms.pbc.any():
             free -= int((np.asarray(atoms.get_moments_of_inertia()) > 1e-3).sum())
     return max(free, 1)
+
+
+def drawn_at_rest(atoms: Atoms, ensemble: str) -> bool:
+    """Whether drawn velocities leave out what NVE keeps; a single atom has but that."""
+    return ensemble == "nve" and not atoms.constraints and len(atoms) > 1
 
 
 def temperature_limit(temperature: float, n_free: int) -> float:

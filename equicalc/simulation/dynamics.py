@@ -14,7 +14,9 @@ from equicalc.simulation.checks import (
     SimulationError,
     degrees_of_freedom,
     kinetic_temperature,
+    require_counts,
     require_finite,
+    require_numbers,
     require_structure,
     temperature_limit,
 )
@@ -293,12 +295,12 @@ def _check_options(
             "npt needs a structure that is periodic in three directions; this one "
             f"has pbc = {atoms.pbc.tolist()}"
         )
-    for name in ("timestep", "friction", "every"):
-        if not settings[name] > 0:
-            raise ValueError(f"{name} must be positive, got {settings[name]}")
+    for name in ("timestep", "friction"):
+        require_numbers(above=0, **{name: settings[name]})
+    require_numbers(temperature=settings["temperature"], pressure=settings["pressure"])
     if settings["temperature"] < 0:
         raise ValueError(f"temperature is negative: {settings['temperature']} K")
-    if steps < 0:
-        raise ValueError(f"steps must not be negative, got {steps}")
+    require_counts(steps=steps, seed=settings["seed"])
+    require_counts(least=1, every=settings["every"])
     if resume and trajectory is None:
         raise ValueError("resume needs the trajectory of the run to resume")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from equicalc.simulation.checks import drawn_at_rest
 from equicalc.units import GPA, KB
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def draw_velocities(atoms: Atoms, settings: dict[str, Any], n_free: int) -> None
     width = np.sqrt(atoms.get_masses() * KB * settings["temperature"])
     momenta = width[:, None] * generator.standard_normal((len(atoms), 3))
     atoms.set_momenta(momenta)  # constraints apply
-    if settings["ensemble"] == "nve" and not atoms.constraints and len(atoms) > 1:
+    if drawn_at_rest(atoms, settings["ensemble"]):
         Stationary(atoms, preserve_temperature=False)
         if not atoms.pbc.any():
-            ZeroRotation(atoms, preserve_temperature=False)
+            with np.errstate(divide="ignore", invalid="ignore"):  # linear: 0 / 0
+                ZeroRotation(atoms, preserve_temperature=False)

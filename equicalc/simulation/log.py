@@ -9,6 +9,8 @@ from typing import Self
 
 import numpy as np
 
+from equicalc.simulation.files import open_text
+
 
 class Log:
     """Rows kept in memory and, if there is a path, appended to a CSV file.
@@ -19,6 +21,11 @@ class Log:
         The file; None keeps the rows in memory only.
     keep
         Bytes of an existing file to go on after; 0 starts a new file.
+
+    Raises
+    ------
+    ValueError
+        If the existing file is shorter, or no log.
     """
 
     def __init__(self, path: str | Path | None, keep: int = 0) -> None:
@@ -28,15 +35,13 @@ class Log:
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("r+" if keep else "w", newline="")
-        self._file.truncate(keep)
+        self._file = open_text(path, keep)
         if keep:
             columns = read_log(path)
             self._rows = [
                 dict(zip(columns, map(float, row)))
                 for row in zip(*columns.values(), strict=True)
             ]
-            self._file.seek(0, io.SEEK_END)
 
     def append(self, row: dict[str, float]) -> None:
         """Add a row; it is on disk when this returns."""

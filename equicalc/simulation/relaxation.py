@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equicalc.simulation.checks import require_finite, require_structure
+from equicalc.simulation.checks import (
+    require_counts,
+    require_finite,
+    require_numbers,
+    require_structure,
+)
 from equicalc.simulation.trajectory import Recording, freeze
 
 if TYPE_CHECKING:
@@ -176,10 +181,8 @@ def _check_options(
         raise ValueError(
             f"unknown optimizer {optimizer!r}; choose from {', '.join(OPTIMIZERS)}"
         )
-    if not fmax > 0:
-        raise ValueError(f"fmax must be positive, got {fmax} eV/Angstrom")
-    if steps < 0:
-        raise ValueError(f"steps must not be negative, got {steps}")
+    require_numbers(above=0, fmax=fmax)
+    require_counts(steps=steps)
     if cell and not atoms.pbc.all():
         raise ValueError(
             "relaxing the cell needs a structure that is periodic in three "

@@ -3,7 +3,8 @@
 A run has two files: the trajectory, and beside it ``<trajectory>.restart.npz``, which
 is replaced (never rewritten in place) after a frame is complete. The restart file says
 how far the trajectory is good, so that resuming drops whatever a kill left half
-written and goes on from there.
+written and goes on from there. Files that do not fit each other are refused: nothing
+of an earlier run is touched.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+
+from equicalc.simulation.files import open_text, too_short
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -68,9 +71,7 @@ class TextFile:
     """Extended XYZ, one flushed write for each frame; the mark is a size in bytes."""
 
     def __init__(self, path: Path, keep: int = 0) -> None:
-        self._file = path.open("r+" if keep else "w", newline="")
-        self._file.truncate(keep)
-        self._file.seek(0, io.SEEK_END)
+        self._file = open_text(path, keep)
 
     def write(self, atoms: Atoms) -> None:
         """Append a structure."""
@@ -116,10 +117,22 @@ class BinaryFile:
 
 
 def _shorten(path: Path, n_frames: int) -> None:
-    """Drop the frames after the first `n_frames`, through a copy."""
+    """Drop the frames after the first `n_frames`, through a copy.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer, or the file cannot be read.
+    """
     from ase.io.trajectory import TrajectoryReader, TrajectoryWriter
 
-    with TrajectoryReader(path) as frames:
+    try:
+        frames = TrajectoryReader(path)
+    except (OSError, ValueError) as error:  # InvalidULMFileError is an OSError
+        raise ValueError(too_short(path, str(error))) from error
+    with frames:
+        if len(frames) < n_frames:
+            raise ValueError(too_short(path, f"{len(frames)} of {n_frames} frames"))
         if len(frames) == n_frames:
             return
         copy = path.with_name(f"{path.stem}.part.traj")
@@ -149,6 +162,11 @@ class Recording:
         Step to go on from; 0 for a new run.
     state
         Arrays saved with that step; empty for a new run.
+
+    Raises
+    ------
+    ValueError
+        If there is something to resume that cannot be resumed.
     """
 
     def __init__(
@@ -164,6 +182,11 @@ class Recording:
         if resume and self._restart.exists():
             self.state = _load_restart(self._restart, atoms, settings)
             logger.info("resuming %s at step %d", path, self.step)
+        elif resume and path.exists() and path.stat().st_size:
+            raise ValueError(
+                f"{path} cannot be resumed: its restart file {self._restart.name} is "
+                "missing; bring it back, or start a new run"
+            )
         else:
             self._restart.unlink(missing_ok=True)
         self._file = open_trajectory(path, int(self.state.get("mark", 0)))
@@ -211,7 +234,7 @@ def _save_restart(
 ) -> None:
     """Replace a restart file: all of it or nothing, whenever the process dies."""
     arrays = {
-        "numbers": atoms.numbers,
+        **_identity(atoms),
         "positions": atoms.positions,
         "momenta": atoms.get_momenta(),
         "cell": atoms.cell.array,
@@ -222,6 +245,21 @@ def _save_restart(
     with part.open("wb") as file:
         np.savez(file, **arrays)
     part.replace(path)
+
+
+def _identity(atoms: Atoms) -> dict[str, np.ndarray]:
+    """Return what moving keeps; old restart files have `numbers` only."""
+    from ase.io.jsonio import encode
+
+    constraints = [
+        constraint.todict() if hasattr(constraint, "todict") else repr(type(constraint))
+        for constraint in atoms.constraints
+    ]
+    return {
+        "numbers": atoms.numbers,
+        "pbc": atoms.pbc,
+        "constraints": np.array(encode(constraints)),
+    }
 
 
 def _load_restart(
@@ -238,13 +276,20 @@ def _load_restart(
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             saved = {name: file[name] for name in file.files}
         before = json.loads(str(saved["settings"]))
-        same = np.array_equal(saved["numbers"], atoms.numbers)
+        others = [
+            name
+            for name, value in _identity(atoms).items()
+            if not np.array_equal(saved.get(name, value), value)
+        ]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is no restart file ({error}); delete it and start a new run"
         ) from error
-    if not same:
-        raise ValueError(f"{path} is of another structure; start a new run")
+    if others:
+        raise ValueError(
+            f"{path} is of another structure (its {' and '.join(others)} differ); "
+            "start a new run"
+        )
     changed = [
         f"{name} was {before.get(name)}, now {value}"
         for name, value in settings.items()

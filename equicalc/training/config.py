@@ -215,7 +215,7 @@ class TrainerConfig:
 
     threads: int | None = None
     num_workers: int = 0
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     backend: str = "auto"
     val_every_steps: int | None = None
     log_every: int = 50

@@ -69,10 +69,9 @@ def evaluate_model(
     fields = dataset.fields
     quantities = tuple(t for t in LOSS_TERMS if t in fields and t in predicted)
     predictions = predict(model, dataset, quantities, batch_size)
-    if "kind" not in fields:
-        return predictions.table(), predictions
-    kinds = dataset.column("kind")
-    return predictions.table(kinds, dataset.meta["kinds"]), predictions
+    names = dataset.meta.get("kinds")
+    kinds = dataset.column("kind") if "kind" in fields and names else None
+    return predictions.table(kinds, names or ()), predictions
 
 
 def evaluate_dataset(

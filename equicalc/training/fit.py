@@ -76,7 +76,7 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
         If Lightning is missing.
     ValueError
         If data or configuration are unusable, or differ from the run to resume.
-    RuntimeError
+    DivergenceError
         If the weights become NaN.
     """
     folder = expand_path(config.output)
@@ -173,6 +173,8 @@ def _trainer(config: TrainConfig, per_epoch: int, hooks: list[Callback]) -> Trai
     from lightning.pytorch import Trainer
 
     device = config.trainer.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("trainer.device: cuda, but there is no GPU; give cpu or auto")
     return Trainer(
         accelerator="gpu" if device == "cuda" else device,
         devices=1,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from equicalc.training.task import Task, Validation
 
 
+class DivergenceError(RuntimeError):
+    """Loss or weights are not finite any more."""
+
+
 class TrainingModule(LightningModule):
     """A model, its running average and what it is trained for.
 
@@ -137,10 +141,10 @@ class TrainingModule(LightningModule):
         self._started = time.monotonic()
 
     def check_finite(self, number: float) -> None:
-        """Raise RuntimeError if a loss or the weights are not finite."""
+        """Raise DivergenceError if a loss or the weights are not finite."""
         weights = sum(p.detach().sum() for p in self.model.parameters())
         if not math.isfinite(number + float(weights)):
-            raise RuntimeError(
+            raise DivergenceError(
                 f"training diverged at step {self.global_step} (NaN or infinity in the "
                 "loss or weights): lower optimizer.lr or optimizer.clip, or leave out "
                 "extreme structures with data.max_force"

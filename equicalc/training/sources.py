@@ -50,7 +50,7 @@ def expand_path(path: str) -> Path:
 def open_source(path: str) -> PackedDataset:
     """Open a packed data set, or convert any other file that can be read."""
     source = expand_path(path)
-    if source.is_dir():
+    if (source / "meta.json").is_file():
         return PackedDataset(source)
     from equicalc.data.readers import open_dataset
 

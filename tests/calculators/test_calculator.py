@@ -161,6 +161,40 @@ def test_charged_and_open_shell_structures_follow_the_setting(
     assert np.isfinite(ethanol.get_potential_energy())
 
 
+@pytest.mark.parametrize("key", ["charge", "spin"])
+@pytest.mark.parametrize("value", [np.nan, None, "one", np.array([0, 0])])
+def test_states_that_are_no_number_are_named(calc, ethanol, key, value):
+    ethanol.calc = calc
+    ethanol.get_potential_energy()
+    ethanol.info[key] = value
+    with pytest.raises(InputError, match=rf'info\["{key}"\] is .* one finite number'):
+        ethanol.get_potential_energy()
+
+
+@pytest.mark.parametrize("method", ["get_hessian", "get_descriptors"])
+def test_states_are_checked_for_everything_computed(calc, ethanol, method):
+    ethanol.info["charge"] = 1
+    with pytest.raises(InputError, match="neutral closed shells only"):
+        getattr(calc, method)(ethanol)
+
+
+def test_many_structures_may_come_one_by_one(calc, ethanol):
+    listed = calc.compute([ethanol, molecule("H2O")], ["energy"])
+    assert calc.compute(iter([ethanol, molecule("H2O")]), ["energy"]) == listed
+    assert len(listed) == 2
+
+
+def test_what_is_no_list_of_structures_is_refused(calc, ethanol):
+    with pytest.raises(InputError, match=r"give \[atoms\]"):
+        calc.compute(ethanol)
+    with pytest.raises(InputError, match=r"structure 1 is no ase\.Atoms but a Non"):
+        calc.compute([ethanol, None])
+    ion = ethanol.copy()
+    ion.info["charge"] = 1
+    with pytest.raises(InputError, match=r"structure 1: .* charge \+1"):
+        calc.compute([ethanol, ion])
+
+
 def test_neutral_partial_charges_and_closed_shell_spin_are_fine(calc, ethanol):
     ethanol.set_initial_charges([0.3, -0.3] + [0.0] * (len(ethanol) - 2))
     ethanol.info.update(spin=1)
@@ -186,6 +220,8 @@ def test_wrong_structures_are_named(calc, ethanol, crystal):
         calc.get_potential_energy(ethanol)
     with pytest.raises(InputError, match="no atoms"):
         calc.get_potential_energy(Atoms())
+    with pytest.raises(InputError, match=r"element of atomic number 200 \(atoms 0\)"):
+        calc.get_potential_energy(Atoms([200]))
     crystal.cell[1] = 0.0
     with pytest.raises(InputError, match="zero or linearly dependent"):
         calc.get_forces(crystal)
@@ -250,6 +286,13 @@ def test_wrong_settings_are_named(checkpoint, network, tmp_path):
         EquiCalculator(checkpoint, device="cuda:99")
     with pytest.raises(InputError, match="skin is -1"):
         EquiCalculator(checkpoint, device="cpu", skin=-1)
+    for skin in ("1", np.inf, np.nan):
+        with pytest.raises(InputError, match=r"skin is .*; give a number"):
+            EquiCalculator(checkpoint, device="cpu", skin=skin)  # type: ignore[arg-type]
+    with pytest.raises(CalculatorSetupError, match="'float16' is not one of"):
+        EquiCalculator(checkpoint, dtype=np.float16)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"unknown setting 'zzz'\. Settings: "):
+        EquiCalculator(network, device="cpu").set(zzz=1)
     with pytest.raises(InputError, match="other_states is 'maybe'"):
         EquiCalculator(checkpoint, device="cpu", other_states="maybe")
     with pytest.raises(CalculatorSetupError, match="'watr'"):
@@ -274,7 +317,9 @@ def test_settings_can_change_and_failing_to_changes_nothing(network, ethanol):
         calc.set(dtype="float16")
     assert calc.get_potential_energy(ethanol) == single
     assert calc.set(dtype="float32") == {}
-    assert calc.set(dtype="float64") == {"dtype": "float64"}
+    assert calc.set(dtype=torch.float32) == {}
+    assert calc.set(dtype=torch.float64) == {"dtype": "float64"}
+    assert calc.set(dtype=np.float64) == {}
     assert calc.results == {}
     assert calc.get_potential_energy(ethanol) == pytest.approx(single, abs=1e-4)
     assert calc.get_potential_energy(ethanol) != single

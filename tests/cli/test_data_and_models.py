@@ -49,8 +49,8 @@ stop: {max_epochs: 1}
 
 def printed_errors(out):
     """Cells of a table of errors by structures and quantity."""
-    cells = [[cell.strip() for cell in line.split("│")] for line in out.splitlines()]
-    return {(row[1], row[2]): tuple(row[3:6]) for row in cells if len(row) == 7}
+    rows = [line.split(maxsplit=4) for line in out.splitlines()]
+    return {tuple(row[:2]): tuple(map(str.strip, row[2:])) for row in rows if row[4:]}
 
 
 def test_errors_are_printed_in_the_units_that_they_are_in():
@@ -69,6 +69,16 @@ def test_errors_are_printed_in_the_units_that_they_are_in():
         }
         for name, mae, rmse in (("all", 25.0, 40.0), ("noise", 1.0, 2.0))
     ]
+
+
+def test_options_that_a_file_decides_about_are_refused(cli, tmp_path):
+    (tmp_path / "l.yaml").write_text("out: x\nsources: [{path: a.smi}]\n")
+    for option in (["--frames", 9], ["--seed", 5], ["--max-heavy-atoms", 3]):
+        out = cli("label", "l.yaml", *option, code=2)
+        assert f"{option[0]} has no effect" in out
+    assert not (tmp_path / "x").exists()
+    given = ["-o", "y", "-c", "lj", "--workers", 1]
+    assert "a.smi" in cli("label", "l.yaml", *given, code=2)  # all of these are used
 
 
 def test_fine_tuning_starts_from_a_name_or_a_path_with_variables(

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase.build import molecule
+from ase.calculators.calculator import InputError
 from ase.io import write
 
-from equicalc.cli.errors import message_of
+from equicalc.cli.errors import exit_code, message_of
+from equicalc.simulation import SimulationError
 
 
 def only_line(text):
@@ -38,7 +41,7 @@ def test_neither_file_nor_smiles(cli, command):
         ("a.cif", "not a cif", "a.cif"),
         ("a.nonsense", "what is this", "cannot read a structure from a.nonsense"),
         ("a.smi", "# nothing\n", "a.smi holds no SMILES"),
-        ("a.smi", "CC\nC1CC\n", "'C1CC' is not a valid SMILES"),
+        ("a.smi", "C1CC\n", "a.smi:1: 'C1CC' is not a valid SMILES"),
     ],
 )
 def test_unusable_files(cli, tmp_path, name, content, message):
@@ -75,6 +78,8 @@ def test_unknown_names(cli, tmp_path):
     )
     assert "unknown ensemble" in fail(cli, "md", "O", "-c", "emt", "--ensemble", "x")
     assert "no run of" in fail(cli, "md", "O", "-c", "emt", "--timestep", 0)
+    assert "no run of" in fail(cli, "md", "O", "-c", "emt", "--time", "inf")
+    assert "temperature must be" in fail(cli, "md", "O", "-c", "emt", "-T", "nan")
 
 
 def test_model_and_calculator(cli):
@@ -119,7 +124,27 @@ def test_debug_shows_the_traceback(cli):
 
 
 def test_errors_of_ours_ask_for_debug():
-    assert message_of(TypeError("x")).endswith("--debug shows where)")
+    for error in (TypeError("x"), RuntimeError("shapes"), torch.OutOfMemoryError("x")):
+        assert message_of(error).endswith("--debug shows where)")
+        assert exit_code(error) == 1
+
+
+def test_errors_with_a_name_are_for_the_user():
+    for error in (InputError("x"), SimulationError("x"), NotImplementedError("No U")):
+        assert message_of(error) == str(error)
+        assert exit_code(error) == 2
+
+
+@pytest.mark.parametrize("structures", [["O"], ["O", "C"]])
+def test_errors_of_ours_count_most(cli, monkeypatch, structures):
+    from equicalc import simulation
+
+    def fails(atoms, *_, **__):
+        raise RuntimeError("shapes") if len(atoms) == 3 else ValueError("no")
+
+    monkeypatch.setattr(simulation, "relax", fails)
+    out = cli("relax", *structures, "-c", "emt", code=1)
+    assert "shapes (an error of equicalc" in out
 
 
 def test_interruption_is_not_a_traceback(cli, monkeypatch):

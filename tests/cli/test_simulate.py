@@ -47,6 +47,87 @@ def test_relax_keeps_what_is_there(cli, tmp_path):
     assert "not both" in cli("relax", "O", "--resume", "--overwrite", code=2)
 
 
+def test_resuming_keeps_what_other_calls_left(cli, tmp_path):
+    options = ["-c", "lj", "--steps", 1]
+    cli("relax", "F", "CO", *options)  # F would come back from a file as False
+    before = frames(tmp_path / "relaxed" / "relaxed.extxyz")
+    cli("relax", "O", "CO", *options, "--resume")
+    table = rows(tmp_path / "relaxed" / "relaxed.csv")
+    assert [row["structure"] for row in table] == ["F", "CO", "O"]
+    after = frames(tmp_path / "relaxed" / "relaxed.extxyz")
+    assert [len(atoms) for atoms in after] == [2, 6, 3]
+    assert np.array_equal(after[0].positions, before[0].positions)
+    assert after[0].get_potential_energy() == before[0].get_potential_energy()
+
+
+def test_results_survive_a_call_that_fails(cli, tmp_path):
+    cli("relax", "O", "-c", "emt", "--fmax", 0.1)
+    files = [tmp_path / "relaxed" / f"relaxed.{s}" for s in ("extxyz", "csv")]
+    before = [file.read_bytes() for file in files]
+    write("u.xyz", Atoms("UU", [[0, 0, 0], [0, 0, 2.5]]))
+    for how in ("--resume", "--overwrite"):
+        assert "No EMT" in cli("relax", "u.xyz", "-c", "emt", how, code=2)
+        assert [file.read_bytes() for file in files] == before
+
+
+def test_tables_of_dynamics_are_kept_too(cli, tmp_path):
+    for smiles in ("O", "C"):
+        cli("md", smiles, "-c", "emt", "--time", 0.001)
+    table = rows(tmp_path / "md" / "summary.csv")
+    assert [row["structure"] for row in table] == ["O", "C"]
+
+
+def test_structures_that_did_not_converge_are_named_but_no_error(cli):
+    out = cli("relax", "O", "CO", "-c", "emt", "--steps", 1)
+    assert "not converged in 1 steps: O, CO" in out
+
+
+def test_files_that_are_read_are_not_written(cli, tmp_path):
+    write("O.md.extxyz", molecule("H2O"))
+    (tmp_path / "x.steps.extxyz").symlink_to("x.xyz")
+    write("x.xyz", molecule("H2O"))
+    out = cli("relax", "x.xyz", "-c", "emt", "-o", ".", "--overwrite", code=2)
+    assert "is read and would be written" in out
+
+
+def test_names_differ_by_more_than_capitals(cli, tmp_path):
+    cli("relax", "C1CCCCC1", "c1ccccc1", "-c", "lj", "--steps", 0)
+    names = {file.name.lower() for file in (tmp_path / "relaxed").glob("*.extxyz")}
+    assert names >= {"c1ccccc1.steps.extxyz", "c1ccccc1-2.steps.extxyz"}
+
+
+def test_long_smiles_and_folders_that_look_like_smiles(cli, tmp_path):
+    (tmp_path / "CO").mkdir()
+    out = cli("relax", "CO", "-c", "emt", "--steps", 0)
+    assert "CH4O" in out
+    nonsense = "C" * 300 + "X"
+    assert "nor a valid SMILES" in cli("relax", nonsense, "-c", "emt", code=2)
+    assert "nor a valid SMILES" in cli("label", nonsense, code=2)
+
+
+def test_a_bad_line_of_a_file_of_smiles_is_named_and_passed_over(cli, tmp_path):
+    (tmp_path / "A.SMI").write_text("# two\nO water\nC1CC\n")
+    out = cli("relax", "A.SMI", "-c", "emt", "--steps", 0, code=2)
+    assert "A.SMI:3: 'C1CC' is not a valid SMILES" in out
+    assert "1 of 2 structures failed" in out
+    (row,) = rows(tmp_path / "relaxed" / "relaxed.csv")
+    assert row["structure"] == "O"
+
+
+def test_names_are_whole_in_a_narrow_table(cli, monkeypatch, capsys):
+    from rich.console import Console
+
+    from equicalc.cli import console
+
+    monkeypatch.setattr(console, "stdout", Console(width=80))
+    row = {"structure": "a_rather_long_name_of_a_file_that_someone_has", "n": 1}
+    more = {f"energy{i}_eV": -1234.5678 for i in range(4)}
+    console.print_table("Relaxed", [row | {"converged": True} | more])
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_relax_the_cell(cli, tmp_path):
     write("cu.cif", bulk("Cu", a=3.7))
     cli("relax", "cu.cif", "-c", "emt", "--cell", "-o", "out")
@@ -57,7 +138,7 @@ def test_relax_the_cell(cli, tmp_path):
 
 def test_one_bad_structure_does_not_stop_the_others(cli, tmp_path):
     write("u.xyz", Atoms("UU", [[0, 0, 0], [0, 0, 2.5]]))
-    out = cli("relax", "O", "u.xyz", "C", "-c", "emt", code=1)
+    out = cli("relax", "O", "u.xyz", "C", "-c", "emt", code=2)
     assert "u: No EMT-potential for U" in out
     assert "1 of 3 structures failed" in out
     table = rows(tmp_path / "relaxed" / "relaxed.csv")

@@ -71,6 +71,13 @@ def test_cells_of_molecules_are_not_recorded():
     assert "cell" in atoms_to_record(bulk("Cu"))
 
 
+def test_text_under_the_names_of_groups_and_kinds_is_left_out():
+    info = {"group": "P21/c", "kind": np.int64(2)}
+    record = atoms_to_record(Atoms("H", info=info))
+    assert "group" not in record
+    assert record["kind"] == 2
+
+
 def test_input_is_not_changed(copper):
     before = copper.copy()
     atoms_to_graph(copper, cutoff=3.0)["pos"].add_(1.0)

@@ -153,6 +153,11 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "datasets"
 
 
+def test_servers_are_refused():
+    with pytest.raises(ValueError, match=r"ase db postgresql://me@there/db --insert"):
+        open_dataset("postgresql://me@there/db")
+
+
 def test_unknown_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"without a meta\.json"):
         open_dataset(tmp_path)

@@ -15,12 +15,20 @@ import pytest
 
 pytest.importorskip("rdkit")
 
+from equicalc.calculators import named_calculator
 from equicalc.data import PackedDataset
-from equicalc.labelling import LabelOptions, Source, label, pack_shards
-from equicalc.labelling.pool import label_units
+from equicalc.labelling import (
+    LabelOptions,
+    Progress,
+    Source,
+    label,
+    pack_shards,
+    shards,
+)
+from equicalc.labelling.pool import label_units, usable_cores
 from equicalc.labelling.sampling import KINDS, Unit, frames
-from equicalc.labelling.shards import finished_shards
-from equicalc.labelling.worker import Task
+from equicalc.labelling.shards import finished_files
+from equicalc.labelling.worker import Result, Task, label_unit
 
 MISBEHAVING = """
 import os, time
@@ -77,6 +85,20 @@ def misbehaving(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Label without worker processes, which take long to start."""
+
+    def label_units(units, task, n_workers):
+        for unit in units:
+            result = Result(unit)
+            for outcome in label_unit(unit, named_calculator(task.calculator), task):
+                result.add(outcome)
+            yield result
+
+    monkeypatch.setattr("equicalc.labelling.run.label_units", label_units)
+
+
 def arrays(packed):
     return {file.name: np.load(file) for file in Path(packed).glob("*.npy")}
 
@@ -106,32 +128,43 @@ def test_run_of_other_options_is_not_mixed_in(options):
         label(replace(options, seed=1))
 
 
-def test_killed_run_resumes_bit_for_bit_on_any_number_of_workers(options, misbehaving):
-    options = replace(options, calculator="misbehaving:Slow", workers=2)
-    whole = arrays(label(replace(options, out=f"{options.out}-whole", workers=1)))
-    script = misbehaving / "killed.py"
+def kill_when(options, folder, n_files):
+    """Label in another process and kill it when so many files are finished."""
+    script = folder / "killed.py"
     script.write_text(
         "from equicalc.labelling import LabelOptions, Source, label\n"
         f"if __name__ == '__main__':\n    label({options!r})\n"
     )
     root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root), str(misbehaving)])
+    path = os.pathsep.join([str(root), str(folder)])
     process = subprocess.Popen(
         [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": path}
     )
     out = Path(options.out)
-    while not finished_shards(out) and process.poll() is None:
+    while len(finished_files(out)) < n_files and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    before = {file: file.stat().st_mtime_ns for file in finished_shards(out)}
-    assert before
     assert not (out / "packed").exists()
-    partial = PackedDataset(pack_shards(out, out / "partial"))
-    assert 0 < len(partial) < len(whole["n_atoms.npy"])
 
-    resumed = arrays(label(options))
-    assert all(file.stat().st_mtime_ns == t for file, t in before.items())
+
+def test_killed_run_loses_nothing_finished_and_resumes_bit_for_bit(
+    options, misbehaving
+):
+    options = replace(options, calculator="misbehaving:Slow", workers=2, shard_units=5)
+    whole = arrays(label(replace(options, out=f"{options.out}-whole", workers=1)))
+    kill_when(options, misbehaving, n_files=2)
+    out = Path(options.out)
+    partial = len(PackedDataset(pack_shards(out, out / "partial")))
+    assert 0 < partial < len(whole["n_atoms.npy"])
+    (out / "failures.jsonl").unlink()  # written anew
+
+    seen: list[Progress] = []
+    resumed = arrays(label(options, lambda now: seen.append(replace(now))))
+    assert seen[0].units > 2
+    assert seen[-1].structures == len(whole["n_atoms.npy"]) - partial
+    assert failures(out) == []
+    assert len(finished_files(out)) == 2
     assert resumed.keys() == whole.keys()
     for name, values in whole.items():
         np.testing.assert_array_equal(resumed[name], values)
@@ -161,6 +194,53 @@ def test_failed_structures_are_recorded(options, misbehaving):
     assert reasons["CF", "ValueError: energy or forces are not finite"] >= 1
 
 
+def test_failures_of_an_incomplete_shard_are_kept(options, misbehaving, in_process):
+    options = replace(options, calculator="misbehaving:Fails", dimers=0, clusters=0)
+    seen: list[Progress] = []
+
+    def stop(now):
+        seen.append(now)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        label(replace(options, shard_units=100), stop)
+    before = failures(options.out)
+    assert before
+    label(replace(options, shard_units=100))
+    assert all(line in failures(options.out) for line in before)
+
+
+def test_units_all_done_but_not_merged_are_merged(options, monkeypatch, in_process):
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "merge_units", lambda _: None)
+        packed = label(options)
+    unmerged = arrays(packed)
+    assert len(finished_files(Path(options.out))) == 7
+    label(options)
+    assert len(finished_files(Path(options.out))) == 4
+    for name, values in arrays(packed).items():
+        np.testing.assert_array_equal(unmerged[name], values)
+
+
+def test_damaged_plan_is_named(options, in_process):
+    label(options)
+    plan = Path(options.out) / "plan.json"
+    plan.write_text(plan.read_text()[:40])
+    with pytest.raises(ValueError, match=r"plan\.json is damaged"):
+        label(options)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_only_the_cores_lent_to_the_process_are_used():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def test_large_forces_are_left_out(options):
     kept = PackedDataset(label(options))
     limit = float(np.median([abs(g.forces).max() for g in kept]))
@@ -183,7 +263,7 @@ def test_rejected_molecules_are_recorded(options):
 def test_truncated_shard_is_named(options):
     label(options)
     out = Path(options.out)
-    shard = finished_shards(out)[1]
+    shard = finished_files(out)[1]
     shard.write_bytes(shard.read_bytes()[:200])
     with pytest.raises(ValueError, match=rf"{shard.name} is not a whole shard"):
         label(options)
@@ -235,8 +315,6 @@ def test_single_atoms_and_pairs_have_the_lowest_spin():
 def test_gfn2_labels_are_the_calculators_own(options):
     pytest.importorskip("tblite")
     from ase import Atoms
-
-    from equicalc.calculators import named_calculator
 
     options = replace(options, calculator="gfn2", max_force=50.0)
     data = PackedDataset(label(options))

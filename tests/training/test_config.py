@@ -56,6 +56,7 @@ def test_minimal_file_takes_the_defaults(load):
         ("loss: {forces: -1}\n", r"loss\.forces: -1\.0; give 0 or more"),
         ("trainer: {log_every: 0}\n", r"trainer\.log_every: 0; give 1 or more"),
         ("trainer: {threads: 0}\n", r"trainer\.threads: 0; give 1 or more"),
+        ("trainer: {device: gpuu}\n", r"trainer\.device: .*'cuda'.*'gpuu'"),
         ("seed: -1\n", r":6: seed: -1; give 0 or more"),
         ("model: {channels: 0}\n", r":6: model\.channels: 0; give a number above 0"),
         ("model: {layers: -8}\n", r"model\.layers: -8; give a number above 0"),

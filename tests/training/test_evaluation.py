@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from equicalc.checkpoint import save_checkpoint
-from equicalc.data import PackedDataset
+from equicalc.data import PackedDataset, write_packed
 from equicalc.models import build_model, evaluate
 from equicalc.training import evaluate_dataset
 from equicalc.training.logs import CsvLog, read_log
@@ -44,6 +44,16 @@ def test_evaluation_agrees_with_one_by_one(model, spring_set, tmp_path):
         rows = list(csv.DictReader(file))
     assert {row["subset"] for row in rows} == {"all", "even", "odd", "Z=1", "Z=8"}
     assert (output / "parity.png").stat().st_size > 1000
+
+
+def test_kinds_without_names_are_left_out(model, spring_set, tmp_path):
+    path = save_checkpoint(tmp_path / "model.safetensors", model, {})
+    records = [
+        {"z": g.z, "pos": g.pos, "energy": g.energy, "forces": g.forces, "kind": 1}
+        for g in (PackedDataset(spring_set)[i] for i in range(2))
+    ]
+    write_packed(tmp_path / "few", records, {})
+    assert "kinds" not in evaluate_dataset(path, tmp_path / "few", backend="torch")
 
 
 def test_log_forgets_what_was_lost(tmp_path):

@@ -85,22 +85,20 @@ def test_finished_run_is_kept_unless_told_otherwise(make_config):
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "message"),
+    ("changes", "message"),
     [
-        ({"data": {"train": "nowhere"}}, (OSError, ValueError), "nowhere"),
-        ({"model": {"elements": [1]}}, ValueError, r"\[8\].*model\.elements \[1\]"),
-        ({"trainer": {"device": "cuda"}}, Exception, "(?i)cuda|gpu|device"),
-        ({"trainer": {"device": "gpuu"}}, ValueError, "gpuu"),
+        ({"data": {"train": "nowhere"}}, "nowhere"),
+        ({"model": {"elements": [1]}}, r"\[8\].*model\.elements \[1\]"),
+        ({"trainer": {"device": "cuda"}}, "there is no GPU"),
     ],
 )
 def test_new_run_that_cannot_begin_leaves_the_old_one(
-    make_config, changes, error, message
+    make_config, monkeypatch, changes, message
 ):
-    if changes.get("trainer", {}).get("device") == "cuda" and torch.cuda.is_available():
-        pytest.skip("this device can be used")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     best = train(make_config())
     before = {file: file.read_bytes() for file in best.parent.iterdir()}
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         train(make_config(**changes), resume=False)
     assert {file: file.read_bytes() for file in best.parent.iterdir()} == before
 

@@ -14,7 +14,12 @@ from equicalc.training.ema import ema_decay, update_ema
 from equicalc.training.errors import Predictions
 from equicalc.training.losses import penalty, total_loss
 from equicalc.training.schedule import RunState, learning_rate, progress
-from equicalc.training.sources import load_parts, model_settings, split
+from equicalc.training.sources import (
+    load_parts,
+    model_settings,
+    open_source,
+    split,
+)
 from equicalc.training.statistics import composition, reference_energies
 
 
@@ -211,4 +216,14 @@ def test_limits_of_the_data_are_kept(make_config):
     assert 0 < len(part) <= 5
     assert np.linalg.norm(part.column("forces"), axis=1).max() <= limit
     with pytest.raises(ValueError, match="no structure is left"):
-        load_parts(make_config(data={"max_force": 1e-9}))
+        load_parts(make_config(data={"max_force": 0.0}))
+
+
+def test_folders_of_raw_files_are_left_to_the_readers(tmp_path):
+    with pytest.raises(ValueError, match=r"without \.xyz files .raw QM9"):
+        open_source(str(tmp_path))
+
+
+def test_elements_that_a_model_lacks_are_named():
+    with pytest.raises(ValueError, match=r"\[6\].*model\.elements \[1, 8\] lacks"):
+        composition(np.array([6, 1]), np.array([0, 2]), np.array([1, 8]))

@@ -1,0 +1,94 @@
+"""Files of results that several calls share: each adds its own structures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Row = dict[str, object]
+
+
+class Results:
+    """A table and, beside it, final structures, both by the name of the structure.
+
+    Parameters
+    ----------
+    table
+        CSV file whose first column is the name.
+    structures
+        Extended XYZ file, in the order of the table, with the names in
+        ``info["name"]``; None keeps a table only.
+    keep
+        Keep what an earlier call left in the files, but for what is added again.
+
+    Raises
+    ------
+    ValueError
+        If a file of an earlier call cannot be read.
+    """
+
+    def __init__(self, table: Path, structures: Path | None, keep: bool) -> None:
+        self.table, self.structures = table, structures
+        self.new: list[Row] = []
+        self._rows: dict[str, Row] = {}
+        self._atoms: dict[str, Atoms] = {}
+        if keep:
+            self._read()
+
+    def add(self, row: Row, atoms: Atoms | None = None) -> None:
+        """Add what has been found for a structure; its name comes first in the row."""
+        name = str(next(iter(row.values())))
+        self.new.append(row)
+        self._rows[name] = row
+        if atoms is not None:
+            atoms.info["name"] = name
+            self._atoms[name] = atoms
+
+    def write(self) -> None:
+        """Replace the files, each whole."""
+        from ase.io import write
+
+        if not self.new:
+            return
+        rows = list(self._rows.values())
+        columns = dict.fromkeys(column for row in rows for column in row)
+        with _replaced(self.table) as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(columns), restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        if self.structures is not None:
+            with _replaced(self.structures) as part:
+                write(part, list(self._atoms.values()), format="extxyz")
+
+    def _read(self) -> None:
+        from ase.io import read
+
+        try:
+            if self.table.exists():
+                with self.table.open(newline="") as file:
+                    rows = list(csv.DictReader(file))
+                self._rows = {next(iter(row.values())): dict(row) for row in rows}
+            if self.structures is not None and self.structures.exists():
+                found: Sequence[Atoms] = read(self.structures, ":")  # pyright: ignore[reportAssignmentType]
+                # a name such as F would come back from the file as False
+                self._atoms = dict(zip(self._rows, found, strict=True))
+        except Exception as error:  # ASE's readers raise whatever they meet
+            raise ValueError(
+                f"the results in {self.table.parent} cannot be read "
+                f"({type(error).__name__}: {error}); move them away, or give "
+                "--overwrite"
+            ) from error
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Give a temporary file, which takes the name once it is whole."""
+    part = path.with_name(f".{path.name}.part")
+    yield part
+    part.replace(path)
