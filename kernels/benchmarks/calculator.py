@@ -170,6 +170,8 @@ def run(device: str, out: Path | None, rounds: int, largest: int = 10_000) -> No
     for peer, n_atoms in crossings.items():
         where = "nowhere" if n_atoms is None else f"from {n_atoms:.0f} atoms on"
         print(f"faster than {peer}: {where}")
+    last = rows[-1]
+    print(f"largest: {last['n_atoms']} atoms with {last['peak_memory_gb']} GB")
     write_results(out, rows, device)
     if out and can_plot():
         plot_scaling(rows, crossings["GFN2-xTB"], out.with_suffix(".png"))
