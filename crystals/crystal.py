@@ -123,12 +123,18 @@ class MolecularCrystal:
                 charges=atoms.get_initial_charges()[fragment.indices],
             )
             first.setdefault(orbit, _inside(piece, atoms.cell.array))
-        return cls(
+        crystal = cls(
             cell=atoms.cell.array.copy(),
             spacegroup=found.number,
             operations=found.operations,
             molecules=tuple(first.values()),
         )
+        if crystal.n_molecules != len(fragments):
+            raise errors.CrystalError(
+                f"symmetry within {symprec} Angstrom makes {crystal.n_molecules} of "
+                f"{len(fragments)} molecules; give a smaller symprec"
+            )
+        return crystal
 
     @classmethod
     def from_file(cls, path: str | Path, index: int | str = -1) -> Self:

@@ -25,6 +25,7 @@ Relax = Literal["molecule", "both"] | None
 FMAX = 0.01  # eV/Angstrom
 STEPS = 500
 SAME_DIMER = 1e-3  # Angstrom between sorted distances of equal dimers
+NOT_BOUND = 1e-4  # eV
 CLOSE_CONTACT = 0.7  # in sums of van der Waals radii; hydrogen bonds are above
 
 
@@ -268,10 +269,11 @@ def _result(
     """Pack energies in eV, with the warnings that hold for any method."""
     if crystal.contact < CLOSE_CONTACT:
         notes.append(f"close contact, {crystal.contact:.2f} of the radii")
-    if interaction > 0:
+    if interaction > NOT_BOUND:
         notes.append("not bound")
     if strain < -KJ_PER_MOL:
         notes.append("the molecule of the gas phase is not the lowest one")
+    interaction, strain = float(interaction), float(strain)
     result = LatticeEnergy(
         energy=(interaction + strain) / KJ_PER_MOL,
         interaction=interaction / KJ_PER_MOL,

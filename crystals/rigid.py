@@ -26,6 +26,7 @@ REACH = 8.0  # Angstrom between the nearest atoms of molecules that interact
 CHUNK = 200_000  # pairs of atoms at a time: fits into the cache
 CLOSEST = 0.01  # Angstrom^2, keeps energies finite
 MAX_SHIFT = 8
+NO_CONTACT = 9.0  # squared sums of radii, for molecules without neighbours
 TYPICAL_PACKING = 0.7
 
 
@@ -94,14 +95,14 @@ class RigidCrystals:
         turn = rotation_matrices(x[:, self.n_cell + 3 :] / self.radius)
         return self.bodies @ turn.transpose(1, 2)
 
-    def refresh(self, x: Tensor) -> None:
+    def refresh(self, x: Tensor, reach: float = REACH) -> None:
         """List the images near each molecule; energies run over these.
 
-        1. All images within reach of the largest extension, from their centroids.
-        2. Those of them with two atoms within `REACH`.
+        1. All images whose centroids are near enough for the largest extension.
+        2. Those of them with two atoms within reach (Angstrom).
         """
         cells = self.cells(x)
-        far = REACH + 2 * self.radius
+        far = reach + 2 * self.radius
         heights = 1 / torch.linalg.inv(cells).norm(dim=1)
         steps = torch.ceil(far / heights).amax(dim=0).int() + (len(self.rotations) > 1)
         images = half_of_images(
@@ -115,7 +116,7 @@ class RigidCrystals:
         owner, row = torch.nonzero(apart.square().sum(-1) < far**2, as_tuple=True)
         self._list(images, owner, row)
         # 2
-        near = self._smallest(x, torch.ones_like(self._sums)) < REACH**2
+        near = self._smallest(x, torch.ones_like(self._sums)) < reach**2
         self._list(images, owner[near], row[near])
 
     def energy(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +132,7 @@ class RigidCrystals:
 
     def contacts(self, x: Tensor) -> Tensor:
         """Closest contacts (n_crystals,) in sums of van der Waals radii."""
-        smallest = x.new_full((len(x),), (REACH / 2.4) ** 2)
+        smallest = x.new_full((len(x),), NO_CONTACT)
         each = self._smallest(x, self._sums)
         return smallest.scatter_reduce(0, self._owner, each, "amin").sqrt()
 

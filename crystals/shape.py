@@ -52,7 +52,7 @@ def vdw_volume(atoms: Atoms) -> float:
     -------
     float
         By the divergence theorem, from points on the surface that no other sphere
-        covers; within about 0.2 % for molecules.
+        covers; within about 0.5 % for molecules.
 
     Examples
     --------

@@ -11,7 +11,7 @@ count = 3 if "--quick" in sys.argv else 50
 crystals = random_crystals("CC(N)=O", spacegroup=14, n=count, seed=1)
 for rank, crystal in enumerate(crystals, 1):
     print(
-        f"{rank:3d}  {crystal.info['energy']:8.4f} eV  "
+        f"{rank:3d}  {crystal.info['pair_energy']:8.4f} eV  "
         f"packing {crystal.packing:.3f}  density {crystal.density:.3f} g/cm3  "
         f"closest contact {crystal.contact:.2f}"
     )

@@ -220,7 +220,7 @@ def _built(made: list[MolecularCrystal]) -> list[dict[str, object]]:
     return [
         {
             "rank": rank,
-            "energy_kJ/mol": crystal.info["energy"] / KJ_PER_MOL,
+            "energy_kJ/mol": crystal.info["pair_energy"] / KJ_PER_MOL,
             "density_g/cm3": crystal.density,
             "packing": crystal.info["packing"],
             "contact_vdW": crystal.info["contact"],

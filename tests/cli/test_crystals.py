@@ -19,7 +19,7 @@ def test_build_and_label(cli):
     assert "3 crystals: x.extxyz" in out
     frames = read("x.extxyz", ":")
     assert [len(frame) for frame in frames] == [6, 6, 6]
-    assert frames[0].info["energy"] <= frames[2].info["energy"]
+    assert frames[0].info["pair_energy"] <= frames[2].info["pair_energy"]
     assert "exists" in cli("crystals", "build", "O", "-o", "x.extxyz", code=2)
     out = cli("crystals", "label", "x.extxyz", "-m", "lj", "--workers", 1)
     assert "3 of 3 crystals labelled" in out

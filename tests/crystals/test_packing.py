@@ -27,10 +27,10 @@ def spread(spacegroup, potential, n=3):
         WATER, spacegroup, potential, torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
     )
     x = torch.randn(n, crystals.n_cell + 6, generator=generator)
-    x[:, : crystals.n_cell] = crystals.edge * (
-        0.1 * x[:, : crystals.n_cell]
-        + 1.4 * (crystals.basis.diagonal(dim1=1, dim2=2).sum(1) > 0)
-    )
+    lengths = crystals.basis.diagonal(dim1=1, dim2=2).sum(1) > 0
+    entries, place = x[:, : crystals.n_cell], x[:, crystals.n_cell : -3]
+    entries.copy_(crystals.edge * (0.1 * entries + 1.4 * lengths))
+    place.copy_(crystals.edge * (torch.tensor([0.22, 0.13, 0.31]) + 0.02 * place))
     crystals.refresh(x)
     return crystals, x
 
@@ -92,16 +92,16 @@ def test_bfgs_finds_the_minima_of_a_batch():
 def test_crystals_are_packed_and_distinct(spacegroup):
     crystals = random_crystals("CC(N)=O", spacegroup, n=6, seed=3)
     assert len(crystals) == 6
-    energies = [crystal.info["energy"] for crystal in crystals]
+    energies = [crystal.info["pair_energy"] for crystal in crystals]
     assert energies == sorted(energies)
     assert energies[-1] < 0
     for crystal in crystals:
         assert crystal.n_molecules == len(operations(spacegroup))
         assert 0.5 < crystal.packing < 0.95
-        assert crystal.packing == pytest.approx(crystal.info["packing"], rel=1e-4)
+        assert crystal.packing == pytest.approx(crystal.info["packing"], rel=5e-3)
         assert crystal.contact > 0.75
     again = random_crystals("CC(N)=O", spacegroup, n=6, seed=3)
-    assert [crystal.info["energy"] for crystal in again] == energies
+    assert [crystal.info["pair_energy"] for crystal in again] == energies
 
 
 def test_crystals_are_minima():
@@ -116,7 +116,7 @@ def test_crystals_are_minima():
         for sign in (1, -1):
             moved = MolecularCrystal.from_parameters(WATER, 14, start + sign * change)
             energy = pair_energy(moved, potential).energy
-            assert energy > crystal.info["energy"] - 2e-3
+            assert energy > crystal.info["pair_energy"] - 2e-3
 
 
 def test_impossible_requests_are_refused():
