@@ -46,8 +46,8 @@ class ErrorLine(TyperGroup):
 def exit_code(error: BaseException) -> int:
     """Tell what a user can set right from an error of ours.
 
-    The library, ASE and the system raise errors with a name of their own. A bare
-    RuntimeError comes from inside torch, as do its own.
+    The library, ASE and the system raise errors with a name of their own; a bare
+    RuntimeError, or one that torch named, is none that was foreseen.
 
     Examples
     --------
