@@ -180,7 +180,8 @@ def benchmark(
 
       [cyan]equicalc crystals benchmark x23 data/x23 -m gfn2-2b -m exp6[/cyan]
     """
-    from equicalc.cli.console import print_table, progress_bar, stdout, write_csv
+    from equicalc.cli.console import print_table, progress_bar, stdout
+    from equicalc.cli.results import write_csv
     from equicalc.crystals import named_method
     from equicalc.crystals.x23 import evaluate_x23, plot_x23, read_x23
 

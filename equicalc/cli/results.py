@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,12 +56,7 @@ class Results:
 
         if not self.new:
             return
-        rows = list(self._rows.values())
-        columns = dict.fromkeys(column for row in rows for column in row)
-        with _replaced(self.table) as part, part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(columns), restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.table, list(self._rows.values()))
         if self.structures is not None:
             with _replaced(self.structures) as part:
                 write(part, list(self._atoms.values()), format="extxyz")
@@ -84,6 +79,15 @@ class Results:
                 f"({type(error).__name__}: {error}); move them away, or give "
                 "--overwrite"
             ) from error
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows, with all digits; columns that a row lacks stay empty."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    with _replaced(path) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @contextmanager
