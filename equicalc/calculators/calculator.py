@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -197,7 +196,7 @@ class EquiCalculator(Calculator):
                 key
                 for key in STATE_KEYS
                 if (key in old) != (key in new)
-                or not np.array_equal(old.get(key), new.get(key))
+                or (key in old and not np.array_equal(old[key], new[key]))
             ]
         return changes
 
@@ -354,7 +353,7 @@ class EquiCalculator(Calculator):
                 "or 'ignore'"
             )
         skin = settings["skin"]
-        if not (isinstance(skin, Real) and 0 <= skin < np.inf):
+        if not (isinstance(skin, (int, float)) and 0 <= skin < np.inf):
             raise InputError(f"skin is {skin!r}; give a number of Angstrom, 0 or more")
         placement = Placement(*(settings[name] for name in Placement._fields))
         try:

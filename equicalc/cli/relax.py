@@ -97,10 +97,10 @@ def relax(
     if results.new:
         print_table(f"Relaxed with {calc.__class__.__name__}", results.new)
         stdout.print(f"structures: {final}   every step: {folder}/*.steps.extxyz")
-    if left := [str(row["structure"]) for row in results.new if not row["converged"]]:
+    if left := sum(not row["converged"] for row in results.new):
         stderr.print(
-            f"not converged in {steps} steps: {', '.join(left)}; --resume goes on with "
-            "more --steps"
+            f"{left} of {len(results.new)} structures did not converge in {steps} "
+            "steps; --resume goes on, with more --steps"
         )
     if code:
         raise typer.Exit(code)

@@ -88,7 +88,7 @@ def label(
         if not unfinished:
             return packed
         shutil.rmtree(packed)
-    _work(unfinished, plan, options, report or _ignore)
+    _work(out, unfinished, plan, options, report or _ignore)
     return shards.pack_shards(out, packed)
 
 
@@ -106,6 +106,7 @@ def _unfinished(out: Path, plan: Plan, size: int) -> dict[Path, list[Unit]]:
 
 
 def _work(
+    out: Path,
     unfinished: dict[Path, list[Unit]],
     plan: Plan,
     options: LabelOptions,
@@ -120,11 +121,10 @@ def _work(
         shards.merge_units(shard)
     with closing(label_units(units, task, n_workers)) as results:
         for result in results:
-            index = result.unit.index
-            shard = shards.shard_path(Path(options.out), index // options.shard_units)
-            path = shards.unit_path(shard, index)
+            shard = shards.shard_path(out, result.unit.index // options.shard_units)
+            path = shards.unit_path(shard, result.unit.index)
             shards.write_shard(path, result.records, result.failures)
-            shards.append_failures(Path(options.out), result.failures)
+            shards.append_failures(out, result.failures)
             left[shard] -= 1
             if not left[shard]:
                 shards.merge_units(shard)

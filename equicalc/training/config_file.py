@@ -141,7 +141,7 @@ def _wrong_values(kind: type, content: dict[str, Any]) -> Iterator[Problem]:
             if item["type"] in ("missing", "missing_argument"):
                 yield where, "missing"
             elif item["type"] == "value_error":
-                yield _from_check(where, item["ctx"]["error"])
+                yield _from_check(where, item.get("ctx", {})["error"])
             else:
                 yield where, f"{item['msg'].lower()}, given {item['input']!r}"
 

@@ -79,7 +79,7 @@ def test_tables_of_dynamics_are_kept_too(cli, tmp_path):
 
 def test_structures_that_did_not_converge_are_named_but_no_error(cli):
     out = cli("relax", "O", "CO", "-c", "emt", "--steps", 1)
-    assert "not converged in 1 steps: O, CO" in out
+    assert "2 of 2 structures did not converge in 1 steps" in out
 
 
 def test_files_that_are_read_are_not_written(cli, tmp_path):
@@ -120,8 +120,11 @@ def test_names_are_whole_in_a_narrow_table(cli, monkeypatch, capsys):
     from equicalc.cli import console
 
     monkeypatch.setattr(console, "stdout", Console(width=80))
-    row = {"structure": "a_rather_long_name_of_a_file_that_someone_has", "n": 1}
-    more = {f"energy{i}_eV": -1234.5678 for i in range(4)}
+    row: dict[str, object] = {
+        "structure": "a_rather_long_name_of_a_file_that_someone_has",
+        "n": 1,
+    }
+    more: dict[str, object] = {f"energy{i}_eV": -1234.5678 for i in range(4)}
     console.print_table("Relaxed", [row | {"converged": True} | more])
     out = capsys.readouterr().out
     assert "…" not in out

@@ -116,8 +116,9 @@ def test_molecules_too_large_for_pairs_or_clusters_are_an_error(
 ):
     (tmp_path / "one.smi").write_text(smiles)
     sources = (Source(str(tmp_path / "one.smi")),)
+    options = replace(LabelOptions(sources, str(tmp_path / "out")), **{asked: 2})
     with pytest.raises(ValueError, match=f"{asked} = 2, but only 0 were found"):
-        make_plan(LabelOptions(sources, str(tmp_path / "out"), **{asked: 2}))
+        make_plan(options)
 
 
 def test_plans_of_earlier_versions_are_the_same(options):
