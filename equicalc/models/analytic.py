@@ -197,9 +197,9 @@ class AnalyticPotential:
         # atoms alone in space: what energies are measured from
         species = torch.arange(len(config.elements), device=weight.device)
         edges = self._edges(weight.new_empty(0, 3), species[:0], species[:0], species)
-        alone = self._network(species, edges)[0].double()
+        self._alone = self._network(species, edges)[0].double()
         references = config.reference_energies or (0.0,) * len(species)
-        self._origin = alone.new_tensor(references) - config.energy_scale * alone
+        self._references = self._alone.new_tensor(references)
 
     def __call__(self, graph: Data, vectors: Tensor) -> Mapping[str, Tensor]:
         """Evaluate the potential itself, which autograd can differentiate."""
@@ -230,7 +230,9 @@ class AnalyticPotential:
         # 1. energies
         edges = self._edges(short, src, dst, species)
         network, h, pull_back = self._network(species, edges)
-        energies = self._origin[species] + config.energy_scale * network.double()
+        above = network.double() - self._alone[species]
+        above[edges.adjacency.dst_ptr.diff() == 0] = 0.0  # to the last bit
+        energies = self._references[species] + config.energy_scale * above
         g_harmonics, g_distance = pull_back(config.energy_scale)
         if model.repulsion is not None:
             pairs = repulsion(model.repulsion, edges.distance, species, src, dst)
