@@ -52,7 +52,7 @@ def vdw_volume(atoms: Atoms) -> float:
     -------
     float
         By the divergence theorem, from points on the surface that no other sphere
-        covers; within about 0.5 % for molecules.
+        covers; within about 1 % for molecules.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def vdw_volume(atoms: Atoms) -> float:
     True
     """
     radii = vdw_radii(atoms.numbers)
-    centers = atoms.positions - atoms.positions.mean(axis=0)
+    centers = standard_orientation(atoms).positions  # the same in any pose
     normals = _sphere_points()
     volume = 0.0
     for i, (center, radius) in enumerate(zip(centers, radii)):
