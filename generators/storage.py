@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from .structures import ARRAYS
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -15,7 +17,6 @@ __all__ = ["SUFFIXES", "append_structures", "next_molecule"]
 
 SUFFIXES = (".extxyz", ".db", ".sdf")
 PROVENANCE = ("generator", "seed", "molecule", "complete", "log_prob")
-ARRAYS = ("gen_step", "gen_focus", "gen_logp")
 
 
 def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
@@ -69,16 +70,25 @@ def next_molecule(path: str | Path, seed: int) -> int:
         return 0
     if path.suffix == ".sdf":
         raise ValueError(f"{path}: an SDF cannot be continued; write extxyz, or a .db")
-    from ase.io import read
-
-    last = read(path, index=-1)
-    info = last.info.get("key_value_pairs", last.info)
+    info = _last_provenance(path)
     if info.get("seed") != seed or "molecule" not in info:
         raise ValueError(
             f"{path} ends with a molecule of seed {info.get('seed')}, not {seed}: "
             "give that --seed, or another file"
         )
     return int(info["molecule"]) + 1
+
+
+def _last_provenance(path: Path) -> Mapping[str, Any]:
+    """Say where the last molecule of a file comes from."""
+    if path.suffix == ".db":
+        from ase.db import connect
+
+        rows = list(connect(path).select(sort="-id", limit=1, include_data=False))
+        return rows[0].key_value_pairs if rows else {}
+    from ase.io import read
+
+    return cast("Atoms", read(path, index=-1)).info
 
 
 def _append_database(path: Path, molecules: Sequence[Atoms]) -> None:
