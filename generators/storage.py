@@ -13,7 +13,7 @@ from .structures import ARRAYS
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["SUFFIXES", "append_structures", "next_molecule"]
+__all__ = ["SUFFIXES", "append_structures", "check_format", "next_molecule"]
 
 SUFFIXES = (".extxyz", ".db", ".sdf")
 PROVENANCE = ("generator", "seed", "molecule", "complete", "log_prob")
@@ -35,19 +35,24 @@ def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
     ValueError
         For another suffix.
     """
-    path = Path(path)
-    if path.suffix == ".extxyz":
-        from ase.io import write
-
-        write(path, list(molecules), append=True)
-    elif path.suffix == ".db":
+    path = check_format(path)
+    if path.suffix == ".db":
         _append_database(path, molecules)
     elif path.suffix == ".sdf":
         _append_sdf(path, molecules)
-    else:
+    elif molecules:
+        from ase.io import write
+
+        write(path, list(molecules), append=True)
+
+
+def check_format(path: str | Path) -> Path:
+    """Return the path; raise ValueError if its suffix is not one of `SUFFIXES`."""
+    if Path(path).suffix not in SUFFIXES:
         raise ValueError(
             f"{path}: molecules are written as {', '.join(SUFFIXES)}; choose one"
         )
+    return Path(path)
 
 
 def next_molecule(path: str | Path, seed: int) -> int:
