@@ -99,11 +99,11 @@ def _last_provenance(path: Path) -> Mapping[str, Any]:
 def _append_database(path: Path, molecules: Sequence[Atoms]) -> None:
     from ase.db import connect
 
-    with connect(path) as database:
-        for atoms in molecules:
-            pairs = {key: atoms.info[key] for key in PROVENANCE if key in atoms.info}
-            arrays = {key: atoms.arrays[key] for key in ARRAYS if key in atoms.arrays}
-            database.write(atoms, key_value_pairs=pairs, data=arrays)
+    database = connect(path)
+    for atoms in molecules:
+        pairs = {key: atoms.info[key] for key in PROVENANCE if key in atoms.info}
+        arrays = {key: atoms.arrays[key] for key in ARRAYS if key in atoms.arrays}
+        database.write(atoms, key_value_pairs=pairs, data=arrays)
 
 
 def _append_sdf(path: Path, molecules: Sequence[Atoms]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.data.fragment_batch import FragmentBatch, Molecules, Queries
+from equicalc.data.fragment_batch import FragmentBatch, Molecules, OnDevice, Queries
 from equicalc.data.fragments import fragment_sequences, pad_molecules
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GrowthBatch:
+class GrowthBatch(OnDevice):
     """All fragments of some molecules, and what comes next.
 
     Attributes
@@ -42,15 +42,6 @@ class GrowthBatch:
 
     def __len__(self) -> int:
         return len(self.fragments)
-
-    def to(self, device: str | torch.device, **kwargs: bool) -> Self:
-        """Return a copy on a device."""
-        return type(self)(
-            self.fragments.to(device, **kwargs),
-            self.counts.to(device, **kwargs),
-            self.queries.to(device, **kwargs),
-            self.vectors.to(device, **kwargs),
-        )
 
 
 def growth_batch(
