@@ -291,9 +291,10 @@ class MolecularCrystal:
             )
         standard = self.standardised()
         molecule = standard.molecules[0]
-        centroid = molecule.positions.mean(axis=0) @ np.linalg.inv(standard.cell)
+        centroid = np.linalg.solve(standard.cell.T, molecule.positions.mean(axis=0))
         turn = Rotation.from_matrix(standard_frame(molecule).T).as_rotvec()
-        return np.concatenate([cell_to_cellpar(standard.cell), centroid, turn])
+        parts = [cell_to_cellpar(standard.cell), centroid, turn]
+        return np.concatenate(parts).astype(np.float64)
 
     def standardised(self) -> Self:
         """Return the same crystal in the standard setting, a along x, b in x and y."""
@@ -389,8 +390,8 @@ class MolecularCrystal:
 
     def _images(self, molecule: Atoms) -> NDArray[np.float64]:
         """Distinct images (m, n, 3) of a molecule, centroids inside of the cell."""
-        inverse = np.linalg.inv(self.cell)
-        images = self.operations.apply(molecule.positions @ inverse)
+        fractional = molecule.positions @ np.linalg.inv(self.cell)
+        images = self.operations.apply(fractional.astype(np.float64))
         images = images - np.floor(images.mean(axis=1, keepdims=True) + 1e-9)
         kept: list[NDArray[np.float64]] = []
         for image in images:

@@ -128,7 +128,7 @@ def find_fragments(atoms: Atoms) -> list[Fragment]:
                         "periodic image: this is a network or its molecules overlap"
                     )
         found.append(np.sort(members))
-    positions = atoms.positions + cells @ atoms.cell.array
+    positions = atoms.positions + cells.astype(np.float64) @ atoms.cell.array
     return [_fragment(atoms, members, positions, src, dst) for members in found]
 
 

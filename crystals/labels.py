@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from equicalc.labelling.pool import single_threaded
 
@@ -129,7 +129,7 @@ def _read(files: Sequence[str | Path]) -> Iterator[_Frame]:
 
     for file in files:
         try:
-            frames = read(file, ":")
+            frames = cast("list[Atoms]", read(file, ":"))
             if not frames:
                 raise ValueError("no structures")
         except Exception as error:  # every format has its own

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,8 +163,9 @@ def find_symmetry(
     """
     import spglib
 
+    atoms: Any = (cell, fractional, numbers)
     with _silent_spglib():
-        found = spglib.get_symmetry_dataset((cell, fractional, numbers), symprec)
+        found = spglib.get_symmetry_dataset(atoms, symprec)
     if found is None:
         raise CrystalError(
             f"no space group is found within {symprec} Angstrom; give another symprec"

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def read_x23(folder: str | Path) -> list[ReferenceCrystal]:
     folder = Path(folder)
     try:
         references = json.loads((folder / REFERENCES).read_text())
-        frames = read(folder / STRUCTURES, ":")
+        frames = cast("list[Atoms]", read(folder / STRUCTURES, ":"))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{folder} needs {STRUCTURES} and {REFERENCES}: {error}"

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
 from torch import Tensor
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.models import Symphony
 from equicalc.nn.draw import draw
 from equicalc.pretrained import weights_path
+from equicalc.training.growth import GrowthBatch, growth_log_prob, growth_of
 
 from .fragments import check_fragment, species_of
-from .growing import Growing, Temperature, grow
+from .growing import Growing, Temperature, grow, step
 from .streams import uniforms
+from .structures import merged, structure
 
-__all__ = ["Builder", "load_builder"]
+__all__ = ["Builder", "Proposal", "load_builder"]
 
 
 def load_builder(name: str | Path = "symphony", device: str = "cpu") -> Builder:
@@ -48,6 +52,26 @@ def load_builder(name: str | Path = "symphony", device: str = "cpu") -> Builder:
             "the file of a run with task: symphony"
         )
     return Builder(model, str(name))
+
+
+class Proposal(NamedTuple):
+    """An atom that may come next.
+
+    Attributes
+    ----------
+    focus : int
+        Index of the atom that it is attached to.
+    symbol : str
+        Its element.
+    position : (3,), Angstrom
+    log_prob : float
+        Of focus, element and position (per cubic Angstrom), at temperature 1.
+    """
+
+    focus: int
+    symbol: str
+    position: NDArray[np.float64]
+    log_prob: float
 
 
 class Builder:
@@ -162,25 +186,95 @@ class Builder:
             If the fragment cannot be grown, or `grow_from` is out of range.
         """
         check_fragment(fragment, self.model.config, grow_from)
-        species = torch.from_numpy(species_of(fragment, self.model.elements))
-        pos = torch.from_numpy(fragment.positions.astype(np.float32))
-        given = (species.to(self._device), pos.to(self._device))
+        room = max(self.model.config.max_atoms, len(fragment) + 1)
         whole: list[Atoms] = []
         for begin in range(0, n, batch_size):
             numbers = range(begin, min(begin + batch_size, n))
-            growing = Growing.begin(
-                self._numbers(numbers),
-                given[0].repeat(len(numbers), 1),
-                given[1].repeat(len(numbers), 1, 1),
-                max(self.model.config.max_atoms, len(fragment) + 1),
-            )
+            growing = self._copies(fragment, numbers, room)
             if grow_from is not None:
                 growing.may_focus[:, : len(fragment)] = False
                 growing.may_focus[:, list(grow_from)] = True
             u = self._uniforms(seed, numbers)
             grown = self._grown(growing, u, temperature, seed, len(fragment))
-            whole += [_merged(fragment, atoms) for atoms in grown]
+            whole += [merged(fragment, atoms) for atoms in grown]
         return whole
+
+    @torch.no_grad()
+    def propose(
+        self,
+        fragment: Atoms,
+        k: int = 10,
+        seed: int = 0,
+        *,
+        temperature: Temperature | None = None,
+    ) -> list[Proposal]:
+        """Draw atoms that may come next, likely ones first.
+
+        Parameters
+        ----------
+        fragment
+            As for `complete`.
+        k
+            How many.
+        seed
+            Of the random numbers.
+        temperature
+            Below 1: safer and less varied.
+        """
+        check_fragment(fragment, self.model.config, None)
+        temperature = temperature or Temperature()
+        growing = self._copies(fragment, range(k), len(fragment) + 1)
+        u = self._uniforms(seed, range(k))[:, 0]
+        grown = step(self.model, growing, u, temperature, may_stop=False).growing
+        last = len(fragment)
+        proposals = [
+            Proposal(
+                int(grown.focus[i, last]),
+                chemical_symbols[self.model.elements[int(grown.species[i, last])]],
+                grown.pos[i, last].double().cpu().numpy(),
+                float(grown.log_prob[i, last]),
+            )
+            for i in range(k)
+        ]
+        return sorted(proposals, key=lambda proposal: -proposal.log_prob)
+
+    @torch.no_grad()
+    def log_prob(self, atoms: Atoms, seed: int = 0) -> float:
+        """Return the log probability density of building a molecule in a drawn order.
+
+        Positions count per cubic Angstrom. Different seeds draw different orders, heavy
+        atoms first; the molecule itself has the sum over all of them.
+
+        Parameters
+        ----------
+        atoms
+            A whole molecule.
+        seed
+            Of the order.
+        """
+        check_fragment(atoms, self.model.config, None)
+        rng = np.random.default_rng(seed)
+        z, pos = atoms.numbers[None].astype(np.int64), atoms.positions[None]
+        batch = growth_of(z, pos, self.model.config, 0.0, rng).to(self._device)
+        return float(growth_log_prob(self.model, batch)) + self._log_start(batch)
+
+    def _log_start(self, batch: GrowthBatch) -> float:
+        """Log probability of the first atom."""
+        weights = np.array(self._start_weights())
+        first = int(batch.fragments.molecules.heavy[0, 0])
+        return float(np.log(weights[first] / weights.sum()))
+
+    def _copies(self, fragment: Atoms, numbers: range, n_max: int) -> Growing:
+        """Return a fragment so many times."""
+        species = torch.from_numpy(species_of(fragment, self.model.elements))
+        pos = torch.from_numpy(fragment.positions.astype(np.float32))
+        n = len(numbers)
+        return Growing.begin(
+            self._numbers(numbers),
+            species.to(self._device).repeat(n, 1),
+            pos.to(self._device).repeat(n, 1, 1),
+            n_max,
+        )
 
     def _grown(
         self,
@@ -195,33 +289,14 @@ class Builder:
 
         def finished(part: Growing, stopped: Tensor) -> None:
             for k, whole in enumerate(stopped.tolist()):
-                atoms = self._atoms(part, k, n_given)
-                atoms.info |= {"seed": seed, "complete": whole}
+                atoms = structure(part, k, n_given, self.model.elements)
+                atoms.info |= {"generator": self.name, "seed": seed, "complete": whole}
                 done[atoms.info["molecule"]] = atoms
 
         numbers = growing.number.tolist()
         grow(self.model, growing, u, temperature or Temperature(), finished)
         for number in numbers:
             yield done[number]
-
-    def _atoms(self, part: Growing, k: int, n_given: int) -> Atoms:
-        """Turn molecule k into a structure."""
-        n = int(part.n_atoms[k])
-        elements = np.array(self.model.elements)
-        log_prob = part.log_prob[k, :n].double().cpu().numpy()
-        atoms = Atoms(
-            elements[part.species[k, :n].cpu().numpy()],
-            part.pos[k, :n].double().cpu().numpy(),
-        )
-        atoms.set_array("gen_step", np.maximum(np.arange(n) - n_given, -1))
-        atoms.set_array("gen_focus", part.focus[k, :n].cpu().numpy())
-        atoms.set_array("gen_logp", log_prob)
-        atoms.info = {
-            "generator": self.name,
-            "molecule": int(part.number[k]),
-            "log_prob": float(log_prob.sum()),
-        }
-        return atoms
 
     @property
     def _device(self) -> torch.device:
@@ -237,13 +312,3 @@ class Builder:
     def _uniforms(self, seed: int, numbers: range) -> Tensor:
         n_steps = self.model.config.max_atoms + 2
         return uniforms(seed, numbers, n_steps).to(self._device)
-
-
-def _merged(fragment: Atoms, grown: Atoms) -> Atoms:
-    """Append what was added to the fragment itself."""
-    whole = cast(Atoms, fragment.copy())
-    whole += grown[len(fragment) :]
-    for name in ("gen_step", "gen_focus", "gen_logp"):
-        whole.set_array(name, grown.arrays[name])
-    whole.info |= grown.info
-    return whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from equicalc.data.fragment_batch import FragmentBatch, Molecules
 from equicalc.models import Symphony
 from equicalc.nn.draw import draw
 
-__all__ = ["Growing", "Temperature", "grow"]
+__all__ = ["Growing", "Step", "Temperature", "grow", "step"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,15 @@ class Growing:
         return batch, atom
 
 
+class Step(NamedTuple):
+    """What a step did: molecules that ended, whether by stopping, and the others."""
+
+    ended: Growing
+    stopped: Tensor
+    growing: Growing
+    rows: Tensor
+
+
 @torch.no_grad()
 def grow(
     model: Symphony,
@@ -163,40 +172,63 @@ def grow(
     finished
         Takes molecules as they end, and (n,) whether the model said stop.
     """
-    growing = growing[torch.arange(len(growing), device=growing.pos.device)]
-    n_given = growing.n_atoms.clone()
+    number = 0
     while len(growing):
-        rows = torch.arange(len(growing), device=growing.pos.device)
-        u = uniform[rows, growing.n_atoms - n_given]
-        # 1. focus and species, or stop
-        batch, atom = growing.fragments(model)
-        h = model.embed(batch)
-        logits = _focus_logits(model.focus_logits(h, batch), batch, atom, growing)
-        choice = draw(logits / temperature.focus, u[:, 0])
-        log_prob = logits.log_softmax(1)[rows, choice]
-        stop = choice == logits.shape[1] - 1
-        full = growing.n_atoms == growing.species.shape[1]
-        ended = stop | full
-        if ended.any():
-            finished(growing[ended], stop[ended])
-        go = (~ended).nonzero().squeeze(1)
-        if not len(go):
-            return
+        done = step(model, growing, uniform[:, number], temperature)
+        if len(done.ended):
+            finished(done.ended, done.stopped)
+        growing, uniform, number = done.growing, uniform[done.rows], number + 1
+
+
+def step(
+    model: Symphony,
+    growing: Growing,
+    uniform: Tensor,
+    temperature: Temperature,
+    may_stop: bool = True,
+) -> Step:
+    """Add one atom to each molecule that does not end.
+
+    Parameters
+    ----------
+    model
+        Says what comes next.
+    growing
+        Fragments; not changed.
+    uniform : (n, DRAWS)
+        Random numbers.
+    temperature
+        Of the draws.
+    may_stop
+        Whether stopping is an answer.
+    """
+    # 1. focus and species, or stop
+    batch, atom = growing.fragments(model)
+    h = model.embed(batch)
+    logits = _focus_logits(model.focus_logits(h, batch), batch, atom, growing)
+    stopping = logits.shape[1] - 1
+    chances = logits / temperature.focus
+    if not may_stop:
+        chances[:, stopping] = -torch.inf
+    choice = draw(chances, uniform[:, 0])
+    log_prob = logits.log_softmax(1).gather(1, choice.unsqueeze(1)).squeeze(1)
+    stop = choice == stopping
+    ended = stop | (growing.n_atoms == growing.species.shape[1])
+    rows = (~ended).nonzero().squeeze(1)
+    others = growing[rows]
+    if len(rows):
         # 2. position
-        focus, species = (
-            choice[go] // len(model.elements),
-            choice[go] % len(model.elements),
-        )
-        queries = batch.queries(go, focus, species, model.config.cutoff)
+        focus = choice[rows] // len(model.elements)
+        species = choice[rows] % len(model.elements)
+        queries = batch.queries(rows, focus, species, model.config.cutoff)
         placement = model.place(h, queries)
-        vectors = placement.sample(u[go, 1:], temperature.position)
+        vectors = placement.sample(uniform[rows, 1:], temperature.position)
         radial, angular = placement.log_prob(vectors)
         density = radial + angular - vectors.square().sum(1).log()
-        # 3. the others go on
-        home = atom[go, focus]
-        centre = growing.pos[go, home]
-        growing, uniform, n_given = growing[go], uniform[go], n_given[go]
-        growing.append(species, centre + vectors, home, log_prob[go] + density)
+        home = atom[rows, focus]
+        centre = others.pos[torch.arange(len(rows), device=home.device), home]
+        others.append(species, centre + vectors, home, log_prob[rows] + density)
+    return Step(growing[ended], stop[ended], others, rows)
 
 
 def _focus_logits(

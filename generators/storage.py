@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from .structures import ARRAYS
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["SUFFIXES", "append_structures", "next_molecule"]
+__all__ = ["SUFFIXES", "append_structures", "check_format", "next_molecule"]
 
 SUFFIXES = (".extxyz", ".db", ".sdf")
 PROVENANCE = ("generator", "seed", "molecule", "complete", "log_prob")
-ARRAYS = ("gen_step", "gen_focus", "gen_logp")
 
 
 def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
@@ -34,19 +35,24 @@ def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
     ValueError
         For another suffix.
     """
-    path = Path(path)
-    if path.suffix == ".extxyz":
-        from ase.io import write
-
-        write(path, list(molecules), append=True)
-    elif path.suffix == ".db":
+    path = check_format(path)
+    if path.suffix == ".db":
         _append_database(path, molecules)
     elif path.suffix == ".sdf":
         _append_sdf(path, molecules)
-    else:
+    elif molecules:
+        from ase.io import write
+
+        write(path, list(molecules), append=True)
+
+
+def check_format(path: str | Path) -> Path:
+    """Return the path; raise ValueError if its suffix is not one of `SUFFIXES`."""
+    if Path(path).suffix not in SUFFIXES:
         raise ValueError(
             f"{path}: molecules are written as {', '.join(SUFFIXES)}; choose one"
         )
+    return Path(path)
 
 
 def next_molecule(path: str | Path, seed: int) -> int:
@@ -69,10 +75,7 @@ def next_molecule(path: str | Path, seed: int) -> int:
         return 0
     if path.suffix == ".sdf":
         raise ValueError(f"{path}: an SDF cannot be continued; write extxyz, or a .db")
-    from ase.io import read
-
-    last = read(path, index=-1)
-    info = last.info.get("key_value_pairs", last.info)
+    info = _last_provenance(path)
     if info.get("seed") != seed or "molecule" not in info:
         raise ValueError(
             f"{path} ends with a molecule of seed {info.get('seed')}, not {seed}: "
@@ -81,14 +84,26 @@ def next_molecule(path: str | Path, seed: int) -> int:
     return int(info["molecule"]) + 1
 
 
+def _last_provenance(path: Path) -> Mapping[str, Any]:
+    """Say where the last molecule of a file comes from."""
+    if path.suffix == ".db":
+        from ase.db import connect
+
+        rows = list(connect(path).select(sort="-id", limit=1, include_data=False))
+        return rows[0].key_value_pairs if rows else {}
+    from ase.io import read
+
+    return cast("Atoms", read(path, index=-1)).info
+
+
 def _append_database(path: Path, molecules: Sequence[Atoms]) -> None:
     from ase.db import connect
 
-    with connect(path) as database:
-        for atoms in molecules:
-            pairs = {key: atoms.info[key] for key in PROVENANCE if key in atoms.info}
-            arrays = {key: atoms.arrays[key] for key in ARRAYS if key in atoms.arrays}
-            database.write(atoms, key_value_pairs=pairs, data=arrays)
+    database = connect(path)
+    for atoms in molecules:
+        pairs = {key: atoms.info[key] for key in PROVENANCE if key in atoms.info}
+        arrays = {key: atoms.arrays[key] for key in ARRAYS if key in atoms.arrays}
+        database.write(atoms, key_value_pairs=pairs, data=arrays)
 
 
 def _append_sdf(path: Path, molecules: Sequence[Atoms]) -> None:

@@ -140,7 +140,7 @@ def label(
             files,
             output,
             method,
-            None if relax == "none" else relax,  # pyright: ignore[reportArgumentType]
+            None if relax == "none" else relax,
             workers,
             report,
         )

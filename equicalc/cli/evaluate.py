@@ -82,3 +82,14 @@ def error_rows(table: dict[str, Any]) -> list[dict[str, object]]:
         for quantity, unit in table["units"].items()
         if quantity in errors
     ]
+
+
+def loss_rows(table: dict[str, float]) -> list[dict[str, object]]:
+    """Lay a table of losses out in rows.
+
+    Examples
+    --------
+    >>> loss_rows({"loss": 1.0})
+    [{'term': 'loss', 'nats per fragment': 1.0}]
+    """
+    return [{"term": name, "nats per fragment": value} for name, value in table.items()]

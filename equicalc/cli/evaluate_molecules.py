@@ -54,15 +54,12 @@ def evaluate_molecules(
     structures = [named.atoms for named in inputs.read_structures([molecules])]
     table = metrics.evaluate_molecules(structures, _smiles(known))
     columns = {molecules: table, **PUBLISHED}
-    rows: list[dict[str, object]] = [
-        {"%": key.replace("_", " ")}
-        | {
-            name: round(column[key], 2) if key in column else ""
-            for name, column in columns.items()
-        }
-        for key in SHOWN
-        if key in table
-    ]
+    rows: list[dict[str, object]] = []
+    for key in (key for key in SHOWN if key in table):
+        row: dict[str, object] = {"%": key.replace("_", " ")}
+        for name, column in columns.items():
+            row[name] = round(column[key], 2) if key in column else ""
+        rows.append(row)
     print_table(f"{table['n_molecules']} molecules", rows)
     stdout.print(f"protocol: {table['protocol']}; {table['versions']}")
     if report is not None:

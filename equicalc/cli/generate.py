@@ -63,8 +63,9 @@ def generate(
       [cyan]equicalc generate -n 100 --valid-only -o mols.sdf[/cyan]
     """
     from equicalc import generators
-    from equicalc.generators.storage import next_molecule
+    from equicalc.generators.storage import check_format, next_molecule
 
+    check_format(output)
     inputs.refuse_existing([output], resume, overwrite)
     if overwrite:
         output.unlink(missing_ok=True)
@@ -119,7 +120,9 @@ def complete(
       [cyan]equicalc complete fragment.xyz --grow-from 2,5[/cyan]
     """
     from equicalc import generators
+    from equicalc.generators.storage import check_format
 
+    check_format(output)
     inputs.refuse_existing([output], False, overwrite)
     output.unlink(missing_ok=True)
     (fragment, *others) = inputs.read_structures([structure], seed)

@@ -1,4 +1,4 @@
-"""``equicalc train``: train a potential."""
+"""``equicalc train``: train a potential or a generator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def train(
         typer.Option("--fresh", help="Throw away the run in the output folder."),
     ] = False,
 ) -> None:
-    """Train a potential on labelled structures.
+    """Train a potential on labelled structures, or a generator on molecules.
 
     The output folder gets [cyan]best.safetensors[/cyan] (for
     [cyan]--model[/cyan] and [cyan]EquiCalculator[/cyan]), [cyan]metrics.json[/cyan], a
@@ -50,7 +50,7 @@ def train(
 
     from equicalc import training
     from equicalc.cli.console import print_table, stdout
-    from equicalc.cli.evaluate import error_rows
+    from equicalc.cli.evaluate import error_rows, loss_rows
     from equicalc.pretrained import weights_path
     from equicalc.training.sources import expand_path
 
@@ -64,5 +64,6 @@ def train(
     best = training.train(run, resume=not fresh)
     metrics = json.loads((best.parent / "metrics.json").read_text())
     for part, table in metrics.items():
-        print_table(f"Errors on the {part} structures", error_rows(table))
+        rows = error_rows(table) if "units" in table else loss_rows(table)
+        print_table(f"Errors on the {part} structures", rows)
     stdout.print(f"the best model: {best}")

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from equicalc.graph import molecule_edges
 
-__all__ = ["FragmentBatch", "Molecules", "Queries"]
+__all__ = ["FragmentBatch", "Molecules", "OnDevice", "Queries"]
 
 
-class _OnDevice:
+class OnDevice:
     """A dataclass of tensors that moves as a whole."""
 
     def to(self, device: str | torch.device, **kwargs: bool) -> Self:
@@ -31,7 +31,7 @@ class _OnDevice:
 
 
 @dataclass(frozen=True)
-class Molecules(_OnDevice):
+class Molecules(OnDevice):
     """Whole or growing molecules, padded; heavy atoms and hydrogens apart.
 
     Attributes
@@ -48,7 +48,7 @@ class Molecules(_OnDevice):
 
 
 @dataclass(frozen=True)
-class FragmentBatch(_OnDevice):
+class FragmentBatch(OnDevice):
     """Fragments: the first heavy atoms and the first hydrogens of some molecules.
 
     Attributes
@@ -186,7 +186,7 @@ class FragmentBatch(_OnDevice):
 
 
 @dataclass(frozen=True)
-class Queries(_OnDevice):
+class Queries(OnDevice):
     """Where to place an atom of a species at a focus.
 
     Attributes

@@ -122,7 +122,7 @@ def fragment_sequences(
         # 2. pairs that may come next
         left = present & ~placed
         early = left & ~last
-        is_last = ~early.any(1, keepdims=True)  # (n, 1)
+        is_last = np.logical_not(early.any(axis=1, keepdims=True))  # (n, 1)
         pair = placed[:, :, None] & np.where(is_last, left, early)[:, None]
         d = np.where(pair, distance, np.inf)
         limit = d.min(axis=(1, 2), keepdims=True) + tolerance

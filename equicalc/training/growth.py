@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.data.fragment_batch import FragmentBatch, Molecules, Queries
+from equicalc.data.fragment_batch import FragmentBatch, Molecules, OnDevice, Queries
 from equicalc.data.fragments import fragment_sequences, pad_molecules
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GrowthBatch:
+class GrowthBatch(OnDevice):
     """All fragments of some molecules, and what comes next.
 
     Attributes
@@ -42,15 +42,6 @@ class GrowthBatch:
 
     def __len__(self) -> int:
         return len(self.fragments)
-
-    def to(self, device: str | torch.device, **kwargs: bool) -> Self:
-        """Return a copy on a device."""
-        return type(self)(
-            self.fragments.to(device, **kwargs),
-            self.counts.to(device, **kwargs),
-            self.queries.to(device, **kwargs),
-            self.vectors.to(device, **kwargs),
-        )
 
 
 def growth_batch(
@@ -85,6 +76,38 @@ def growth_batch(
         graph["ptr"].diff().numpy(),
     )
     pos = (pos - pos[:, :1]) @ _rotations(len(z), rng)
+    return growth_of(z, pos, config, noise, rng)
+
+
+def growth_of(
+    z: NDArray[np.int64],
+    pos: NDArray[np.float64],
+    config: SymphonyConfig,
+    noise: float,
+    rng: np.random.Generator,
+) -> GrowthBatch:
+    """Collect the fragments of molecules, see `growth_batch`.
+
+    Parameters
+    ----------
+    z : (n_molecules, n_max)
+        Atomic numbers, 0 for padding.
+    pos : (n_molecules, n_max, 3), Angstrom
+        Positions.
+    config, noise
+        See `growth_batch`.
+    rng
+        Draws orders and noise.
+
+    Raises
+    ------
+    ValueError
+        If a molecule has hydrogens only.
+    """
+    if not (z > 1).any(1).all():
+        raise ValueError(
+            "a molecule of hydrogens only cannot be grown: leave it out of the data"
+        )
     drawn = fragment_sequences(z, pos, rng)
     species = np.searchsorted(config.elements, z)
     # 1. heavy atoms and hydrogens, each in the order in which they are placed
@@ -158,6 +181,28 @@ def growth_loss(
     return loss, {name: term.detach() for name, term in terms.items()}
 
 
+def growth_log_prob(model: Symphony, batch: GrowthBatch) -> Tensor:
+    """Return the log probability density of all steps of a batch together, a scalar.
+
+    Focus, species, position (per cubic Angstrom) and stopping of every molecule; its
+    first atom is given.
+    """
+    fragments, queries = batch.fragments, batch.queries
+    h = model.embed(fragments)
+    logits = model.focus_logits(h, fragments)
+    log_z = log_partition(logits, fragments.pair_fragment, len(batch))
+    # every fragment either grows, from one of its pairs, or stops with logit 0
+    grows = batch.counts.new_zeros(len(batch))
+    grows.index_add_(0, fragments.pair_fragment, batch.counts.sum(1))
+    fragment = (grows > 0).nonzero().squeeze(1)
+    first_pair = fragments.n_heavy.cumsum(0) - fragments.n_heavy
+    pair = first_pair[fragment] + queries.node - fragments.first_node[fragment]
+    chosen = logits[pair, queries.species].sum() - log_z.sum()
+    radial, angular = model.place(h, queries).log_prob(batch.vectors)
+    r = torch.linalg.vector_norm(batch.vectors, dim=1)
+    return chosen + (radial + angular - 2 * r.log()).sum()
+
+
 def focus_divergence(
     logits: Tensor, counts: Tensor, pair_fragment: Tensor, n_fragments: int
 ) -> Tensor:
@@ -179,15 +224,35 @@ def focus_divergence(
     tensor([0.6931])
     """
     zeros = logits.new_zeros(n_fragments)
-    # 1. log of the partition function, with exp(0) for stopping
-    top = zeros.scatter_reduce(0, pair_fragment, logits.detach().amax(1), "amax")
-    shifted = (logits - top[pair_fragment].unsqueeze(1)).exp().sum(1)
-    log_z = top + ((-top).exp() + zeros.index_add(0, pair_fragment, shifted)).log()
-    # 2. cross entropy minus entropy
     total = zeros.index_add(0, pair_fragment, counts.sum(1))
     target = counts / total[pair_fragment].clamp(min=1).unsqueeze(1)
     inner = (torch.xlogy(target, target) - target * logits).sum(1)
+    # cross entropy minus entropy
+    log_z = log_partition(logits, pair_fragment, n_fragments)
     return log_z + zeros.index_add(0, pair_fragment, inner)
+
+
+def log_partition(logits: Tensor, pair_fragment: Tensor, n_fragments: int) -> Tensor:
+    """Return log of the sum of exp over a fragment's logits and 0, (n_fragments,).
+
+    Parameters
+    ----------
+    logits : (n_pairs, n_elements)
+        Of focus and species; that of stopping is 0.
+    pair_fragment : (n_pairs,)
+        Fragment of every pair.
+    n_fragments
+        Number of fragments.
+
+    Examples
+    --------
+    >>> log_partition(torch.zeros(2, 3), torch.tensor([0, 0]), 1)  # log 7
+    tensor([1.9459])
+    """
+    zeros = logits.new_zeros(n_fragments)
+    top = zeros.scatter_reduce(0, pair_fragment, logits.detach().amax(1), "amax")
+    shifted = (logits - top[pair_fragment].unsqueeze(1)).exp().sum(1)
+    return top + ((-top).exp() + zeros.index_add(0, pair_fragment, shifted)).log()
 
 
 def _selected(order: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -47,7 +47,7 @@ def valid_molecule(atoms: Atoms) -> Mol | None:
     >>> valid_molecule(molecule("CH3")) is None  # a radical
     True
     """
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
     from rdkit.Chem import rdDetermineBonds
 
     numbers, pos = atoms.numbers, atoms.positions
@@ -67,15 +67,13 @@ def valid_molecule(atoms: Atoms) -> Mol | None:
         molecule.AddBond(int(i), int(j), Chem.BondType.SINGLE)
     molecule.AddConformer(conformer)
     whole = molecule.GetMol()
-    RDLogger.DisableLog("rdApp.*")
     try:
-        rdDetermineBonds.DetermineBondOrders(
-            whole, charge=0, maxIterations=MAX_ITERATIONS
-        )
+        with rdBase.BlockLogs():
+            rdDetermineBonds.DetermineBondOrders(
+                whole, charge=0, maxIterations=MAX_ITERATIONS
+            )
     except (ValueError, RuntimeError):  # no assignment; RDKit's own errors are these
         return None
-    finally:
-        RDLogger.EnableLog("rdApp.*")
     return cast("Mol", whole)
 
 

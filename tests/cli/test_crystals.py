@@ -1,8 +1,10 @@
 """``equicalc crystals``: build, label, benchmark."""
 
 import json
+from typing import cast
 
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import read, write
 
@@ -17,7 +19,7 @@ def water(length):
 def test_build_and_label(cli):
     out = cli("crystals", "build", "O", "-g", 4, "-n", 3, "-o", "x.extxyz")
     assert "3 crystals: x.extxyz" in out
-    frames = read("x.extxyz", ":")
+    frames = cast("list[Atoms]", read("x.extxyz", ":"))
     assert [len(frame) for frame in frames] == [6, 6, 6]
     assert frames[0].info["pair_energy"] <= frames[2].info["pair_energy"]
     assert "exists" in cli("crystals", "build", "O", "-o", "x.extxyz", code=2)

@@ -46,11 +46,14 @@ def same_places(a, b, tolerance=1e-6):
 
 @pytest.mark.parametrize("group", range(1, 231))
 def test_round_trip_in_every_space_group(group):
-    for seed in range(60):  # molecules may overlap in groups of 192 operations
-        given = roomy(group, seed)
-        crystal = MolecularCrystal.from_parameters(WATER, group, given)
-        if crystal.z == len(operations(group)) and crystal.contact > 1.0:
-            break
+    # molecules may overlap in groups of 192 operations
+    tried = (
+        MolecularCrystal.from_parameters(WATER, group, roomy(group, seed))
+        for seed in range(60)
+    )
+    crystal = next(
+        one for one in tried if one.z == len(operations(group)) and one.contact > 1.0
+    )
     atoms = crystal.to_atoms()
     assert crystal.z == len(operations(group)) == len(atoms) // len(WATER)
     atoms.wrap()
@@ -115,7 +118,7 @@ def test_standard_orientation_does_not_depend_on_the_pose(name):
     mol = molecule(name)
     mol.positions += np.random.default_rng(1).normal(scale=1e-7, size=(len(mol), 3))
     first = standard_orientation(mol).positions
-    for turn in Rotation.random(5, rng=0):
+    for turn in Rotation.random(5, np.random.default_rng(0)):
         moved = mol.copy()
         moved.positions = turn.apply(mol.positions) + np.array([3, -2, 7])
         assert np.abs(standard_orientation(moved).positions - first).max() < 1e-5

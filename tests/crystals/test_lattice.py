@@ -27,11 +27,12 @@ METHANOL = molecule("CH3OH")
 class Springs(Calculator):
     """Bonds as springs and a soft attraction between all other atoms: quick."""
 
-    implemented_properties = ("energy", "forces")
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
     cutoff = 7.0
 
-    def calculate(self, atoms=None, properties=("energy",), changes=all_changes):
-        super().calculate(atoms, properties, changes)
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        assert atoms is not None
+        super().calculate(atoms, properties, system_changes)
         src, dst, shifts = neighbor_list(
             atoms.positions, atoms.cell.array, atoms.pbc, self.cutoff
         )

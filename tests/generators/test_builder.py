@@ -1,0 +1,154 @@
+"""The structure builder."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.constraints import FixAtoms
+from ase.db import connect
+from ase.io import read
+
+from equicalc.generators import Builder, Temperature, load_builder
+from equicalc.generators.storage import append_structures, next_molecule
+
+
+def same(a, b):
+    return (
+        len(a) == len(b)
+        and (a.numbers == b.numbers).all()
+        and np.allclose(a.positions, b.positions, atol=1e-3)
+    )
+
+
+def test_a_molecule_depends_on_its_number_and_seed_only(builder):
+    whole = builder.generate(5, seed=3)
+    for batch_size in (1, 2):
+        again = builder.generate(5, seed=3, batch_size=batch_size)
+        assert all(same(a, b) for a, b in zip(whole, again))
+    (later,) = builder.generate(1, seed=3, first=4)
+    assert same(whole[4], later)
+    other = builder.generate(5, seed=4)
+    assert not all(same(a, b) for a, b in zip(whole, other))
+
+
+def test_molecules_say_where_they_come_from(builder):
+    for k, atoms in enumerate(builder.stream(3, seed=1, batch_size=2)):
+        assert atoms.info["molecule"] == k
+        assert atoms.info["generator"] == "tiny"
+        assert atoms.info["seed"] == 1
+        assert 1 <= len(atoms) <= 7
+        assert atoms.numbers[0] != 1
+        steps, focus = atoms.arrays["gen_step"], atoms.arrays["gen_focus"]
+        assert steps.tolist() == list(range(len(atoms)))
+        assert (focus < np.arange(len(atoms))).all()
+        assert atoms.info["log_prob"] == pytest.approx(atoms.arrays["gen_logp"].sum())
+
+
+@pytest.mark.parametrize("suffix", [".extxyz", ".db"])
+def test_files_keep_the_provenance_and_can_be_continued(builder, tmp_path, suffix):
+    path = tmp_path / f"molecules{suffix}"
+    assert next_molecule(path, seed=1) == 0
+    made = builder.generate(3, seed=1)
+    append_structures(path, made[:2])
+    append_structures(path, made[2:])
+    assert next_molecule(path, seed=1) == 3
+    with pytest.raises(ValueError, match="seed 1, not 2"):
+        next_molecule(path, seed=2)
+    if suffix == ".db":
+        row = list(connect(path).select())[1]
+        logp, molecule, back = row.data["gen_logp"], row.molecule, row.toatoms()
+    else:
+        back = read(path, index=1)
+        logp, molecule = back.arrays["gen_logp"], back.info["molecule"]
+    assert same(back, made[1])
+    assert molecule == 1
+    np.testing.assert_allclose(logp, made[1].arrays["gen_logp"], rtol=1e-6)
+
+
+def test_completion_leaves_the_fragment_alone(builder, methanol):
+    fragment = methanol[[0, 1, 2]]
+    fragment.set_constraint(FixAtoms([0]))
+    fragment.set_array("mark", np.array([7, 8, 9]))
+    n = len(fragment)
+    for atoms in builder.complete(fragment, 4, seed=0):
+        assert same(atoms[:n], fragment)
+        assert atoms.arrays["mark"][:n].tolist() == [7, 8, 9]
+        assert atoms.constraints[0].index.tolist() == [0]
+        assert (atoms.arrays["gen_step"][:n] == -1).all()
+        assert atoms.arrays["gen_step"][n:].tolist() == list(range(len(atoms) - n))
+
+
+def test_growth_starts_where_it_may(builder, methanol):
+    fragment = methanol[[0, 1]]
+    for atoms in builder.complete(fragment, 6, seed=0, grow_from=[1]):
+        assert 0 not in atoms.arrays["gen_focus"][2:]
+
+
+def test_proposals_are_the_next_atoms(builder, methanol):
+    fragment = methanol[[0, 1, 2]]
+    proposals = builder.propose(fragment, 6, seed=0)
+    assert len(proposals) == 6
+    chances = [proposal.log_prob for proposal in proposals]
+    assert chances == sorted(chances, reverse=True)
+    for proposal in proposals:
+        assert proposal.focus in (0, 1)
+        assert proposal.symbol in ("H", "C", "O")
+        distance = np.linalg.norm(
+            proposal.position - fragment.positions[proposal.focus]
+        )
+        assert 0.7 < distance < 2.4
+
+
+def test_probability_of_a_molecule_is_that_of_its_steps(builder):
+    """A heavy atom and its hydrogen are built in one order only."""
+    drawn = builder.generate(64, seed=2)
+    pairs = [a for a in drawn if len(a) == 2 and a.info["complete"]]
+    pairs = [a for a in pairs if a.numbers[1] == 1]
+    assert pairs
+    for atoms in pairs:
+        stop = builder.log_prob(atoms) - atoms.info["log_prob"]
+        assert stop < 0
+        alone = builder.log_prob(atoms[:1])
+        assert np.isfinite(alone)
+
+
+def test_probability_does_not_depend_on_the_frame(builder, methanol):
+    turned = methanol.copy()
+    turned.rotate(50, (1, 2, 3))
+    turned.positions += [3, -1, 2]
+    assert builder.log_prob(turned, seed=1) == pytest.approx(
+        builder.log_prob(methanol, seed=1), abs=0.02
+    )
+
+
+@pytest.mark.parametrize(
+    ("fragment", "options", "match"),
+    [
+        (Atoms(), {}, "no atoms"),
+        (Atoms("Si"), {}, "has Si, unknown to this generator, which knows H, C, O"),
+        (Atoms("CC", [[0, 0, 0], [0, 0, 0.1]]), {}, "0.10 Angstrom apart"),
+        (Atoms("C", cell=[5, 5, 5], pbc=True), {}, "periodic"),
+        (Atoms("H"), {}, "hydrogens only"),
+        (Atoms("C", [[np.nan, 0, 0]]), {}, "not finite"),
+        (Atoms("C"), {"grow_from": [3]}, "grow_from 3: the fragment has atoms 0 to 0"),
+        (Atoms("CH", [[0, 0, 0], [0, 0, 1]]), {"grow_from": [1]}, "no atom but"),
+    ],
+)
+def test_bad_fragments_are_refused(builder, fragment, options, match):
+    with pytest.raises(ValueError, match=match):
+        builder.complete(fragment, **options)
+
+
+def test_only_generators_are_loaded(tmp_path, network):
+    from equicalc.checkpoint import save_checkpoint
+
+    path = save_checkpoint(tmp_path / "tiny.safetensors", network, {})
+    assert isinstance(load_builder(path), Builder)
+    with pytest.raises(FileNotFoundError, match="no shipped model"):
+        load_builder("symfony")
+    with pytest.raises(ValueError, match="not a generator"):
+        load_builder("potential-gfn2")
+
+
+def test_temperatures_are_positive():
+    with pytest.raises(ValueError, match="must be positive"):
+        Temperature(focus=0.0)

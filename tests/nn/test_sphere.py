@@ -1,0 +1,119 @@
+"""Densities of directions and distances."""
+
+import math
+
+import pytest
+import torch
+
+from equicalc.nn.log_mixture import LogNormalMixture
+from equicalc.nn.sphere import SphereDensity, SphereSampler, frames, sphere_grid
+from equicalc.o3 import rand_matrix
+
+LS = [0, 1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def density():
+    return SphereDensity(LS, backend="torch")
+
+
+def peaked(density, width, n=1, channels=2):
+    """Densities with a peak of a width in degrees, and a weaker one elsewhere."""
+    torch.manual_seed(0)
+    centre = torch.nn.functional.normalize(torch.randn(n, 3), dim=1)
+    # the curvature of sum_l (2l+1) P_l at its top is sum_l (2l+1) l (l+1) / 2
+    curvature = sum((2 * l + 1) * l * (l + 1) / 2 for l in LS)
+    a = density.harmonics(centre) / curvature / math.radians(width) ** 2
+    noise = 0.3 * torch.randn(n, a.shape[1], channels)
+    noise[:, :, 0] = 0
+    return centre, a.unsqueeze(2) + noise
+
+
+@pytest.mark.parametrize("width", [2.5, 5.0, 15.0, 60.0])
+def test_the_integral_is_one(density, width):
+    _, a = peaked(density, width)
+    points, weights = sphere_grid(60)
+    p = density.log_prob(a.expand(len(points), -1, -1), points).exp()
+    assert float(p @ weights) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_density_turns_with_its_harmonics(density):
+    centre, a = peaked(density, 10.0, n=5)
+    R = rand_matrix(1)[0]
+    directions = torch.nn.functional.normalize(centre + 0.2 * torch.randn(5, 3), dim=1)
+    # coefficients of the turned function, from its values on a grid
+    points, weights = sphere_grid(12)
+    values = torch.einsum("gs,nsc->ngc", density.harmonics(points @ R), a)
+    Y = density.harmonics(points)
+    turned = torch.einsum("gs,g,ngc->nsc", Y, weights, values) / (4 * math.pi)
+    torch.testing.assert_close(
+        density.log_prob(turned, directions @ R.T),
+        density.log_prob(a, directions),
+        atol=2e-3,
+        rtol=0,
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+def test_directions_follow_the_density(density, temperature):
+    """Chi-square over caps around two directions."""
+    _, a = peaked(density, 20.0)
+    torch.manual_seed(1)
+    n = 4000
+    sampler = SphereSampler(density)
+    drawn = sampler.sample(a.expand(n, -1, -1), torch.rand(n, 4), temperature)
+    assert torch.allclose(drawn.norm(dim=1), torch.ones(n), atol=1e-5)
+    points, weights = sphere_grid(96)
+    logits = density.logits(a, points.unsqueeze(0))[0] / temperature
+    p = weights * (logits - logits.max()).exp()
+    axes = frames(torch.nn.functional.normalize(torch.randn(1, 3), dim=1))[0]
+    octant = axes.new_tensor([1.0, 2.0, 4.0])
+
+    def cells(x):
+        return ((x @ axes.T > 0) * octant).sum(1).long()
+
+    expected = torch.bincount(cells(points), p / p.sum(), 8) * n
+    found = torch.bincount(cells(drawn), minlength=8)
+    large = expected > 5
+    chi2 = ((found - expected).square() / expected)[large].sum()
+    assert chi2 < 24.3  # 0.1 % of seven degrees of freedom
+    assert found[~large].sum() < 30
+
+
+def test_sums_of_exponentials_tell_an_octahedron_from_its_edges(density):
+    """Two channels of low degree have maxima that one channel cannot have."""
+    sphere = SphereDensity([0, 1, 2], backend="torch")
+    corners = torch.cat([torch.eye(3), -torch.eye(3)])
+    one = 20.0 * sphere.harmonics(corners)  # a channel per corner
+    alone = one.sum(0, keepdim=True).unsqueeze(2)  # all corners in one channel
+    edge = torch.nn.functional.normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=1)
+    both = torch.cat([corners[:1], edge]).unsqueeze(0)
+    many = sphere.logits(one.T.unsqueeze(0), both)[0]
+    few = sphere.logits(alone, both)[0]
+    assert many[0] - many[1] > 10
+    assert abs(few[0] - few[1]) < 1e-3
+
+
+def test_distances_follow_the_mixture():
+    torch.manual_seed(0)
+    mixture = LogNormalMixture(3, 8, 0.9, 2.0)
+    terms = mixture(torch.randn(1, 3))
+    n = 4000
+    r = mixture.sample(terms.expand(n, -1, -1, -1), torch.rand(n, 2))
+    edges = torch.linspace(0.9, 1.9, 11)
+    grid = torch.linspace(0.8, 2.25, 4001)
+    p = mixture.log_prob(terms, grid.unsqueeze(0))[0].exp()
+    share = torch.cumulative_trapezoid(p, grid) / torch.trapezoid(p, grid)
+    expected = n * torch.diff(share[torch.searchsorted(grid, edges) - 1])
+    found = torch.histogram(r, edges).hist
+    assert ((found - expected).square() / expected).sum() < 29.6  # 0.1 % of ten
+
+
+def test_low_temperature_finds_the_top():
+    mixture = LogNormalMixture(3, 4, 0.9, 2.0)
+    terms = mixture(torch.zeros(1, 3))
+    r = mixture.sample(terms.expand(50, -1, -1, -1), torch.rand(50, 2), 1e-3)
+    grid = torch.linspace(0.8, 2.25, 4001)
+    density = mixture.log_prob(terms, grid.unsqueeze(0))[0] + grid.log()
+    at = mixture.log_prob(terms.expand(50, -1, -1, -1), r.unsqueeze(1))[:, 0] + r.log()
+    assert at.min() > density.max() - 0.02

@@ -1,0 +1,178 @@
+"""Training of generators: batches of growing molecules and their loss."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.data import write_packed
+from equicalc.data.packed import PackedDataset
+from equicalc.models import Symphony, SymphonyConfig
+from equicalc.training import config_from_dict, fit, symphony_task
+from equicalc.training.growth import (
+    focus_divergence,
+    growth_batch,
+    growth_log_prob,
+    growth_loss,
+    growth_of,
+)
+from equicalc.training.logs import read_log
+
+NAMES = ("CH3OH", "H2O", "CH4", "H2CO", "CH3CHO", "C2H4", "HCOOH", "C2H6")
+SHAPE = {
+    "channels": 4,
+    "layers": 1,
+    "ls": [0, 1],
+    "position_ls": [0, 1, 2],
+    "position_channels": 4,
+    "densities": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def molecules(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "molecules"
+    records = ({"z": a.numbers, "pos": a.positions} for a in map(molecule, NAMES))
+    write_packed(folder, records)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    config = SymphonyConfig(elements=(1, 6, 8), **SHAPE)
+    return Symphony(config, backend="torch")
+
+
+@pytest.fixture
+def make_config(molecules, tmp_path):
+    def make(**changes):
+        content = {
+            "task": "symphony",
+            "output": str(tmp_path / "run"),
+            "data": {"train": str(molecules), "valid": str(molecules)},
+            "model": SHAPE,
+            "optimizer": {"batch_size": 4, "lr": 0.01, "schedule": "constant"},
+            "stop": {"max_steps": 6},
+            "trainer": {
+                "threads": 1,
+                "val_every_steps": 2,
+                "log_every": 1,
+                "progress": False,
+                "backend": "torch",
+            },
+        }
+        content["data"]["fractions"] = {"train": 1}
+        return config_from_dict(content | changes)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    monkeypatch.setattr(symphony_task, "plot_terms", lambda *_: None)
+
+
+def test_a_batch_has_every_step_of_every_molecule(molecules, network):
+    dataset = PackedDataset(molecules)
+    batch = growth_batch(dataset, np.arange(len(NAMES)), network.config, 0.0, seed=0)
+    n_atoms = dataset.column("n_atoms")
+    assert len(batch) == n_atoms.sum()
+    assert len(batch.vectors) == (n_atoms - 1).sum()
+    totals = torch.zeros(len(batch)).index_add(
+        0, batch.fragments.pair_fragment, batch.counts.sum(1)
+    )
+    assert int((totals == 0).sum()) == len(NAMES)  # each stops once
+    lengths = batch.vectors.norm(dim=1)
+    assert lengths.min() > 0.9
+    assert lengths.max() < 1.6
+
+
+def test_a_batch_is_a_function_of_seed_and_molecules(molecules, network):
+    dataset = PackedDataset(molecules)
+
+    def vectors(indices, seed):
+        batch = growth_batch(dataset, np.array(indices), network.config, 0.02, seed)
+        return batch.vectors
+
+    torch.testing.assert_close(vectors([0, 3], 1), vectors([0, 3], 1), rtol=0, atol=0)
+    assert not torch.allclose(vectors([0, 3], 1), vectors([0, 3], 2))
+
+
+def test_the_right_answer_has_no_divergence():
+    counts = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+    fragment = torch.tensor([0, 0, 1])
+    logits = counts.log().clamp(min=-40) + 30  # stopping is unlikely
+    logits[2] = -40  # and here it is certain
+    torch.testing.assert_close(
+        focus_divergence(logits, counts, fragment, 2), torch.zeros(2), atol=1e-5, rtol=0
+    )
+    assert (focus_divergence(logits.flip(1), counts, fragment, 2)[0] > 0.1).all()
+
+
+def test_every_weight_learns(molecules, network):
+    batch = growth_batch(
+        PackedDataset(molecules), np.arange(len(NAMES)), network.config, 0.02, seed=0
+    )
+    loss, terms = growth_loss(network, batch)
+    loss.backward()
+    assert set(terms) == {"focus", "radial", "angular"}
+    still = [n for n, p in network.named_parameters() if not p.grad.abs().max() > 0]
+    network.zero_grad()
+    # a hydrogen has no features of its own: nothing embeds it
+    assert not [name for name in still if "embedding" not in name]
+
+
+def test_probability_adds_up_over_steps(network):
+    """Of water: oxygen, hydrogen, hydrogen, stop; both orders are the same."""
+    atoms = molecule("H2O")
+    z, pos = atoms.numbers[None].astype(np.int64), atoms.positions[None]
+    values = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        with torch.no_grad():
+            batch = growth_of(z, pos, network.config, 0.0, rng)
+            values.append(float(growth_log_prob(network, batch)))
+    assert np.isfinite(values).all()
+    assert max(values) - min(values) < 0.05
+
+
+def test_hydrogens_alone_are_refused(network):
+    with pytest.raises(ValueError, match="hydrogens only"):
+        growth_of(
+            np.array([[1, 1]]),
+            np.zeros((1, 2, 3)),
+            network.config,
+            0.0,
+            np.random.default_rng(0),
+        )
+
+
+def test_training_learns_and_leaves_a_model(make_config):
+    best = fit.train(make_config(stop={"max_steps": 30}))
+    rows = read_log(best.parent / "train.csv")
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"]) - 0.5
+    assert {"focus", "radial", "angular"} <= rows[0].keys()
+    valid = read_log(best.parent / "valid.csv")
+    assert float(valid[-1]["angular"]) < float(valid[0]["angular"])
+    model, card = load_checkpoint(best, backend="torch")
+    assert isinstance(model, Symphony)
+    assert model.config.elements == (1, 6, 8)
+    assert model.config.start[0] == 0
+    assert sum(model.config.start) == pytest.approx(1, abs=1e-5)
+    assert card["metrics"]["valid"]["loss"] == pytest.approx(
+        min(float(row["loss"]) for row in valid)
+    )
+    assert "valid" in json.loads((best.parent / "metrics.json").read_text())
+
+
+def test_a_resumed_run_is_the_same_run(make_config, tmp_path):
+    whole = fit.train(make_config(output=str(tmp_path / "whole")))
+    fit.train(make_config(stop={"max_steps": 3}))
+    best = fit.train(make_config())
+    a, b = (load_checkpoint(path, backend="torch")[0] for path in (whole, best))
+    for p, q in zip(a.parameters(), b.parameters()):
+        torch.testing.assert_close(p, q)
