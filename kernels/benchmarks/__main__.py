@@ -37,7 +37,8 @@ def main() -> None:
         "--largest", type=int, default=10_000, help="atoms, of the calculator"
     )
     arguments = parser.parse_args()
-    name = ALIASES.get(arguments.benchmark, arguments.benchmark)
+    given: str = arguments.benchmark
+    name = ALIASES.get(given, given)
     settings = {"device": arguments.device, "rounds": arguments.rounds}
     with one_thread():
         if name == "all":

@@ -40,7 +40,7 @@ def calculators(device: str) -> dict[str, Any]:
 
     ours = EquiCalculator(device=device)
     network: Any = ours.committee.members[0].model
-    found = {
+    found: dict[str, Any] = {
         "equicalc": ours,
         "plain e3nn": EquiCalculator(plain_twin(network), device=device),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def natural(ls: Iterable[int], channels: int) -> o3.Irreps:
     """Irreps with the parity of the spherical harmonics."""
-    return o3.Irreps([(channels, (l, (-1) ** l)) for l in ls])
+    return cast(o3.Irreps, o3.Irreps([(channels, (l, (-1) ** l)) for l in ls]))
 
 
 def uvu_product(
@@ -62,10 +62,11 @@ def _cuequivariance(product: o3.TensorProduct, src: Tensor, dst: Tensor) -> Func
     import cuequivariance as cue  # pyright: ignore[reportMissingImports]
     import cuequivariance_torch as cuet  # pyright: ignore[reportMissingImports]
 
+    irreps_out = cast(o3.Irreps, product.irreps_out).simplify()
     module = cuet.ChannelWiseTensorProduct(
         cue.Irreps("O3", str(product.irreps_in1)),
         cue.Irreps("O3", str(product.irreps_in2)),
-        cue.Irreps("O3", str(product.irreps_out.simplify())),
+        cue.Irreps("O3", str(irreps_out)),
         layout=cue.mul_ir,
         shared_weights=False,
         internal_weights=False,
@@ -82,11 +83,12 @@ def _cuequivariance(product: o3.TensorProduct, src: Tensor, dst: Tensor) -> Func
 def _openequivariance(product: o3.TensorProduct, src: Tensor, dst: Tensor) -> Function:
     import openequivariance as oeq  # pyright: ignore[reportMissingImports]
 
+    paths = cast("list[Any]", product.instructions)
     problem = oeq.TPProblem(
         product.irreps_in1,
         product.irreps_in2,
         product.irreps_out,
-        [(p.i_in1, p.i_in2, p.i_out, "uvu", True) for p in product.instructions],
+        [(p.i_in1, p.i_in2, p.i_out, "uvu", True) for p in paths],
         shared_weights=False,
         internal_weights=False,
     )

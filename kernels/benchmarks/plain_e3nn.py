@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch_geometric.data import Data
 from equicalc import o3
 from equicalc.graph import edge_vectors
 from equicalc.models import Potential, PotentialConfig, evaluate
+from equicalc.nn.gate import bounded
 
 from .peers import natural, uvu_product
 from .timing import check_close
@@ -41,7 +42,8 @@ class PlainLayer(nn.Module):
         widths = [config.n_radial, *config.radial_hidden, self.product.weight_numel]
         self.radial = nn.ParameterList(torch.zeros(a, b) for a, b in pairwise(widths))
         self.before = o3.Linear(natural(ls_in, C), natural(ls_in, C))
-        mid, out = self.product.irreps_out.simplify(), natural(ls_out, C)
+        mid = cast(o3.Irreps, self.product.irreps_out).simplify()
+        out = natural(ls_out, C)
         self.after = o3.Linear(mid, out)
         self.own = o3.Linear(natural(self.kept, C), out)
         shape = (len(config.elements), len(self.kept), C)
@@ -75,7 +77,7 @@ class PlainLayer(nn.Module):
     def _gate(self, h: Tensor) -> Tensor:
         scalars, *tensors = self._blocks(h, self.ls_out)
         norms = [x.square().mean(2) for x in tensors]
-        mixed = self.hidden(torch.cat([scalars.squeeze(2), *norms], 1))
+        mixed = self.hidden(bounded(torch.cat([scalars.squeeze(2), *norms], 1)))
         new, *gates = self.gates(nn.functional.silu(mixed)).chunk(len(self.ls_out), 1)
         gated = [
             (x * g.unsqueeze(2)).flatten(1) for x, g in zip(tensors, gates, strict=True)
@@ -92,7 +94,7 @@ class PlainLayer(nn.Module):
         with torch.no_grad():
             for linear, ours in pairs:
                 flat = [(w * math.sqrt(len(w))).flatten() for w in ours.weights]
-                linear.weight.copy_(torch.cat(flat))
+                cast(Tensor, linear.weight).copy_(torch.cat(flat))
             for mine, theirs in zip(self.radial, layer.filters.weights, strict=True):
                 mine.copy_(theirs)
             self.species_scale.copy_(layer.species_scale)
@@ -144,7 +146,7 @@ class PlainPotential(Potential):
         if self.config.dipole:
             vectorial = h[:n_atoms, C : 4 * C].unflatten(1, (C, 3)).mT
             moments = self.vector_head(vectorial).squeeze(2)
-            out |= self._electrostatics(h[:n_atoms, :C], moments, basis, vectors, graph)
+            out |= self.electrostatics(h[:n_atoms, :C], moments, basis, vectors, graph)
         return out
 
 

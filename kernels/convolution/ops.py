@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -186,8 +187,8 @@ def _results(
     """
     shape = (0,) if m is None else m.shape
     parts = max(1, min(16, len(y) // EDGES_PER_SUM))
-    empty = [t.new_empty(t.shape) for t in (x, y, w)]
-    return *empty, x.new_zeros(parts, *shape)
+    gx, gy, gw = (t.new_empty(t.shape) for t in (x, y, w))
+    return gx, gy, gw, x.new_zeros(parts, *shape)
 
 
 @uvu.register_fake
@@ -241,8 +242,9 @@ def _uvu_vjp(ctx, g: Tensor) -> tuple[object, ...]:  # noqa: ANN001
 def _uvu_backward_vjp(ctx, *v: Tensor | None) -> tuple[object, ...]:  # noqa: ANN001
     (*tensors, m, g), adj = _saved(ctx)
     *tangents, vm = v
+    primals = cast("list[Tensor]", tensors)  # only the matrix may be missing
     filled = [
-        torch.zeros_like(t) if a is None else a for a, t in zip(tangents, tensors)
+        torch.zeros_like(t) if a is None else a for a, t in zip(tangents, primals)
     ]
     results = uvu_double(*tensors, m, g, *filled, vm, adj, ctx.paths)
     *gradients, gm, gg = results

@@ -115,9 +115,9 @@ class TabulatedConvolution:
         hidden, slope = self.table(distance)
         w = (hidden @ self.matrix).unflatten(1, (-1, x.shape[2]))
         with torch.enable_grad():
-            inputs = [t.detach().requires_grad_() for t in (x, y, w)]
-            out = uvu_reference(*inputs, adj, self.paths)
-        gx, gy, gw = torch.autograd.grad(out, inputs, grad_out)
+            x, y, w = (t.detach().requires_grad_() for t in (x, y, w))
+            out = uvu_reference(x, y, w, adj, self.paths)
+        gx, gy, gw = torch.autograd.grad(out, (x, y, w), grad_out)
         return gx, gy, ((gw.flatten(1) @ self.matrix.T) * slope).sum(1)
 
     def _compiled(self, x: Tensor) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
@@ -29,14 +29,24 @@ class Override:
     value: Any
 
 
+class _Harmonics(Protocol):
+    """What is read of `o3.SphericalHarmonics`, whose decorator hides its type."""
+
+    _ls_list: list[int]
+    normalize: bool
+    normalization: str
+    irreps_in: o3.Irreps
+
+
 def _replace_harmonics(module: nn.Module, backend: str) -> Iterator[Override]:
     """Evaluate e3nn's spherical harmonics with ours."""
     if isinstance(module, o3.SphericalHarmonics):
+        theirs = cast(_Harmonics, module)
         ours = SphericalHarmonics(
-            module._ls_list,
-            module.normalize,
-            module.normalization,
-            module.irreps_in,
+            theirs._ls_list,
+            theirs.normalize,
+            theirs.normalization,
+            theirs.irreps_in,
             backend,
         )
         yield Override(module, "forward", ours.forward)

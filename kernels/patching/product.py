@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,16 @@ from equicalc.kernels.convolution import Adjacency, UVUConvolution
 from equicalc.kernels.convolution.paths import Paths
 
 __all__ = ["FusedProduct"]
+
+
+class _Product(Protocol):
+    """What is read of `o3.TensorProduct`, whose decorator hides its type."""
+
+    irreps_in1: o3.Irreps
+    irreps_in2: o3.Irreps
+    irreps_out: o3.Irreps
+    instructions: list[Any]
+    shared_weights: bool
 
 
 class FusedProduct(nn.Module):
@@ -45,15 +57,16 @@ class FusedProduct(nn.Module):
 
     def __init__(self, product: o3.TensorProduct, backend: str = "auto") -> None:
         super().__init__()
-        _check_modes(product)
-        self.channels = _channels(product.irreps_in1)
-        self.ls_in = [ir.l for _, ir in product.irreps_in1]
-        self.ls_out = _ascending([ir.l for _, ir in product.irreps_out])
-        ls_edge = [ir.l for _, ir in product.irreps_in2]
+        theirs = cast(_Product, product)
+        _check_modes(theirs)
+        self.channels = _channels(theirs.irreps_in1)
+        self.ls_in = [ir.l for _, ir in theirs.irreps_in1]
+        self.ls_out = _ascending([ir.l for _, ir in theirs.irreps_out])
+        ls_edge = [ir.l for _, ir in theirs.irreps_in2]
         self.convolution = UVUConvolution(self.ls_in, ls_edge, self.ls_out, backend)
-        self.order = _slots(product)
-        paths = [product.instructions[p] for p in self.order]
-        ends = [ir.l for _, ir in product.irreps_out]
+        self.order = _slots(theirs)
+        paths = [theirs.instructions[p] for p in self.order]
+        ends = [ir.l for _, ir in theirs.irreps_out]
         couplings = [
             (self.ls_in[p.i_in1], ls_edge[p.i_in2], ends[p.i_out]) for p in paths
         ]
@@ -121,7 +134,7 @@ class FusedProduct(nn.Module):
         return f"{self.channels} channels"
 
 
-def _check_modes(product: o3.TensorProduct) -> None:
+def _check_modes(product: _Product) -> None:
     modes = {path.connection_mode for path in product.instructions}
     if modes != {"uvu"}:
         raise ValueError(f"it has paths of mode {', '.join(sorted(modes))}, not uvu")
@@ -148,7 +161,7 @@ def _ascending(degrees: list[int]) -> list[int]:
     return sorted(set(degrees))
 
 
-def _slots(product: o3.TensorProduct) -> list[int]:
+def _slots(product: _Product) -> list[int]:
     """Path that fills each block of the output."""
     paths = product.instructions
     order = sorted(range(len(paths)), key=lambda p: paths[p].i_out)

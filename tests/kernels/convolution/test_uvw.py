@@ -1,5 +1,7 @@
 """The re-associated fully connected convolution against e3nn's, edge by edge."""
 
+from typing import Any, cast
+
 import pytest
 import torch
 
@@ -30,7 +32,7 @@ def from_e3nn(x, ls, channels):
     return torch.cat([b.unflatten(1, (channels, -1)).mT for b in blocks], 1)
 
 
-def naive(module, x, y, hidden, matrix, adj):
+def naive(module, adj, x, y, hidden, matrix):
     """Weights for every edge, e3nn's tensor product, and a sum."""
     ls_in, ls_edge, ls_out = (
         module.paths.ls_in,
@@ -49,7 +51,7 @@ def naive(module, x, y, hidden, matrix, adj):
         module.paths.couplings.index(
             (ls_in[i.i_in1], ls_edge[i.i_in2], ls_out[i.i_out])
         )
-        for i in product.instructions
+        for i in cast("list[Any]", product.instructions)
     ]
     weights = (hidden @ matrix).unflatten(1, (-1, C_IN * C_OUT))[:, order].flatten(1)
     messages = product(to_e3nn(x, ls_in)[adj.src], y, weights)
@@ -87,7 +89,7 @@ def test_equals_e3nn_with_weights_per_edge(shape, chunk, monkeypatch):
     monkeypatch.setattr(uvw, "CHUNK_NUMBERS", chunk)
     module, inputs, adj = random_case(*shape)
     fast = derivatives(lambda *t: module(*t, adj), inputs)
-    slow = derivatives(lambda *t: naive(module, *t, adj), inputs)
+    slow = derivatives(lambda *t: naive(module, adj, *t), inputs)
     for a, b in zip(fast, slow, strict=True):
         # e3nn keeps its coefficients in single precision
         atol = 1e-6 * b.detach().abs().max().item()

@@ -112,11 +112,13 @@ def mace_data(crystal):
 def nequip_model(monkeypatch):
     """Build a NequIP network for energies and forces with random weights."""
     # torch-geometric puts a function of its own here, which TorchScript cannot read
-    monkeypatch.setattr(torch, "index_select", torch._C._VariableFunctions.index_select)
+    functions = torch._C._VariableFunctions  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(torch, "index_select", functions.index_select)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it doubts every torch 2
         pytest.importorskip("nequip", reason="nequip is not installed")
         from nequip.model import model_from_config
+        from nequip.utils import Config
 
     def build(hidden="8x0e + 8x1o + 8x2e"):
         config = {
@@ -136,6 +138,6 @@ def nequip_model(monkeypatch):
         }
         with default_dtype(torch.float64), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return model_from_config(config, initialize=False)
+            return model_from_config(Config(config), initialize=False)
 
     return build

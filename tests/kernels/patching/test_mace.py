@@ -27,9 +27,10 @@ def answers(model, data):
 def training_gradients(model, data):
     """Gradients of a loss on energy, forces and stress."""
     out = model(dict(data), training=True, compute_stress=True)
-    loss = sum((out[name] ** 2).sum() for name in OUTPUTS)
+    loss = torch.stack([(out[name] ** 2).sum() for name in OUTPUTS]).sum()
     parameters = dict(model.named_parameters())
-    gradients = torch.autograd.grad(loss, parameters.values(), materialize_grads=True)
+    inputs = list(parameters.values())
+    gradients = torch.autograd.grad(loss, inputs, materialize_grads=True)
     return dict(zip(parameters, gradients, strict=True))
 
 

@@ -34,7 +34,8 @@ def overridden(model):
 
 
 def training_gradients(model, data):
-    loss = sum((value**2).sum() for value in answers(model.train(), data).values())
+    values = answers(model.train(), data).values()
+    loss = torch.stack([(value**2).sum() for value in values]).sum()
     parameters = list(model.parameters())
     return torch.autograd.grad(loss, parameters, materialize_grads=True)
 
