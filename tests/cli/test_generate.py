@@ -6,7 +6,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
-from ase.io import read, write
+from ase.io import iread, write
 
 from equicalc import generators
 from equicalc.models import Symphony, SymphonyConfig
@@ -27,7 +27,7 @@ def test_generate_goes_on_where_it_stopped(cli):
     assert "3 molecules made" in cli("generate", "-n", 3, "--seed", 5)
     assert "--resume goes on" in cli("generate", "-n", 5, "--seed", 5, code=2)
     assert "2 molecules made" in cli("generate", "-n", 5, "--seed", 5, "--resume")
-    numbers = [a.info["molecule"] for a in read("molecules.extxyz", ":")]
+    numbers = [a.info["molecule"] for a in iread("molecules.extxyz")]
     assert numbers == [0, 1, 2, 3, 4]
     assert "seed 5, not 6" in cli("generate", "--seed", 6, "--resume", code=2)
 
@@ -44,7 +44,7 @@ def test_only_known_formats_are_written(cli):
 def test_complete_grows_from_named_atoms(cli):
     write("fragment.xyz", Atoms("CO", [[0, 0, 0], [1.4, 0, 0]]))
     cli("complete", "fragment.xyz", "-n", 3, "--grow-from", "1", "-o", "whole.extxyz")
-    whole = read("whole.extxyz", ":")
+    whole = list(iread("whole.extxyz"))
     assert len(whole) == 3
     for atoms in whole:
         assert atoms.get_chemical_symbols()[:2] == ["C", "O"]

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.db import connect
-from ase.io import read
+from ase.io import iread
 
 from equicalc.generators import Builder, Temperature, load_builder
 from equicalc.generators.storage import append_structures, next_molecule
@@ -57,7 +57,7 @@ def test_files_keep_the_provenance_and_can_be_continued(builder, tmp_path, suffi
         row = list(connect(path).select())[1]
         logp, molecule, back = row.data["gen_logp"], row.molecule, row.toatoms()
     else:
-        back = read(path, index=1)
+        back = list(iread(path))[1]
         logp, molecule = back.arrays["gen_logp"], back.info["molecule"]
     assert same(back, made[1])
     assert molecule == 1
