@@ -97,7 +97,7 @@ def fragment_sequences(
     --------
     >>> z, pos = np.array([[1, 8, 1]]), np.array([[[1.0, 0, 0], [0, 0, 0], [0, 1, 0]]])
     >>> drawn = fragment_sequences(z, pos, np.random.default_rng(0))
-    >>> drawn.order[0, 0], drawn.focus.tolist()
+    >>> int(drawn.order[0, 0]), drawn.focus.tolist()
     (1, [[-1, 1, 1]])
     >>> drawn.counts(z // 8, 2)[0, :, 1].tolist()  # hydrogens, oxygens left at atom 1
     [[2.0, 0.0], [1.0, 0.0], [0.0, 0.0]]

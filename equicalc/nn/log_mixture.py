@@ -28,7 +28,7 @@ class LogNormalMixture(nn.Module):
     >>> r = torch.linspace(0.01, 20, 20001)
     >>> terms = mixture(torch.randn(1, 4)).expand(-1, len(r), -1, -1)
     >>> density = mixture.log_prob(terms, r.unsqueeze(0)).exp()
-    >>> torch.trapezoid(density, r).round(decimals=3)
+    >>> torch.trapezoid(density, r).detach().round(decimals=3)
     tensor([1.])
     """
 

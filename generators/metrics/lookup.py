@@ -72,8 +72,10 @@ def lookup_stability(atoms: Atoms) -> NDArray[np.bool_]:
     Examples
     --------
     >>> from ase.build import molecule
-    >>> lookup_stability(molecule("H2CO")).all(), lookup_stability(molecule("CH3"))
-    (True, array([False,  True,  True,  True]))
+    >>> lookup_stability(molecule("H2CO")).tolist()
+    [True, True, True, True]
+    >>> lookup_stability(molecule("CH3")).tolist()
+    [False, True, True, True]
     """
     z, pos = atoms.numbers, atoms.positions
     if unknown := set(z.tolist()) - VALENCES.keys():

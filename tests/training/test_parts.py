@@ -216,7 +216,7 @@ def test_limits_of_the_data_are_kept(make_config):
     assert 0 < len(part) <= 5
     assert np.linalg.norm(part.column("forces"), axis=1).max() <= limit
     with pytest.raises(ValueError, match="no structure is left"):
-        load_parts(make_config(data={"max_force": 0.0}))
+        load_parts(make_config(data={"max_force": 1e-9}))
 
 
 def test_folders_of_raw_files_are_left_to_the_readers(tmp_path):
