@@ -21,6 +21,8 @@ __all__ = ["Growing", "Step", "Temperature", "grow", "step"]
 class Temperature:
     """How boldly to draw: 1 as the model was trained, below 1 more careful.
 
+    The defaults are those that the errors of the shipped generator were measured with.
+
     Attributes
     ----------
     focus
@@ -29,8 +31,8 @@ class Temperature:
         Of distance and direction.
     """
 
-    focus: float = 1.0
-    position: float = 1.0
+    focus: float = 0.8
+    position: float = 0.3
 
     def __post_init__(self) -> None:
         if not (self.focus > 0 and self.position > 0):
