@@ -11,9 +11,10 @@ import typer
 from equicalc.cli import inputs
 
 #: Published numbers, percent: validity (xyz2mol), uniqueness, molecule stability.
+#: Daigavane et al., ICLR 2024; Hoogeboom et al., ICML 2022.
 PUBLISHED = {
-    "Symphony (Daigavane et al. 2024)": {"validity": 83.50, "uniqueness": 97.98},
-    "EDM (Hoogeboom et al. 2022)": {
+    "Symphony": {"validity": 83.50, "uniqueness": 97.98},
+    "EDM": {
         "validity": 86.74,
         "uniqueness": 99.16,
         "molecule_stability": 82.0,
@@ -53,10 +54,10 @@ def evaluate_molecules(
 
     structures = [named.atoms for named in inputs.read_structures([molecules])]
     table = metrics.evaluate_molecules(structures, _smiles(known))
-    columns = {molecules: table, **PUBLISHED}
+    columns = {"these": table, **PUBLISHED}
     rows: list[dict[str, object]] = []
     for key in (key for key in SHOWN if key in table):
-        row: dict[str, object] = {"%": key.replace("_", " ")}
+        row: dict[str, object] = {"percent": key.replace("_", " ")}
         for name, column in columns.items():
             row[name] = round(column[key], 2) if key in column else ""
         rows.append(row)
