@@ -171,6 +171,10 @@ def resolve_device(device: str) -> torch.device:
         raise ValueError(
             f"device {device!r} is not known: give 'auto', 'cpu', 'cuda' or 'cuda:0'"
         ) from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"device {device!r} is not supported: give 'auto', 'cpu', 'cuda' or 'cuda:0'"
+        )
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device {device!r} is not on this machine, which has "

@@ -282,6 +282,8 @@ def test_wrong_settings_are_named(checkpoint, network, tmp_path):
         EquiCalculator(checkpoint, dtype="float16")
     with pytest.raises(CalculatorSetupError, match="device 'gpu' is not known"):
         EquiCalculator(checkpoint, device="gpu")
+    with pytest.raises(CalculatorSetupError, match="device 'meta' is not supported"):
+        EquiCalculator(checkpoint, device="meta")
     with pytest.raises(CalculatorSetupError, match="not on this machine"):
         EquiCalculator(checkpoint, device="cuda:99")
     with pytest.raises(InputError, match="skin is -1"):

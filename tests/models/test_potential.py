@@ -239,3 +239,14 @@ def test_unknown_elements_are_named():
 def test_stress_needs_a_cell():
     with pytest.raises(ValueError, match="lattice vectors"):
         evaluate(potential(), graph(*molecule()), ["stress"])
+
+
+def test_repulsion_wins_at_any_density():
+    """What the network adds per atom is bounded; the repulsion is not."""
+    model, (z, pos) = potential(), molecule(9)
+    energies = [
+        evaluate(model, graph(z, pos * scale), ("energy",))["energy"].item()
+        for scale in (0.2, 0.1, 0.05)
+    ]
+    assert energies == sorted(energies)
+    assert energies[-1] > 1e3
