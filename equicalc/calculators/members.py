@@ -173,7 +173,7 @@ def resolve_device(device: str) -> torch.device:
         ) from error
     if resolved.type not in ("cpu", "cuda"):
         raise ValueError(
-            f"device {device!r} is not supported: give 'auto', 'cpu', 'cuda' or 'cuda:0'"
+            f"device {device!r} is not supported: give 'auto', 'cpu' or 'cuda:0'"
         )
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ValueError(
