@@ -5,11 +5,12 @@ if __name__ != "equicalc.crystals":
         "this folder is the package equicalc.crystals: write 'import equicalc.crystals'"
     )
 
-from .crystal import MolecularCrystal, Neighbour
+from .crystal import MolecularCrystal
 from .errors import CrystalError
 from .labels import LabelledCrystal, label_crystals
 from .lattice import LatticeEnergy, lattice_energy, two_body_energy
 from .methods import Method, assign_charges, named_method
+from .neighbours import Neighbour
 from .packing import random_crystals
 from .pairwise import PairEnergy, pair_energy
 from .potentials import ExpSix, LennardJones, PairPotential, PaperSoft

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from equicalc.graph import neighbor_list
 
 from . import errors
-from .fragments import find_fragments, require_one_neutral_species
+from .fragments import find_fragments, require_crystal, require_one_neutral_species
+from .neighbours import Neighbour, neighbours_of
 from .shape import (
     standard_frame,
     standard_orientation,
@@ -25,33 +26,11 @@ from .symmetry import Operations, find_symmetry, operations
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["MolecularCrystal", "Neighbour"]
+__all__ = ["MolecularCrystal"]
 
 SAME_PLACE = 0.3  # Angstrom; atoms of different molecules are never so near
 CONTACT_REACH = 6.0  # Angstrom
 GRAM_PER_CM3 = 1.66053906660  # amu/Angstrom^3
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A molecule beside another one.
-
-    Attributes
-    ----------
-    center
-        The molecule in the middle, as a row of `MolecularCrystal.unit_cell`.
-    molecule
-        The neighbour, likewise.
-    shift : (3,)
-        Lattice vectors from that row to the neighbour.
-    distance
-        Between the nearest atoms, Angstrom.
-    """
-
-    center: int
-    molecule: int
-    shift: tuple[int, int, int]
-    distance: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +87,7 @@ class MolecularCrystal:
         """
         from ase import Atoms
 
-        _require_crystal(atoms)
+        require_crystal(atoms)
         fragments = find_fragments(atoms)
         require_one_neutral_species(fragments)
         found = find_symmetry(
@@ -351,16 +330,8 @@ class MolecularCrystal:
         dst, src, shifts = self._pairs(cutoff)
         distances = np.linalg.norm(self._vectors(dst, src, shifts), axis=1)
         rows = np.column_stack([dst // size, src // size, shifts])
-        keys, owner = np.unique(rows, axis=0, return_inverse=True)
-        nearest = np.full(len(keys), np.inf)
-        np.minimum.at(nearest, owner.ravel(), distances)
         centers = set(np.cumsum([0, *self.multiplicities[:-1]]).tolist())
-        found = [
-            Neighbour(int(key[0]), int(key[1]), tuple(key[2:].tolist()), float(d))
-            for key, d in zip(keys, nearest)
-            if int(key[0]) in centers
-        ]
-        return sorted(found, key=lambda one: (one.center, one.distance))
+        return neighbours_of(centers, rows, distances)
 
     def cluster(self, cutoff: float, center: int = 0) -> Atoms:
         """Molecule with all whole molecules that have an atom within the cutoff.
@@ -428,30 +399,3 @@ def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:
     centroid = molecule.positions.mean(axis=0) @ np.linalg.inv(cell)
     molecule.positions -= np.floor(centroid + 1e-9) @ cell
     return molecule
-
-
-def _require_crystal(atoms: Atoms) -> None:
-    if len(atoms) == 0:
-        raise errors.EmptyStructureError("there are no atoms")
-    if not atoms.pbc.all() or atoms.cell.rank < 3:
-        raise errors.NotPeriodicError(
-            f"pbc is {atoms.pbc.tolist()} and the cell has rank {atoms.cell.rank}: a "
-            "crystal is periodic in three directions"
-        )
-    dummies = np.flatnonzero(atoms.numbers < 1)
-    if dummies.size:
-        raise errors.UnknownElementError(
-            f"atom {dummies[0]} is a dummy, not an element"
-        )
-    if not np.isfinite(atoms.positions).all():
-        raise errors.CrystalError("positions are not finite")
-    partial = [
-        f"{site}: {occupation}"
-        for site, occupation in atoms.info.get("occupancy", {}).items()
-        if len(occupation) != 1 or min(occupation.values()) < 0.999
-    ]
-    if partial:
-        raise errors.PartialOccupancyError(
-            f"{len(partial)} sites are disordered (the first one is {partial[0]}); "
-            "give one of the ordered structures"
-        )

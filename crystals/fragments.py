@@ -20,6 +20,7 @@ __all__ = [
     "Fragment",
     "find_fragments",
     "polar_hydrogens",
+    "require_crystal",
     "require_one_neutral_species",
 ]
 
@@ -68,6 +69,40 @@ class Fragment:
         from ase.formula import Formula
 
         return str(Formula.from_list(_symbols(self.numbers)).convert("hill"))
+
+
+def require_crystal(atoms: Atoms) -> None:
+    """Refuse what is not an ordered crystal with finite positions.
+
+    Raises
+    ------
+    CrystalError
+        Of the kind that says what is wrong.
+    """
+    if len(atoms) == 0:
+        raise errors.EmptyStructureError("there are no atoms")
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise errors.NotPeriodicError(
+            f"pbc is {atoms.pbc.tolist()} and the cell has rank {atoms.cell.rank}: a "
+            "crystal is periodic in three directions"
+        )
+    dummies = np.flatnonzero(atoms.numbers < 1)
+    if dummies.size:
+        raise errors.UnknownElementError(
+            f"atom {dummies[0]} is a dummy, not an element"
+        )
+    if not np.isfinite(atoms.positions).all():
+        raise errors.CrystalError("positions are not finite")
+    partial = [
+        f"{site}: {occupation}"
+        for site, occupation in atoms.info.get("occupancy", {}).items()
+        if len(occupation) != 1 or min(occupation.values()) < 0.999
+    ]
+    if partial:
+        raise errors.PartialOccupancyError(
+            f"{len(partial)} sites are disordered (the first one is {partial[0]}); "
+            "give one of the ordered structures"
+        )
 
 
 def find_fragments(atoms: Atoms) -> list[Fragment]:

@@ -13,7 +13,8 @@ from equicalc.analysis import find_bonds
 from equicalc.simulation import relax as relax_structure
 from equicalc.units import KJ_PER_MOL
 
-from .crystal import MolecularCrystal, Neighbour
+from .crystal import MolecularCrystal
+from .neighbours import Neighbour
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Collection, Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +23,12 @@ from equicalc.calculators.committee import Committee, numbered
 from equicalc.calculators.members import ModelSpec, Placement
 from equicalc.calculators.neighbors import VerletList
 from equicalc.calculators.prediction import ase_results, graph_of
-from equicalc.calculators.structures import check_elements, check_neutral_closed_shell
+from equicalc.calculators.settings import DEFAULTS, check_names, check_values, plain
+from equicalc.calculators.structures import (
+    check_elements,
+    check_neutral_closed_shell,
+    list_of_atoms,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -99,14 +103,7 @@ class EquiCalculator(Calculator):
         "dipole",
         "charges",
     ]
-    default_parameters = {  # noqa: RUF012
-        "model": None,
-        "device": "auto",
-        "dtype": "float32",
-        "skin": 0.0,
-        "backend": "auto",
-        "other_states": "error",
-    }
+    default_parameters = dict(DEFAULTS)  # noqa: RUF012
 
     def __init__(
         self,
@@ -146,11 +143,11 @@ class EquiCalculator(Calculator):
         InputError
             If a name or a value is unknown.
         """
-        _check_names(kwargs)
+        check_names(kwargs)
         now = self.parameters
         changed = {
             name: value
-            for name, value in _plain(kwargs).items()
+            for name, value in plain(kwargs).items()
             if not (value is now[name] or value == now[name])
         }
         if changed:
@@ -184,7 +181,7 @@ class EquiCalculator(Calculator):
         InputError
             If a setting is unknown.
         """
-        _check_names(settings)
+        check_names(settings)
         return cls(**settings)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -291,7 +288,7 @@ class EquiCalculator(Calculator):
         """
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
-        structures = _list_of_atoms(structures)
+        structures = list_of_atoms(structures)
         for index, atoms in enumerate(structures):
             with numbered(index):
                 self._check_state_known(atoms)
@@ -346,15 +343,8 @@ class EquiCalculator(Calculator):
         self, model: ModelSpec | Sequence[ModelSpec], **settings: Any
     ) -> None:
         """Load the models and take over the settings, or change nothing."""
-        settings = _plain(settings)
-        if settings["other_states"] not in ("error", "warn", "ignore"):
-            raise InputError(
-                f"other_states is {settings['other_states']!r}; give 'error', 'warn' "
-                "or 'ignore'"
-            )
-        skin = settings["skin"]
-        if not (isinstance(skin, (int, float)) and 0 <= skin < np.inf):
-            raise InputError(f"skin is {skin!r}; give a number of Angstrom, 0 or more")
+        settings = plain(settings)
+        check_values(settings)
         placement = Placement(*(settings[name] for name in Placement._fields))
         try:
             self.committee = Committee(model, placement)
@@ -385,41 +375,6 @@ class EquiCalculator(Calculator):
             _log.warning(
                 "%s has an odd number of electrons; the model knows closed shells only",
                 formula,
-            )
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Write device and dtype as text, however torch or NumPy have them."""
-    plain = dict(settings)
-    if "device" in plain:
-        plain["device"] = str(plain["device"])
-    if isinstance(plain.get("dtype"), (type, np.dtype)):
-        plain["dtype"] = np.dtype(plain["dtype"]).name
-    elif "dtype" in plain:
-        plain["dtype"] = str(plain["dtype"]).removeprefix("torch.")
-    return plain
-
-
-def _list_of_atoms(structures: Iterable[Atoms]) -> list[Atoms]:
-    if isinstance(structures, Atoms):
-        raise InputError("compute takes a list of structures; give [atoms] for one")
-    listed = list(structures)
-    for index, atoms in enumerate(listed):
-        if not isinstance(atoms, Atoms):
-            raise InputError(
-                f"structure {index} is no ase.Atoms but a {type(atoms).__name__}"
-            )
-    return listed
-
-
-def _check_names(settings: Collection[str]) -> None:
-    for name in settings:
-        if name not in EquiCalculator.default_parameters:
-            close = get_close_matches(name, EquiCalculator.default_parameters, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise InputError(
-                f"unknown setting {name!r}{hint} Settings: "
-                f"{', '.join(EquiCalculator.default_parameters)}"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,25 @@ from ase.data import chemical_symbols
 MIN_DISTANCE = 0.1
 #: Partial charges read from a file add up to zero only so well.
 TOLERANCE = 0.01
+
+
+def list_of_atoms(structures: Iterable[Atoms]) -> list[Atoms]:
+    """Return structures, an iterator of them too, as a list.
+
+    Raises
+    ------
+    InputError
+        If it is a single structure, or something else is among them.
+    """
+    if isinstance(structures, Atoms):
+        raise InputError("compute takes a list of structures; give [atoms] for one")
+    listed = list(structures)
+    for index, atoms in enumerate(listed):
+        if not isinstance(atoms, Atoms):
+            raise InputError(
+                f"structure {index} is no ase.Atoms but a {type(atoms).__name__}"
+            )
+    return listed
 
 
 def check_elements(atoms: Atoms, elements: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from equicalc.cli import inputs
+from equicalc.cli.errors import USER_ERROR
 
 if TYPE_CHECKING:
     from equicalc.crystals import LabelledCrystal, MolecularCrystal
@@ -116,7 +117,7 @@ def label(
     """Calculate lattice energies of crystals, in parallel.
 
     Each crystal is written when it is done; the same command goes on after any stop. A
-    crystal that cannot be treated gets the reason in its row, and the exit code is 1.
+    crystal that cannot be treated gets the reason in its row, and the exit code is 2.
 
     [bold]Examples[/bold]
 
@@ -148,7 +149,7 @@ def label(
     print_table(f"Lattice energies, {method}", [_labelled(row) for row in rows])
     stdout.print(f"{len(good)} of {len(rows)} crystals labelled: {output}")
     if len(good) < len(rows):
-        raise typer.Exit(1)
+        raise typer.Exit(USER_ERROR)
 
 
 @crystals.command(no_args_is_help=True)

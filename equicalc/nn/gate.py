@@ -32,7 +32,7 @@ class InvariantGate(nn.Module):
     The gates of NequIP see scalars only; the norms add three-body invariants for a
     price per node, not per edge. Because the invariants are bounded, so is the energy
     that a network reads from the new scalars, however dense the matter: a repulsion
-    added to it always wins.
+    added to it wins in the end, if not at every density on the way.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Screened nuclear repulsion, so that nothing the network says can make atoms fuse."""
+"""Screened nuclear repulsion, which keeps atoms from fusing."""
 
 from collections.abc import Sequence
 

@@ -27,11 +27,11 @@ def test_build_and_label(cli):
     assert "3 of 3 crystals labelled" in out
 
 
-def test_bad_crystals_are_rows_and_exit_code_1(cli):
+def test_bad_crystals_are_rows_and_exit_code_2(cli):
     write("salt.cif", bulk("NaCl", "rocksalt", a=9.0))
     write("good.cif", water(5.0))
     options = ["-m", "lj", "--workers", 1]
-    out = cli("crystals", "label", "salt.cif", "good.cif", *options, code=1)
+    out = cli("crystals", "label", "salt.cif", "good.cif", *options, code=2)
     assert "1 of 2 crystals labelled" in out
     assert "salt" in out
 

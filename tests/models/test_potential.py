@@ -241,7 +241,7 @@ def test_stress_needs_a_cell():
         evaluate(potential(), graph(*molecule()), ["stress"])
 
 
-def test_repulsion_wins_at_any_density():
+def test_repulsion_wins_in_the_end():
     """What the network adds per atom is bounded; the repulsion is not."""
     model, (z, pos) = potential(), molecule(9)
     energies = [
