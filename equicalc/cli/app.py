@@ -9,6 +9,7 @@ import typer
 
 from equicalc._version import __version__
 from equicalc.cli.crystals import crystals
+from equicalc.cli.design import design
 from equicalc.cli.errors import ErrorLine
 from equicalc.cli.evaluate import evaluate
 from equicalc.cli.evaluate_molecules import evaluate_molecules
@@ -18,6 +19,7 @@ from equicalc.cli.label import label
 from equicalc.cli.md import md
 from equicalc.cli.models import models
 from equicalc.cli.relax import relax
+from equicalc.cli.report import report
 from equicalc.cli.train import train
 
 app = typer.Typer(
@@ -31,6 +33,7 @@ app = typer.Typer(
 for command in (
     *(relax, md, label, train, evaluate),
     *(generate, complete, evaluate_molecules),
+    *(design, report),
     *(models, info),
 ):
     app.command(no_args_is_help=command not in (generate, models, info))(command)
