@@ -26,6 +26,8 @@ class Workers:
         Address of a Dask scheduler, ``tcp://host:8786``, instead. Its workers need the
         same version of this package. One that dies loses no work: its tasks go to
         others.
+    patience
+        Seconds to wait for the scheduler and its first worker.
 
     Examples
     --------
@@ -34,11 +36,14 @@ class Workers:
     [1, 2]
     """
 
-    def __init__(self, n: int = 1, scheduler: str | None = None) -> None:
+    def __init__(
+        self, n: int = 1, scheduler: str | None = None, patience: float = 60.0
+    ) -> None:
         if n < 0:
             raise ValueError(f"workers = {n}; give 0 (all cores) or more")
         self.n = n
         self.scheduler = scheduler
+        self.patience = patience
         self._closing: Any = None
 
     def __enter__(self) -> Workers:
@@ -76,14 +81,15 @@ class Workers:
             with parallel_config("loky", n_jobs=self.n or -1, inner_max_num_threads=1):
                 yield
             return
-        with _client(self.scheduler) as client:
+        with _client(self.scheduler, self.patience) as client:
             logger.info("%d threads of %s", sum(client.ncores().values()), client)
-            with parallel_config("dask", client=client, wait_for_workers_timeout=60):
+            waiting: dict[str, Any] = {"wait_for_workers_timeout": self.patience}
+            with parallel_config("dask", client=client, **waiting):
                 yield
 
 
 @contextmanager
-def _client(scheduler: str) -> Iterator[Any]:
+def _client(scheduler: str, patience: float) -> Iterator[Any]:
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
@@ -91,7 +97,7 @@ def _client(scheduler: str) -> Iterator[Any]:
             'a cluster needs dask: pip install "equicalc[cluster]"'
         ) from error
     try:
-        client = Client(scheduler, set_as_default=False)
+        client = Client(scheduler, timeout=patience, set_as_default=False)
     except OSError as error:
         raise ValueError(
             f"no Dask scheduler answers at {scheduler} ({error}): start one with "
