@@ -9,6 +9,7 @@ import typer
 
 from equicalc._version import __version__
 from equicalc.cli.crystals import crystals
+from equicalc.cli.embed import embed
 from equicalc.cli.errors import ErrorLine
 from equicalc.cli.evaluate import evaluate
 from equicalc.cli.evaluate_molecules import evaluate_molecules
@@ -17,6 +18,7 @@ from equicalc.cli.info import info
 from equicalc.cli.label import label
 from equicalc.cli.md import md
 from equicalc.cli.models import models
+from equicalc.cli.prune import prune
 from equicalc.cli.relax import relax
 from equicalc.cli.train import train
 
@@ -30,6 +32,7 @@ app = typer.Typer(
 )
 for command in (
     *(relax, md, label, train, evaluate),
+    *(embed, prune),
     *(generate, complete, evaluate_molecules),
     *(models, info),
 ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, overload
 
@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from torch import nn
+from torch_geometric.data import Data
 
 from equicalc.calculators.committee import numbered
 from equicalc.calculators.members import resolve_device, resolve_dtype
@@ -277,37 +278,46 @@ class Embedder:
         if not listed:
             raise InputError("there is no structure to embed: give at least one")
         collected: dict[str, list[NDArray[np.floating]]] = {}
-        for batch in self._batches(listed, level, invariant):
-            for name, block in batch.items():
+        for graph in self.graphs(listed):
+            for name, block in self._blocks(graph, level, invariant).items():
                 collected.setdefault(name, []).append(block.cpu().numpy())
         return collected
 
-    @torch.no_grad()
-    def _batches(
-        self, structures: list[Atoms], level: Level, invariant: bool
-    ) -> Iterator[Mapping[str, torch.Tensor]]:
+    def graphs(self, structures: Sequence[Atoms]) -> Iterator[Data]:
+        """Yield structures as graphs, `batch_size` of them in each.
+
+        Raises
+        ------
+        InputError
+            If an element is unknown; it names element and structure.
+        """
         neighbors = VerletList(self._cutoff)
-        device = next(self.model.parameters()).device
+        device = str(next(self.model.parameters()).device)
         for start in range(0, len(structures), self.batch_size):
             graphs = []
             for k, atoms in enumerate(structures[start : start + self.batch_size]):
                 with numbered(start + k):
                     check_elements(atoms, self.elements)
                     graphs.append(graph_of(atoms, neighbors(atoms)))
-            graph = collate(graphs).to(str(device))
-            features = self.taps.read(graph, self.layers)
-            if invariant:
-                features = {name: _lengths(name, x) for name, x in features.items()}
-            if not self.taps.per_atom:
-                yield features
-                continue
-            owner, n_rows = self.taps.rows(graph), len(graph["z"])
-            if level == "molecule":
-                owner, n_rows = graph["batch"][owner], len(graph["ptr"]) - 1
-            yield {
-                name: self._pooled(block, owner, n_rows, level)
-                for name, block in features.items()
-            }
+            yield collate(graphs).to(device)
+
+    @torch.no_grad()
+    def _blocks(
+        self, graph: Data, level: Level, invariant: bool
+    ) -> dict[str, torch.Tensor]:
+        """Return blocks (n, channels, components) of a batch."""
+        features = self.taps.read(graph, self.layers)
+        if invariant:
+            features = {name: _lengths(name, x) for name, x in features.items()}
+        if not self.taps.per_atom:
+            return features
+        owner, n_rows = self.taps.rows(graph), len(graph["z"])
+        if level == "molecule":
+            owner, n_rows = graph["batch"][owner], len(graph["ptr"]) - 1
+        return {
+            name: self._pooled(block, owner, n_rows, level)
+            for name, block in features.items()
+        }
 
     def _pooled(
         self, block: torch.Tensor, owner: torch.Tensor, n_rows: int, level: Level
