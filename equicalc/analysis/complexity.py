@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["nsps", "nsps_of_all", "smiles_of"]
 
+#: How many assignments of bond orders to try before giving up.
+MAX_ITERATIONS = 100_000
+
 
 def nsps(atoms: Atoms) -> float:
     r"""Return the normalised spacial score of a molecule.
@@ -97,7 +100,9 @@ def _molecule(atoms: Atoms) -> Any:
             text = "\n".join([str(len(atoms)), "", *lines, ""])
             whole = Chem.MolFromXYZBlock(text)
             try:
-                rdDetermineBonds.DetermineBonds(whole, charge=0)
+                rdDetermineBonds.DetermineBonds(
+                    whole, charge=0, maxIterations=MAX_ITERATIONS
+                )
                 molecule = Chem.RemoveHs(whole)
             except (ValueError, RuntimeError):  # no assignment of bond orders
                 molecule = None

@@ -1,27 +1,30 @@
-"""Which irreps a network uses: six numbers for each, and what follows from them."""
+"""Which irreps a network uses: measured for each, and what follows from it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+import csv
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from scipy.spatial.distance import cdist
-from torch_geometric.data import Data
 
-from equicalc.data.atoms import atoms_labels
+from equicalc.analysis.measures import (
+    gradient_times_activation,
+    knn_r2,
+    participation,
+)
+from equicalc.analysis.plots import new_figure
+from equicalc.analysis.removal import MEV, Removals
 from equicalc.embedding import Embedder
-from equicalc.models import evaluate, pruned
+from equicalc.models import pruned
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
-
-    from equicalc.models import Taps
+    from torch import nn
 
 #: An irrep whose removal moves forces by less than this share of what the removal of
 #: everything but scalars does is not used; by less than the second, hardly.
@@ -29,7 +32,15 @@ UNUSED, HARDLY_USED = 0.02, 0.2
 #: Below this R2 an irrep of a network without energies tells little of a molecule.
 UNSTRUCTURED = 0.1
 
-MEV = 1000.0
+#: What a figure shows of a table.
+PANELS = {
+    "rms": "rms of a component",
+    "participation": "effective channels",
+    "knn_r2": "kNN R²",
+    "attribution": "gradient × activation\nmeV/atom",
+    "force_change": "forces without it change by\nmeV/Å",
+    "force_error": "force MAE without it\nmeV/Å",
+}
 
 
 @dataclass(frozen=True)
@@ -45,14 +56,13 @@ class IrrepUse:
     rms : float
         Root mean square of a component.
     participation : float
-        Effective number of channels, tr(C)^2 / tr(C^2) of their covariance C: 1 if all
-        say the same, `channels` if all say something of their own.
+        Effective number of channels, see `equicalc.analysis.measures.participation`.
     knn_r2 : float
         R2 of a property of the molecules, predicted as the mean of the five that are
-        nearest by the irrep's invariants; molecules of the same identity do not count.
+        nearest by the irrep's invariants.
     attribution : float
-        Mean over the atoms of abs(sum of gradient x activation), meV: how far the
-        energy leans on the irrep, to first order.
+        Mean over the atoms of abs(gradient x activation), meV: how far the energy leans
+        on the irrep, to first order.
     energy_change, force_change : float
         Mean absolute change of the energy per atom (meV) and of a force component
         (meV/Angstrom) when the irrep is removed from the network.
@@ -101,10 +111,42 @@ class IrrepAnalysis:
     def rows(self) -> list[dict[str, Any]]:
         """Return a table, without the columns that nothing is known of."""
         rows = [asdict(use) for use in self.uses]
-        known = [
-            name for name in rows[0] if any(row[name] == row[name] for row in rows)
-        ]
-        return [{name: row[name] for name in known} for row in rows]
+        unknown = {
+            name for name in rows[0] if all(row[name] != row[name] for row in rows)
+        }
+        return [{k: v for k, v in row.items() if k not in unknown} for row in rows]
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write the table."""
+        rows = self.rows()
+        with Path(path).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        return Path(path)
+
+    def plot(self, path: str | Path, title: str = "") -> Path:
+        """Draw the measures as bars, one panel each.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        rows = self.rows()
+        shown = [name for name in PANELS if name in rows[0]]
+        figure = new_figure(1.9 * len(shown) + 0.4, 2.5)
+        for axes, name in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown):
+            names = [row["irrep"] for row in rows]
+            axes.bar(names, [row[name] for row in rows], color="#2b6cb0", width=0.6)
+            axes.set_title(PANELS[name], fontsize="small")
+            axes.spines[["top", "right"]].set_visible(False)
+            if name == "force_error":
+                axes.axhline(self.force_error, color="#c05621", lw=1.0, ls="--")
+                axes.set_yscale("log")
+        figure.suptitle(title, fontsize="medium", x=0.01, ha="left")
+        figure.savefig(path)
+        return Path(path)
 
 
 def analyze_irreps(
@@ -115,15 +157,16 @@ def analyze_irreps(
 ) -> IrrepAnalysis:
     """Measure what every irrep of a network is worth.
 
-    1. Features: size, effective number of channels.
+    1. Features of atoms: size, effective number of channels.
     2. Invariants of molecules: how well they tell a property.
-    3. Gradient times activation of the energy.
-    4. Removal of one irrep after the other: change, and error if there are labels.
+    3. Energies without one irrep after the other: change, and error if there are
+       labels.
+    4. Gradient times activation of the energy.
 
     Parameters
     ----------
     embedder
-        The network; energies need one that predicts them.
+        The network; 3 and 4 need one that predicts energies.
     structures
         Energies and forces of their calculators, if all have them, are labels.
     values : (n,)
@@ -135,8 +178,6 @@ def analyze_irreps(
     ----------
     .. [1] Lee, Galkin, Miret, "Deconstructing equivariant representations in molecular
        systems", 2024.
-    .. [2] Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", ICLR
-       Workshop 2014: gradients as importance.
 
     Examples
     --------
@@ -151,224 +192,49 @@ def analyze_irreps(
         layers=embedder.layers,
         batch_size=embedder.batch_size,
     )
-    names = [str(ir) for _, ir in embedder.irreps]
-    # 1. features
+    # 1. and 2. features
     level = "atom" if embedder.taps.per_atom else "molecule"
     features = embedder.embed(structures, level=level)
-    # 2. invariants
     invariants = embedder.invariants(structures)
-    told = {
-        name: np.nan if values is None else knn_r2(invariants[name], values, identities)
-        for name in names
-    }
     # 3. and 4. energies
-    removals = _Removals.measured(embedder, structures, names)
-    attributions = _attributions(embedder, structures, removals.energetic)
-    uses = [
-        IrrepUse(
-            irrep=name,
-            channels=mul,
-            rms=float(np.sqrt(np.square(features[name]).mean())),
-            participation=participation(features[name]),
-            knn_r2=told[name],
-            attribution=attributions.get(name, np.nan),
-            **removals.numbers(name),
-            parameters=_share(embedder.model, ir.l),
-            advice=_advice(ir.l, removals.use(name), told[name]),
+    removals = Removals.measured(embedder, structures)
+    attributions = _attributions(embedder, structures) if removals.energetic else {}
+    uses = []
+    for mul, ir in embedder.irreps:
+        name = str(ir)
+        told = (
+            np.nan if values is None else knn_r2(invariants[name], values, identities)
         )
-        for name, (mul, ir) in zip(names, embedder.irreps)
-    ]
-    whole = removals.errors({})
-    return IrrepAnalysis(uses, *whole, len(structures))
+        uses.append(
+            IrrepUse(
+                name,
+                mul,
+                float(np.sqrt(np.square(features[name]).mean())),
+                participation(features[name]),
+                told,
+                attributions.get(name, np.nan),
+                *removals.change(name),
+                *removals.error(name),
+                _share(embedder.model, ir.l),
+                _advice(ir.l, removals.use(name), told),
+            )
+        )
+    return IrrepAnalysis(uses, *removals.error(), len(structures))
 
 
-def participation(features: NDArray[np.floating]) -> float:
-    """Return the participation ratio of the channels of (n, channels, 2l+1).
-
-    Examples
-    --------
-    >>> participation(np.eye(3)[:, :, None])  # three channels, centred: two directions
-    2.0
-    """
-    if features.shape[2] == 1:
-        features = features - features.mean(axis=0)
-    rows = features.transpose(0, 2, 1).reshape(-1, features.shape[1]).astype(float)
-    covariance = rows.T @ rows
-    total = np.square(covariance).sum()
-    return float(np.round(np.trace(covariance) ** 2 / total, 9)) if total > 0 else 0.0
-
-
-def knn_r2(
-    points: NDArray[np.floating],
-    values: NDArray[np.floating],
-    identities: Sequence[str] | None = None,
-    k: int = 5,
-) -> float:
-    """Return R2 of values predicted as the mean of the k nearest others.
-
-    Parameters
-    ----------
-    points : (n, n_features)
-        Where the structures are.
-    values : (n,)
-        NaN: left out.
-    identities
-        Structures of the same name are not neighbours.
-    k
-        Neighbours.
-
-    Returns
-    -------
-    float
-        1: all known; 0: no better than the mean; NaN for fewer than k + 2 values, or
-        if all are the same.
-
-    Examples
-    --------
-    >>> x = np.linspace(0, 1, 50)
-    >>> knn_r2(x[:, None], x) > 0.99
-    True
-    """
-    known = np.isfinite(values)
-    points, values = points[known], values[known]
-    spread = np.square(values - values.mean()).sum() if len(values) else 0.0
-    if len(values) < k + 2 or spread == 0:
-        return float("nan")
-    distances = cdist(points, points)
-    np.fill_diagonal(distances, np.inf)
-    if identities is not None:
-        name = np.array(identities)[known]
-        distances[name[:, None] == name] = np.inf
-    nearest = np.argsort(distances, axis=1)[:, :k]
-    predicted = values[nearest].mean(axis=1)
-    return float(1.0 - np.square(values - predicted).sum() / spread)
-
-
-@dataclass
-class _Removals:
-    """Energies per atom and forces of a network as it is, and without irreps."""
-
-    found: dict[tuple[str, ...], tuple[NDArray[np.floating], NDArray[np.floating]]]
-    labels: tuple[NDArray[np.floating], NDArray[np.floating]] | None
-    names: list[str]
-
-    @classmethod
-    def measured(
-        cls, embedder: Embedder, structures: Sequence[Atoms], names: list[str]
-    ) -> _Removals:
-        """Evaluate the network without each irrep, and without all but the scalars."""
-        if not _has_energies(embedder, structures):
-            return cls({}, None, names)
-        tensors = tuple(name for name in names if not name.startswith("0"))
-        sets = [(), *((name,) for name in names), tensors]
-        found = {removed: _evaluated(embedder, structures, removed) for removed in sets}
-        return cls(found, _labels(structures), names)
-
-    @property
-    def energetic(self) -> bool:
-        """Whether the network has energies at all."""
-        return bool(self.found)
-
-    def change(self, *removed: str) -> tuple[float, float]:
-        """Mean absolute changes, meV/atom and meV/Angstrom."""
-        return _distance(self.found[removed], self.found[()])
-
-    def errors(self, removed: Mapping[str, float] | tuple[str, ...]) -> Any:
-        """Mean absolute errors, meV/atom and meV/Angstrom; NaN without labels."""
-        if self.labels is None or not self.found:
-            return np.nan, np.nan
-        return _distance(self.found[tuple(removed)], self.labels)
-
-    def numbers(self, name: str) -> dict[str, float]:
-        """Return change and error when one irrep is removed, for `IrrepUse`."""
-        change = self.change(name) if self.found else (np.nan, np.nan)
-        error = self.errors((name,))
-        keys = ("energy_change", "force_change", "energy_error", "force_error")
-        return dict(zip(keys, (*change, *error)))
-
-    def use(self, name: str) -> float:
-        """Change of the forces, as a share of that without all tensors."""
-        tensors = tuple(n for n in self.names if not n.startswith("0"))
-        if not self.found or not tensors:
-            return np.nan
-        return self.change(name)[1] / max(self.change(*tensors)[1], 1e-12)
-
-
-def _has_energies(embedder: Embedder, structures: Sequence[Atoms]) -> bool:
-    with torch.no_grad():
-        out = embedder.taps.run(next(embedder.graphs(structures[:1])))
-    return isinstance(out, Mapping) and "energies" in out
-
-
-def _evaluated(
-    embedder: Embedder, structures: Sequence[Atoms], removed: tuple[str, ...]
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Energies per atom (n,) eV, and forces (n_atoms, 3) eV/Angstrom."""
-    energies, forces = [], []
-    factors = dict.fromkeys(removed, 0.0)
-    with embedder.taps.scaled(factors) if removed else nullcontext():
-        for graph in embedder.graphs(structures):
-            out = evaluate(embedder.model, graph)
-            energies.append((out["energy"] / graph["ptr"].diff()).cpu().numpy())
-            forces.append(out["forces"].cpu().numpy())
-    return np.concatenate(energies), np.concatenate(forces)
-
-
-def _labels(
-    structures: Sequence[Atoms],
-) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
-    labels = [atoms_labels(atoms) for atoms in structures]
-    if not all("energy" in label and "forces" in label for label in labels):
-        return None
-    energies = [
-        float(label["energy"]) / len(atoms) for label, atoms in zip(labels, structures)
-    ]
-    return np.array(energies), np.concatenate([label["forces"] for label in labels])
-
-
-def _distance(
-    a: tuple[NDArray[np.floating], NDArray[np.floating]],
-    b: tuple[NDArray[np.floating], NDArray[np.floating]],
-) -> tuple[float, float]:
-    energy, force = (float(MEV * np.abs(x - y).mean()) for x, y in zip(a, b))
-    return energy, force
-
-
-def _attributions(
-    embedder: Embedder, structures: Sequence[Atoms], energetic: bool
-) -> dict[str, float]:
-    """Mean over atoms of the absolute gradient x activation by irrep, meV."""
-    if not energetic:
-        return {}
-    sums: dict[str, list[NDArray[np.floating]]] = {}
+def _attributions(embedder: Embedder, structures: Sequence[Atoms]) -> dict[str, float]:
+    """Mean over the atoms of abs(gradient x activation) by irrep, meV."""
+    parts: dict[str, list[NDArray[np.floating]]] = {}
     for graph in embedder.graphs(structures):
-        for name, value in _gradient_times_activation(embedder.taps, graph):
-            sums.setdefault(name, []).append(value)
+        for name, value in gradient_times_activation(embedder.taps, graph).items():
+            parts.setdefault(name, []).append(value)
     return {
-        name: float(MEV * np.abs(np.concatenate(parts)).mean())
-        for name, parts in sums.items()
+        name: float(MEV * np.abs(np.concatenate(values)).mean())
+        for name, values in parts.items()
     }
 
 
-def _gradient_times_activation(
-    taps: Taps, graph: Data
-) -> Iterator[tuple[str, NDArray[np.floating]]]:
-    """Yield irrep and (n_atoms,) eV, summed over channels, components and layers."""
-    with torch.enable_grad(), taps.recorded() as outputs:
-        energy = taps.run(graph)["energies"].sum()
-        slopes = torch.autograd.grad(energy, outputs, allow_unused=True)
-    n = len(taps.rows(graph))
-    total: dict[str, torch.Tensor] = {}
-    for tap, output, slope in zip(taps.features, outputs, slopes):
-        if slope is None:
-            continue
-        for name, block in tap.split(output.detach() * slope).items():
-            total[name] = total.get(name, 0.0) + block[:n].sum((1, 2))
-    for name, value in total.items():
-        yield name, value.cpu().numpy()
-
-
-def _share(model: torch.nn.Module, degree: int) -> float:
+def _share(model: nn.Module, degree: int) -> float:
     """Share of the weights that go with a degree; NaN if it cannot be dropped."""
     try:
         smaller = pruned(model, {degree})

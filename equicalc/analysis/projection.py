@@ -93,5 +93,9 @@ def _phate(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         return np.asarray(mapper.fit_transform(points), dtype=np.float64)
 
 
+def _missing(package: str) -> ImportError:
+    return ImportError(f'{package} is missing: pip install "equicalc[analysis]"')
+
+
 METHODS = {"pca": _pca, "umap": _umap, "phate": _phate}
 """Name to function of points (n, n_features) and seed."""

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: Structures that speed is measured on, in one batch, and how many times.
 TIMED, REPEATS = 32, 5
+#: Structures that are enough to validate and to test.
+N_VALID, N_TEST = 500, 1000
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class PruneSettings:
         Structures per step.
     fractions
         Shares of the structures, whole molecules together; errors are those of
-        ``test``.
+        ``test``, of which 1000 at most are taken.
     seed
         Of the split and of the order of the structures.
     trainer
@@ -190,7 +192,12 @@ def _config(
     every = settings.trainer.val_every_steps or min(per_epoch, 500)
     return TrainConfig(
         output=str(folder),
-        data=DataConfig(train=source, fractions=settings.fractions),
+        data=DataConfig(
+            train=source,
+            fractions=settings.fractions,
+            n_valid=N_VALID,
+            n_test=N_TEST,
+        ),
         model={"reference_energies": model.config.reference_energies},
         loss=LossConfig(
             energy=15.0,

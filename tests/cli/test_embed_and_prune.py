@@ -26,9 +26,9 @@ def molecules(tmp_path):
     return "m.extxyz"
 
 
-@pytest.mark.parametrize("command", ["embed", "prune"])
+@pytest.mark.parametrize("command", ["embed", "prune", "analyze irreps", "analyze map"])
 def test_help_teaches_by_example(cli, command):
-    out = cli(command, "--help")
+    out = cli(*command.split(), "--help")
     assert "Examples" in out
     assert f"equicalc {command}" in out
 
@@ -66,3 +66,25 @@ def test_prune_leaves_a_smaller_potential(cli, tmp_path, network, molecules):
         "prune", network, molecules, "--drop", "x", "-o", "y", code=2
     )
     cli("relax", "O", "-m", "pruned/best.safetensors", "--steps", 1)
+
+
+def test_analyze_irreps_writes_table_and_figure(cli, tmp_path, network, molecules):
+    out = cli("analyze", "irreps", network, molecules, "--device", "cpu", "-o", "use")
+    assert "What to do" in out
+    with (tmp_path / "use" / "irreps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["irrep"] for row in rows] == ["0e", "1o", "2e"]
+    assert "force_change" in rows[0]
+    assert "force_error" not in rows[0]  # there are no labels
+    assert float(rows[1]["force_change"]) > 0
+    assert (tmp_path / "use" / "irreps.png").stat().st_size > 0
+
+
+def test_analyze_map_draws_a_property(cli, tmp_path, network, molecules):
+    given = ["analyze", "map", network, molecules, "--device", "cpu", "--method", "pca"]
+    cli(*given, "-o", "m.png")
+    assert (tmp_path / "m.png").stat().st_size > 0
+    out = cli(*given, "--property", "nothing", code=2)
+    assert "no structure has a number 'nothing'" in out
+    given[-1] = "tsne"
+    assert "give pca, umap, phate" in cli(*given, code=2)
