@@ -7,8 +7,11 @@ from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
+from equicalc.models.known_taps import taps_of
 from equicalc.models.potential import Potential, PotentialConfig
+from equicalc.models.pruning import pruned
 from equicalc.models.symphony import Symphony, SymphonyConfig
+from equicalc.models.taps import Tap, Taps
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
@@ -58,6 +61,10 @@ __all__ = [
     "PotentialConfig",
     "Symphony",
     "SymphonyConfig",
+    "Tap",
+    "Taps",
     "build_model",
     "evaluate",
+    "pruned",
+    "taps_of",
 ]
