@@ -7,12 +7,16 @@ from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
+from equicalc.models.lattice import LatticeConfig, LatticeNetwork
+from equicalc.models.mace import Mace, MaceConfig
 from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
     "potential": (PotentialConfig, Potential),
+    "lattice": (LatticeConfig, LatticeNetwork),
+    "mace": (MaceConfig, Mace),
     "symphony": (SymphonyConfig, Symphony),
 }
 
@@ -54,6 +58,10 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "LatticeConfig",
+    "LatticeNetwork",
+    "Mace",
+    "MaceConfig",
     "Potential",
     "PotentialConfig",
     "Symphony",
