@@ -7,12 +7,19 @@ from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
+from equicalc.models.known_taps import taps_of
+from equicalc.models.lattice import LatticeConfig, LatticeNetwork
+from equicalc.models.mace import Mace, MaceConfig
 from equicalc.models.potential import Potential, PotentialConfig
+from equicalc.models.pruning import pruned
 from equicalc.models.symphony import Symphony, SymphonyConfig
+from equicalc.models.taps import Tap, Taps
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
     "potential": (PotentialConfig, Potential),
+    "lattice": (LatticeConfig, LatticeNetwork),
+    "mace": (MaceConfig, Mace),
     "symphony": (SymphonyConfig, Symphony),
 }
 
@@ -54,10 +61,18 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "LatticeConfig",
+    "LatticeNetwork",
+    "Mace",
+    "MaceConfig",
     "Potential",
     "PotentialConfig",
     "Symphony",
     "SymphonyConfig",
+    "Tap",
+    "Taps",
     "build_model",
     "evaluate",
+    "pruned",
+    "taps_of",
 ]
