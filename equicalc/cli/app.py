@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from equicalc._version import __version__
+from equicalc.cli.ablate import ablate
 from equicalc.cli.crystals import crystals
 from equicalc.cli.errors import ErrorLine
 from equicalc.cli.evaluate import evaluate
@@ -34,6 +35,7 @@ for command in (
     *(models, info),
 ):
     app.command(no_args_is_help=command not in (generate, models, info))(command)
+app.add_typer(ablate)
 app.add_typer(crystals)
 
 

@@ -7,13 +7,16 @@ from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
+from equicalc.models.generator import Generator, GeneratorConfig
 from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
+from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
     "potential": (PotentialConfig, Potential),
     "symphony": (SymphonyConfig, Symphony),
+    "symphony-paper": (SymphonyPaperConfig, SymphonyPaper),
 }
 
 
@@ -54,10 +57,14 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "Generator",
+    "GeneratorConfig",
     "Potential",
     "PotentialConfig",
     "Symphony",
     "SymphonyConfig",
+    "SymphonyPaper",
+    "SymphonyPaperConfig",
     "build_model",
     "evaluate",
 ]
