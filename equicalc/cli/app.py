@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from equicalc._version import __version__
+from equicalc.cli.ablate import ablate
 from equicalc.cli.analyze import analyze
 from equicalc.cli.crystals import crystals
 from equicalc.cli.embed import embed
@@ -39,6 +40,7 @@ for command in (
 ):
     app.command(no_args_is_help=command not in (generate, models, info))(command)
 app.add_typer(analyze)
+app.add_typer(ablate)
 app.add_typer(crystals)
 
 

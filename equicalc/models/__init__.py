@@ -7,12 +7,14 @@ from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
+from equicalc.models.generator import Generator, GeneratorConfig
 from equicalc.models.known_taps import taps_of
 from equicalc.models.lattice import LatticeConfig, LatticeNetwork
 from equicalc.models.mace import Mace, MaceConfig
 from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.pruning import pruned
 from equicalc.models.symphony import Symphony, SymphonyConfig
+from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
 from equicalc.models.taps import Tap, Taps
 
 #: Name in checkpoints and configurations -> (configuration, network).
@@ -21,6 +23,7 @@ MODELS = {
     "lattice": (LatticeConfig, LatticeNetwork),
     "mace": (MaceConfig, Mace),
     "symphony": (SymphonyConfig, Symphony),
+    "symphony-paper": (SymphonyPaperConfig, SymphonyPaper),
 }
 
 
@@ -61,6 +64,8 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "Generator",
+    "GeneratorConfig",
     "LatticeConfig",
     "LatticeNetwork",
     "Mace",
@@ -69,6 +74,8 @@ __all__ = [
     "PotentialConfig",
     "Symphony",
     "SymphonyConfig",
+    "SymphonyPaper",
+    "SymphonyPaperConfig",
     "Tap",
     "Taps",
     "build_model",
