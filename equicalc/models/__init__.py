@@ -6,14 +6,19 @@ from typing import Any
 from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
+from equicalc.models.equitriton import EquiTriton, EquiTritonConfig
 from equicalc.models.evaluate import evaluate
 from equicalc.models.potential import Potential, PotentialConfig
+from equicalc.models.property_network import PropertyNetwork, TargetConfig
+from equicalc.models.qm9net import QM9Net, QM9NetConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
     "potential": (PotentialConfig, Potential),
     "symphony": (SymphonyConfig, Symphony),
+    "equitriton": (EquiTritonConfig, EquiTriton),
+    "qm9net": (QM9NetConfig, QM9Net),
 }
 
 
@@ -54,10 +59,16 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "EquiTriton",
+    "EquiTritonConfig",
     "Potential",
     "PotentialConfig",
+    "PropertyNetwork",
+    "QM9Net",
+    "QM9NetConfig",
     "Symphony",
     "SymphonyConfig",
+    "TargetConfig",
     "build_model",
     "evaluate",
 ]
