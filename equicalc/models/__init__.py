@@ -6,13 +6,16 @@ from typing import Any
 from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
+from equicalc.models.equitriton import EquiTriton, EquiTritonConfig
 from equicalc.models.evaluate import evaluate
 from equicalc.models.generator import Generator, GeneratorConfig
 from equicalc.models.known_taps import taps_of
 from equicalc.models.lattice import LatticeConfig, LatticeNetwork
 from equicalc.models.mace import Mace, MaceConfig
 from equicalc.models.potential import Potential, PotentialConfig
+from equicalc.models.property_network import PropertyNetwork, TargetConfig
 from equicalc.models.pruning import pruned
+from equicalc.models.qm9net import QM9Net, QM9NetConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
 from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
 from equicalc.models.taps import Tap, Taps
@@ -24,6 +27,8 @@ MODELS = {
     "mace": (MaceConfig, Mace),
     "symphony": (SymphonyConfig, Symphony),
     "symphony-paper": (SymphonyPaperConfig, SymphonyPaper),
+    "equitriton": (EquiTritonConfig, EquiTriton),
+    "qm9net": (QM9NetConfig, QM9Net),
 }
 
 
@@ -64,6 +69,8 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "EquiTriton",
+    "EquiTritonConfig",
     "Generator",
     "GeneratorConfig",
     "LatticeConfig",
@@ -72,12 +79,16 @@ __all__ = [
     "MaceConfig",
     "Potential",
     "PotentialConfig",
+    "PropertyNetwork",
+    "QM9Net",
+    "QM9NetConfig",
     "Symphony",
     "SymphonyConfig",
     "SymphonyPaper",
     "SymphonyPaperConfig",
     "Tap",
     "Taps",
+    "TargetConfig",
     "build_model",
     "evaluate",
     "pruned",

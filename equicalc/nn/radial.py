@@ -53,6 +53,11 @@ class BesselBasis(nn.Module):
     n_basis : int
         Number of functions.
 
+    Attributes
+    ----------
+    reach : float
+        The cutoff, under the name that other bases have for it.
+
     References
     ----------
     .. [1] Gasteiger, Groß, Günnemann, ICLR 2020, eq. 7.
@@ -67,7 +72,7 @@ class BesselBasis(nn.Module):
 
     def __init__(self, cutoff: float, n_basis: int) -> None:
         super().__init__()
-        self.cutoff = cutoff
+        self.cutoff = self.reach = cutoff
         frequencies = torch.arange(1, n_basis + 1) * math.pi / cutoff
         self.register_buffer("frequencies", frequencies, persistent=False)
 

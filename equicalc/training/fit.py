@@ -23,6 +23,7 @@ from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
 from equicalc.training.potential_task import PotentialTask
+from equicalc.training.property_task import PropertyTask
 from equicalc.training.report import write_json
 from equicalc.training.schedule import RunState
 from equicalc.training.sources import expand_path
@@ -44,6 +45,8 @@ TASKS = {
     "potential": PotentialTask,
     "symphony": SymphonyTask,
     "symphony-paper": SymphonyPaperTask,
+    "equitriton": PropertyTask,
+    "qm9net": PropertyTask,
 }
 
 #: Parts of the configuration that a resumed run may change.
