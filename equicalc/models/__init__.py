@@ -7,11 +7,13 @@ from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
+from equicalc.models.mo3enet import Mo3ENet, Mo3ENetConfig
 from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
+    "mo3enet": (Mo3ENetConfig, Mo3ENet),
     "potential": (PotentialConfig, Potential),
     "symphony": (SymphonyConfig, Symphony),
 }
@@ -54,6 +56,8 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "Mo3ENet",
+    "Mo3ENetConfig",
     "Potential",
     "PotentialConfig",
     "Symphony",

@@ -22,6 +22,7 @@ from equicalc.data.packed import PackedDataset
 from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
+from equicalc.training.mo3enet_task import Mo3ENetTask
 from equicalc.training.potential_task import PotentialTask
 from equicalc.training.report import write_json
 from equicalc.training.schedule import RunState
@@ -40,7 +41,7 @@ BEST = "best.safetensors"
 RECORD = "run.json"
 
 #: What each model of `equicalc.models.MODELS` is trained for.
-TASKS = {"potential": PotentialTask, "symphony": SymphonyTask}
+TASKS = {"mo3enet": Mo3ENetTask, "potential": PotentialTask, "symphony": SymphonyTask}
 
 #: Parts of the configuration that a resumed run may change.
 FREE = ("stop", "trainer", "card", "output")
