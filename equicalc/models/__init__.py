@@ -7,12 +7,15 @@ from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.evaluate import evaluate
-from equicalc.models.mo3enet import Mo3ENet, Mo3ENetConfig
+from equicalc.models.head import Head, HeadConfig
+from equicalc.models.mo3enet import Mo3ENet
+from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
+    "head": (HeadConfig, Head),
     "mo3enet": (Mo3ENetConfig, Mo3ENet),
     "potential": (PotentialConfig, Potential),
     "symphony": (SymphonyConfig, Symphony),
@@ -56,6 +59,8 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "Head",
+    "HeadConfig",
     "Mo3ENet",
     "Mo3ENetConfig",
     "Potential",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from equicalc.graph import molecule_edges
 from equicalc.kernels.convolution import Adjacency
 from equicalc.models.cloud import Cloud
+from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.nn.radial import BesselBasis, GaussianBasis, polynomial_envelope
 from equicalc.nn.vector_conv import VectorConvolution
 from equicalc.nn.vectors import EMLP, AugmentedSoftmax, lengths
@@ -85,63 +86,35 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    n_elements : int
-        Elements.
-    radius : float
-        Largest distance of an atom from the centroid, Angstrom.
-    cutoff : float
-        Reach of a message, Angstrom.
-    basis : str
-        One of `BASES`.
-    n_radial : int
-        Radial functions.
-    avg_neighbors : float
-        Mean number of neighbours, normalises sums of messages.
-    channels : int
-        Scalars, and vectors, of an atom.
-    messages : int
-        Channels of a message.
-    layers : int
-        Convolutions.
-    depth : int
-        Layers on the atoms before each convolution and after the last.
-    n_out : int
-        Vectors of the embedding.
+    config : Mo3ENetConfig
+        Shape of the network.
     backend : str
         Kernels, see `equicalc.models.Potential`.
     """
 
-    def __init__(
-        self,
-        n_elements: int,
-        *,
-        radius: float,
-        cutoff: float,
-        basis: str,
-        n_radial: int,
-        avg_neighbors: float,
-        channels: int,
-        messages: int,
-        layers: int,
-        depth: int,
-        n_out: int,
-        backend: str = "auto",
-    ) -> None:
+    def __init__(self, config: Mo3ENetConfig, backend: str = "auto") -> None:
         super().__init__()
-        self.cutoff = cutoff
-        self.atoms = AtomFeatures(n_elements, radius, channels)
-        self.basis = BASES[basis](cutoff, n_radial)
-        self.layers = nn.ModuleList(EMLP(channels, depth) for _ in range(layers + 1))
-        self.convolutions = nn.ModuleList(
-            VectorConvolution(
-                channels, messages, n_radial, avg_neighbors**-0.5, backend
-            )
-            for _ in range(layers)
+        C, n_radial = config.channels, config.n_radial
+        scale = config.avg_neighbors**-0.5
+        self.cutoff = config.cutoff
+        self.atoms = AtomFeatures(len(config.elements), config.radius, C)
+        self.basis = BASES[config.basis](config.cutoff, n_radial)
+        self.layers = nn.ModuleList(
+            EMLP(C, config.depth) for _ in range(config.layers + 1)
         )
-        self.aggregate = AugmentedSoftmax(channels, n_out)
+        self.convolutions = nn.ModuleList(
+            VectorConvolution(C, config.messages, n_radial, scale, backend)
+            for _ in range(config.layers)
+        )
+        self.aggregate = AugmentedSoftmax(C, config.bottleneck)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return self.atoms.vectors.dtype
 
     def forward(self, cloud: Cloud) -> Tensor:
-        """Encode molecules to (n_graphs, 3, n_out)."""
+        """Encode molecules to (n_graphs, 3, bottleneck)."""
         # 1. atoms and edges
         s, v = self.atoms(cloud)
         src, dst = molecule_edges(cloud.pos, cloud.ptr, self.cutoff)

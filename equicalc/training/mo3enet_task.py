@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.models.cloud import Cloud
-from equicalc.models.mo3enet import Mo3ENet, Mo3ENetConfig
+from equicalc.models.mo3enet import Mo3ENet
+from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.models.reconstruction import match_points
 from equicalc.training.batches import in_order
 from equicalc.training.config import TrainConfig
