@@ -9,9 +9,12 @@ from equicalc.models.analytic import AnalyticPotential
 from equicalc.models.equitriton import EquiTriton, EquiTritonConfig
 from equicalc.models.evaluate import evaluate
 from equicalc.models.generator import Generator, GeneratorConfig
+from equicalc.models.head import Head, HeadConfig
 from equicalc.models.known_taps import taps_of
 from equicalc.models.lattice import LatticeConfig, LatticeNetwork
 from equicalc.models.mace import Mace, MaceConfig
+from equicalc.models.mo3enet import Mo3ENet
+from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.property_network import PropertyNetwork, TargetConfig
 from equicalc.models.pruning import pruned
@@ -22,6 +25,8 @@ from equicalc.models.taps import Tap, Taps
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
+    "head": (HeadConfig, Head),
+    "mo3enet": (Mo3ENetConfig, Mo3ENet),
     "potential": (PotentialConfig, Potential),
     "lattice": (LatticeConfig, LatticeNetwork),
     "mace": (MaceConfig, Mace),
@@ -73,10 +78,14 @@ __all__ = [
     "EquiTritonConfig",
     "Generator",
     "GeneratorConfig",
+    "Head",
+    "HeadConfig",
     "LatticeConfig",
     "LatticeNetwork",
     "Mace",
     "MaceConfig",
+    "Mo3ENet",
+    "Mo3ENetConfig",
     "Potential",
     "PotentialConfig",
     "PropertyNetwork",
