@@ -25,15 +25,15 @@ from equicalc.models.taps import Tap, Taps
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
+    "equitriton": (EquiTritonConfig, EquiTriton),
     "head": (HeadConfig, Head),
-    "mo3enet": (Mo3ENetConfig, Mo3ENet),
-    "potential": (PotentialConfig, Potential),
     "lattice": (LatticeConfig, LatticeNetwork),
     "mace": (MaceConfig, Mace),
+    "mo3enet": (Mo3ENetConfig, Mo3ENet),
+    "potential": (PotentialConfig, Potential),
+    "qm9net": (QM9NetConfig, QM9Net),
     "symphony": (SymphonyConfig, Symphony),
     "symphony-paper": (SymphonyPaperConfig, SymphonyPaper),
-    "equitriton": (EquiTritonConfig, EquiTriton),
-    "qm9net": (QM9NetConfig, QM9Net),
 }
 
 

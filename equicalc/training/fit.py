@@ -44,15 +44,13 @@ RECORD = "run.json"
 
 #: What each model of `equicalc.models.MODELS` is trained for.
 TASKS = {
-    "potential": PotentialTask,
-    "symphony": SymphonyTask,
-    "symphony-paper": SymphonyPaperTask,
     "equitriton": PropertyTask,
-    "qm9net": PropertyTask,
     "head": HeadTask,
     "mo3enet": Mo3ENetTask,
     "potential": PotentialTask,
+    "qm9net": PropertyTask,
     "symphony": SymphonyTask,
+    "symphony-paper": SymphonyPaperTask,
 }
 
 #: Parts of the configuration that a resumed run may change.
