@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from equicalc._version import __version__
+from equicalc.cli.ablate import ablate
 from equicalc.cli.analyze import analyze
+from equicalc.cli.conformers import conformers
 from equicalc.cli.crystals import crystals
+from equicalc.cli.data import data
 from equicalc.cli.design import design
 from equicalc.cli.embed import embed
 from equicalc.cli.errors import ErrorLine
@@ -42,7 +45,10 @@ for command in (
 ):
     app.command(no_args_is_help=command not in (generate, models, info))(command)
 app.add_typer(analyze)
+app.add_typer(ablate)
 app.add_typer(crystals)
+data.command(no_args_is_help=True)(conformers)
+app.add_typer(data)
 
 
 def _print_version(asked: bool) -> None:
