@@ -18,6 +18,7 @@ from equicalc.design import (
     MissingError,
     Novel,
     Pack,
+    Plausible,
     Properties,
     Rejected,
     Relax,
@@ -72,6 +73,14 @@ def test_an_error_concerns_one_structure_only(ethanol):
     assert isinstance(argon, Rejected)
     assert "radius" in str(argon)
     assert isinstance(fine, list)
+
+
+def test_implausible_molecules_name_the_tests_that_fail(ethanol, monkeypatch):
+    from equicalc.generators import metrics
+
+    monkeypatch.setattr(metrics, "pose_checks", lambda _: {"flat": 0.0, "near": 100.0})
+    [outcome] = Plausible().many([ethanol])
+    assert str(outcome) == "flat"
 
 
 def test_easy_molecules_are_synthesizable():
