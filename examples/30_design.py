@@ -26,7 +26,7 @@ quick = "--quick" in sys.argv
 # 1. Steps are functions of streams: what goes on comes out, knowing more than before
 molecules = Generator().fresh(range(4 if quick else 32), seed=0)
 easy = Synthesizable(at_most=4.0)(Valid()(molecules))
-for atoms in Properties(names=["dipole_moment", "gap"])(easy):
+for atoms in Properties(names=("dipole_moment", "gap"))(easy):
     print(f"{atoms.info['smiles']:24s} {atoms.info['gap']:.1f} eV")
 
 
@@ -42,12 +42,12 @@ design = Design(
     rounds=2 if quick else 5,
     molecules=4 if quick else 32,
     source=Files(paths=(Path("start.smi"),)) if quick else Generator(),
-    steps=[
+    steps=(
         Valid(),
         Unique(),
-        Properties(names=["dipole_moment", "logp"]),
+        Properties(names=("dipole_moment", "logp")),
         Score(function=score),
-    ],
+    ),
     search=MonteCarlo(),
 )
 for record in run(design)[:5]:  # the same call after a stop goes on

@@ -99,7 +99,7 @@ class Synthesizable(Step):
 
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Score the molecule."""
-        from rdkit.Contrib.SA_Score import sascorer
+        from rdkit.Contrib.SA_Score import sascorer  # pyright: ignore[reportMissingImports]
 
         score = float(sascorer.calculateScore(rdkit_molecule(atoms)))
         if score > self.at_most:

@@ -1,7 +1,10 @@
 """``equicalc design`` runs a file and goes on with it; ``report`` shows the run."""
 
+from typing import cast
+
 import pytest
 import yaml
+from ase import Atoms
 from ase.io import read
 
 
@@ -28,7 +31,7 @@ def test_design_and_report(cli, loop, tmp_path):
     out = cli("design", loop)
     assert "4 structures, 3 of them the best" in out
     assert out.index("CCCO") < out.index("CC=O")
-    best = read(tmp_path / "run" / "best.extxyz", ":")
+    best = cast("list[Atoms]", read(tmp_path / "run" / "best.extxyz", ":"))
     assert [atoms.info["rank"] for atoms in best] == [1, 2, 3]
     assert cli("design", loop) == out  # nothing is left to do
     page = cli("report", tmp_path / "run" / "run.db", "-o", tmp_path / "report")

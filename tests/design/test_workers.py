@@ -18,6 +18,7 @@ from equicalc.design import (
     Conformers,
     Design,
     Files,
+    Goal,
     Progress,
     Properties,
     RunDatabase,
@@ -40,13 +41,13 @@ def design(tmp_path):
             output=tmp_path / name,
             molecules=len(SMILES),
             source=Files(paths=(tmp_path / "molecules.smi",)),
-            steps=[
+            steps=(
                 Composition(heavy_atoms=(2, 9)),
                 Unique(),
-                Properties(names=["gap"]),
+                Properties(names=("gap",)),
                 Conformers(n=2),
-                Score(goals={"gap": 1.0}),
-            ],
+                Score(goals={"gap": Goal(weight=1.0)}),
+            ),
         )
 
     return design

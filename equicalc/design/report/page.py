@@ -105,7 +105,7 @@ def filled(template: str, parts: dict[str, str]) -> str:
 def _numbers(summary: Summary) -> str:
     rows = summary.rows
     molecules = sum("." not in row["key"] for row in rows)
-    values = {
+    values: dict[str, Any] = {
         "rounds": len({row["round"] for row in rows}),
         "molecules proposed": molecules,
         "crystals and conformers": len(rows) - molecules,
@@ -194,7 +194,7 @@ def _json(content: Any) -> str:
 
 
 def _own_file(name: str) -> str:
-    return files(__package__).joinpath(name).read_text()
+    return files("equicalc.design.report").joinpath(name).read_text()
 
 
 def _without_password(where: str) -> str:
