@@ -19,10 +19,13 @@ import torch
 from equicalc._version import __version__
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.packed import PackedDataset
-from equicalc.models import build_model
+from equicalc.models import Head, Mo3ENet, build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
+from equicalc.training.head_task import HeadTask
+from equicalc.training.mo3enet_task import Mo3ENetTask
 from equicalc.training.potential_task import PotentialTask
+from equicalc.training.property_task import PropertyTask
 from equicalc.training.report import write_json
 from equicalc.training.schedule import RunState
 from equicalc.training.sources import expand_path
@@ -41,7 +44,11 @@ RECORD = "run.json"
 
 #: What each model of `equicalc.models.MODELS` is trained for.
 TASKS = {
+    "equitriton": PropertyTask,
+    "head": HeadTask,
+    "mo3enet": Mo3ENetTask,
     "potential": PotentialTask,
+    "qm9net": PropertyTask,
     "symphony": SymphonyTask,
     "symphony-paper": SymphonyPaperTask,
 }
@@ -114,8 +121,11 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
 
 
 def _copy_weights(model: torch.nn.Module, init: str) -> None:
-    """Start from the weights of a checkpoint of the same shape."""
+    """Start from a checkpoint of the same shape; a head, from its encoder."""
     trained, _ = load_checkpoint(expand_path(init))
+    if isinstance(model, Head) and isinstance(trained, Mo3ENet):
+        model.take_encoder(trained)
+        return
     try:
         model.load_state_dict(trained.state_dict())
     except RuntimeError as error:
