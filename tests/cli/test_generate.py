@@ -12,6 +12,7 @@ from ase.io import iread, write
 from equicalc import generators
 from equicalc.data import write_packed
 from equicalc.generators import filtering
+from equicalc.generators.builder import load_builder
 from equicalc.generators.metrics import Statistics
 from equicalc.models import Symphony, SymphonyConfig
 
@@ -117,7 +118,7 @@ def test_an_sdf_has_bonds(cli):
 
 
 def test_damaged_weights_are_refused(cli, monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.setattr(generators, "load_builder", load_builder)
     Path("broken.safetensors").write_bytes(b"not weights")
     out = cli("generate", "-n", 1, "-m", "broken.safetensors", code=2)
     assert "not a whole safetensors file" in out
