@@ -9,6 +9,7 @@ import typer
 
 from equicalc._version import __version__
 from equicalc.cli.crystals import crystals
+from equicalc.cli.data import data
 from equicalc.cli.errors import ErrorLine
 from equicalc.cli.evaluate import evaluate
 from equicalc.cli.evaluate_molecules import evaluate_molecules
@@ -35,6 +36,7 @@ for command in (
 ):
     app.command(no_args_is_help=command not in (generate, models, info))(command)
 app.add_typer(crystals)
+app.add_typer(data)
 
 
 def _print_version(asked: bool) -> None:
