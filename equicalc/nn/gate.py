@@ -40,6 +40,8 @@ class InvariantGate(nn.Module):
         Degrees of the input, starting with 0.
     channels : int
         Channels of every degree.
+    width : int, optional
+        Hidden width of the perceptron; as many as there are invariants by default.
 
     References
     ----------
@@ -47,11 +49,13 @@ class InvariantGate(nn.Module):
     .. [2] Schütt, Unke, Gastegger, "Equivariant message passing", ICML 2021 (norms).
     """
 
-    def __init__(self, ls: Sequence[int], channels: int) -> None:
+    def __init__(
+        self, ls: Sequence[int], channels: int, width: int | None = None
+    ) -> None:
         super().__init__()
         n = len(ls) * channels
-        self.hidden = nn.Linear(n, n)
-        self.output = nn.Linear(n, n)
+        self.hidden = nn.Linear(n, width or n)
+        self.output = nn.Linear(width or n, n)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Gate features, a list of (n_nodes, 2l+1, channels) beginning with l = 0.
