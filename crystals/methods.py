@@ -55,7 +55,8 @@ def named_method(name: str, relax: Relax = None) -> Method:
         ``"gfn2-2b"``: GFN2-xTB for pairs of molecules (any calculator of
         `equicalc.calculators.named` followed by ``-2b`` works). ``"lj"``,
         ``"paper_soft"``, ``"exp6"``: pair potentials between rigid molecules; exp6 with
-        charges of MMFF94 where the crystal brings none. Any other name: that
+        charges of MMFF94 where the crystal brings none. ``"mace"``,
+        ``"mace:NAME"``: see `equicalc.crystals.mace.load_mace`. Any other name: that
         calculator for crystal and molecule.
     relax
         For calculators, as for `lattice_energy`; the two-body methods relax the
@@ -75,6 +76,8 @@ def named_method(name: str, relax: Relax = None) -> Method:
     """
     if name in POTENTIALS:
         return Method(name, f"equicalc {__version__}", _pair_method(name))
+    if name.partition("+")[0].partition(":")[0] == "mace":
+        return _mace_method(name, relax)
     base = name.removesuffix(TWO_BODY)
     calculator = named_calculator(base)
     origin = _version_of(calculator)
@@ -135,6 +138,19 @@ def _pair_method(
         return LatticeEnergy(energy, energy, 0.0, crystal.n_molecules)
 
     return evaluate
+
+
+def _mace_method(name: str, relax: Relax) -> Method:
+    from .mace import load_mace
+
+    labels = load_mace(name)
+
+    def evaluate(crystal: MolecularCrystal, gas: Atoms | None) -> LatticeEnergy:
+        if relax == "both":
+            return lattice_energy(crystal, labels.calculator(), relax)
+        return labels.lattice_energy(crystal, gas, strain=relax is not None)
+
+    return Method(name, labels.version, evaluate)
 
 
 def _version_of(calculator: BaseCalculator) -> str:

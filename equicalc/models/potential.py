@@ -14,6 +14,7 @@ from equicalc.nn.gate import InvariantGate
 from equicalc.nn.linear import DegreeLinear
 from equicalc.nn.radial import BesselBasis, RadialFilter
 from equicalc.nn.repulsion import ZBLRepulsion
+from equicalc.nn.species import SpeciesIndex
 
 
 @dataclass(frozen=True)
@@ -179,18 +180,13 @@ class Potential(nn.Module):
        and accurate interatomic potentials", Nat. Commun. 13, 2453 (2022).
     """
 
-    species_index: Tensor
-
     def __init__(self, config: PotentialConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
         self.cutoff = config.cutoff
         self.elements = config.elements
         C, ls = config.channels, config.ls
-        numbers = torch.tensor(config.elements)
-        index = torch.full((int(numbers.max()) + 1,), -1)
-        index[numbers] = torch.arange(len(numbers))
-        self.register_buffer("species_index", index, False)
+        self.species = SpeciesIndex(config.elements)
         self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
         self.harmonics = SphericalHarmonics(
             list(ls), normalize=True, normalization="component", backend=backend
@@ -211,24 +207,6 @@ class Potential(nn.Module):
             self.charge_head = nn.Linear(C, 1, bias=False)
             self.vector_head = nn.Linear(C, 1, bias=False)
         self.repulsion = ZBLRepulsion(config.elements) if config.repulsion else None
-
-    def species(self, z: Tensor) -> Tensor:
-        """Map atomic numbers (n_atoms,) to indices into `elements`.
-
-        Raises
-        ------
-        ValueError
-            If an element is unknown to the model; it names element and atoms.
-        """
-        inside = z.clamp(0, len(self.species_index) - 1)
-        species = torch.where(inside == z, self.species_index[inside], -1)
-        if (species < 0).any():
-            unknown = sorted(set(z[species < 0].tolist()))
-            raise ValueError(
-                f"atomic numbers {unknown} are unknown to this model, which was "
-                f"trained on {list(self.elements)}: use a model that covers them"
-            )
-        return species
 
     def forward(
         self, graph: Data, vectors: Tensor | None = None
