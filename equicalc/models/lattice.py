@@ -48,7 +48,7 @@ class LatticeConfig:
     """
 
     elements: tuple[int, ...]
-    cutoff: float = 7.0
+    cutoff: float = 9.0
     reach: float = 5.5
     bond_reach: float = 4.0
     channels: int = 32

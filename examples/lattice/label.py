@@ -24,7 +24,7 @@ from equicalc.units import KJ_PER_MOL
 
 logger = logging.getLogger("label")
 
-CUTOFF = 7.0  # Angstrom
+CUTOFF = 9.0  # Angstrom
 
 
 def main() -> None:
