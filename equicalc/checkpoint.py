@@ -217,8 +217,7 @@ def _config_dict(model: torch.nn.Module) -> dict[str, Any]:
 
 def _complete_card(card: dict[str, Any], model: torch.nn.Module) -> dict[str, Any]:
     """Add what the model itself knows to the card."""
-    config = _config_dict(model)
-    known = {"elements": list(config["elements"]), "cutoff": config["cutoff"]}
+    known = {"elements": list(model.elements), "cutoff": model.cutoff}  # pyright: ignore[reportArgumentType]
     return {**card, **known, "units": UNITS}
 
 

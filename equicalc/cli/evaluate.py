@@ -90,6 +90,6 @@ def loss_rows(table: dict[str, float]) -> list[dict[str, object]]:
     Examples
     --------
     >>> loss_rows({"loss": 1.0})
-    [{'term': 'loss', 'nats per fragment': 1.0}]
+    [{'term': 'loss', 'value': 1.0}]
     """
-    return [{"term": name, "nats per fragment": value} for name, value in table.items()]
+    return [{"term": name, "value": value} for name, value in table.items()]

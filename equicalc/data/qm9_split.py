@@ -44,7 +44,7 @@ def pack_edm_split(
     ----------
     records
         The 130,831 molecules in order of their index, see
-        `equicalc.data.qm9.read_qm9_arrays`.
+        `equicalc.data.qm9_arrays.read_qm9_arrays`.
     folder
         New folder.
     source

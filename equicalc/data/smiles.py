@@ -1,6 +1,6 @@
 """Molecules from SMILES: three-dimensional structures, fragments, identity.
 
-The one place of the package that imports RDKit.
+What other modules need of RDKit starts here.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
 
     if n < 1:
         raise ValueError(f"n = {n} conformers asked for; give at least 1")
-    with _silent_rdkit():
-        molecule = Chem.AddHs(_parse(smiles))
+    with silent_rdkit():
+        molecule = Chem.AddHs(parsed(smiles))
         _embed(molecule, n, seed, smiles)
         _relax(molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
@@ -136,7 +136,7 @@ def mmff_charges(atoms: Atoms) -> np.ndarray:
         conformer.SetAtomPosition(index, Point3D(*atom.position.tolist()))
     editable.AddConformer(conformer)
     for zwitterion in (True, False):
-        with _silent_rdkit():
+        with silent_rdkit():
             bonded = Chem.RWMol(editable)
             try:
                 rdDetermineBonds.DetermineBonds(
@@ -167,16 +167,16 @@ def canonical(smiles: str, stereo: bool = True) -> str:
     """
     from rdkit import Chem
 
-    with _silent_rdkit():
-        return Chem.MolToSmiles(_parse(smiles), isomericSmiles=stereo)
+    with silent_rdkit():
+        return Chem.MolToSmiles(parsed(smiles), isomericSmiles=stereo)
 
 
 def composition(smiles: str) -> tuple[frozenset[str], int, int, int]:
     """Elements (with H), heavy atoms, total charge and unpaired electrons."""
     from rdkit import Chem
 
-    with _silent_rdkit():
-        molecule = Chem.AddHs(_parse(smiles))
+    with silent_rdkit():
+        molecule = Chem.AddHs(parsed(smiles))
     atoms = list(molecule.GetAtoms())
     return (
         frozenset(atom.GetSymbol() for atom in atoms),
@@ -194,8 +194,8 @@ def heavy_atoms(smiles: str) -> int:
     >>> heavy_atoms("CCO")
     3
     """
-    with _silent_rdkit():
-        return _parse(smiles).GetNumHeavyAtoms()
+    with silent_rdkit():
+        return parsed(smiles).GetNumHeavyAtoms()
 
 
 def fragments(smiles: Iterable[str], max_heavy_atoms: int = 12) -> list[str]:
@@ -222,9 +222,9 @@ def fragments(smiles: Iterable[str], max_heavy_atoms: int = 12) -> list[str]:
     ['CCNC(=O)c1ccccc1', 'c1ccccc1', 'C=O', 'CC', 'CCNC=O']
     """
     pieces: dict[str, None] = {}
-    with _silent_rdkit():
+    with silent_rdkit():
         for text in smiles:
-            molecule = _parse(text)
+            molecule = parsed(text)
             for piece in _pieces(molecule):
                 if 2 <= piece.GetNumHeavyAtoms() <= max_heavy_atoms:
                     pieces.setdefault(_smiles(piece))
@@ -289,7 +289,14 @@ def _raw_smiles(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.split()[0]
 
 
-def _parse(smiles: str) -> Any:
+def parsed(smiles: str) -> Any:
+    """Return RDKit's molecule of a SMILES.
+
+    Raises
+    ------
+    ValueError
+        If it is not valid.
+    """
     from rdkit import Chem
 
     molecule = Chem.MolFromSmiles(smiles) if smiles.strip() else None
@@ -349,7 +356,7 @@ def _smiles(piece: Any) -> str:
 
 
 @contextmanager
-def _silent_rdkit() -> Iterator[None]:
+def silent_rdkit() -> Iterator[None]:
     """Keep RDKit's messages off stderr: failures are raised as errors instead."""
     from rdkit import rdBase
 

@@ -53,6 +53,11 @@ class BesselBasis(nn.Module):
     n_basis : int
         Number of functions.
 
+    Attributes
+    ----------
+    reach : float
+        The cutoff, under the name that other bases have for it.
+
     References
     ----------
     .. [1] Gasteiger, Groß, Günnemann, ICLR 2020, eq. 7.
@@ -67,7 +72,7 @@ class BesselBasis(nn.Module):
 
     def __init__(self, cutoff: float, n_basis: int) -> None:
         super().__init__()
-        self.cutoff = cutoff
+        self.cutoff = self.reach = cutoff
         frequencies = torch.arange(1, n_basis + 1) * math.pi / cutoff
         self.register_buffer("frequencies", frequencies, persistent=False)
 
@@ -128,3 +133,39 @@ class RadialFilter(nn.Module):
     def forward(self, basis: Tensor) -> Tensor:
         """Map (n_edges, n_basis) to (n_edges, n_filters)."""
         return self.hidden(basis) @ self.matrix
+
+
+class GaussianBasis(nn.Module):
+    """Gaussians at equal steps of the distance, under an envelope.
+
+    Parameters
+    ----------
+    cutoff : float
+        Distance beyond which everything is zero, Angstrom.
+    n_basis : int
+        Number of functions, at least 2.
+
+    Examples
+    --------
+    >>> GaussianBasis(cutoff=3.0, n_basis=50)(torch.tensor([1.0, 3.0])).shape
+    torch.Size([2, 50])
+    """
+
+    #: Least exponent: denormal numbers, which are slow, never come up.
+    FLOOR = -40.0
+
+    centres: Tensor
+
+    def __init__(self, cutoff: float, n_basis: int) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.step = cutoff / (n_basis - 1)
+        centres = torch.linspace(0.0, cutoff, n_basis)
+        self.register_buffer("centres", centres, persistent=False)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Expand distances, (n_edges,) in Angstrom, to (n_edges, n_basis)."""
+        d = distance.unsqueeze(-1)  # (n_edges, 1)
+        exponent = -0.5 * ((d - self.centres) / self.step).square()
+        bells = torch.exp(exponent.clamp(min=self.FLOOR))
+        return bells * polynomial_envelope(d / self.cutoff)

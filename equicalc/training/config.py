@@ -112,6 +112,27 @@ class LossConfig:
 
 
 @dataclass
+class PropertyConfig:
+    """What networks of molecular properties are trained on.
+
+    Their loss is the mean over the targets of `loss.kind`, applied to residuals in
+    units of the target's standard deviation.
+
+    Parameters
+    ----------
+    targets
+        Names out of `equicalc.data.qm9.TARGETS`, such as `U0` (which packed data
+        sets have as their energy), `mu` or `gap`.
+    references
+        What is subtracted for every atom: `atoms`, the free atom's value, where there
+        is one; `fit`, least squares on the composition; `none`.
+    """
+
+    targets: list[str] = field(default_factory=list)
+    references: Literal["atoms", "fit", "none"] = "atoms"
+
+
+@dataclass
 class OptimizerConfig:
     """AdamW, its learning-rate schedule and the running average of the weights.
 
@@ -235,7 +256,7 @@ class TrainConfig:
     ----------
     output
         Folder of checkpoints, logs, plots and the best model.
-    data, loss, optimizer, stop, trainer
+    data, loss, properties, optimizer, stop, trainer
         See the classes of these names.
     model
         Fields of the model's own configuration (for a potential: `cutoff`, `ls`,
@@ -257,6 +278,7 @@ class TrainConfig:
     data: DataConfig
     model: dict[str, Any] = field(default_factory=dict)
     loss: LossConfig = field(default_factory=LossConfig)
+    properties: PropertyConfig = field(default_factory=PropertyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     stop: StopConfig = field(default_factory=StopConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -1,0 +1,117 @@
+"""Packed sets of random conformers, made by several processes, resumable."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from equicalc.data.packed import PackedDataset
+from equicalc.data.packing import write_packed
+from equicalc.data.random_conformers import ConformerOptions, random_conformers
+
+__all__ = ["write_conformers"]
+
+logger = logging.getLogger(__name__)
+
+#: Conformers of a shard: what is lost, at most, when a process is stopped.
+SHARD = 500
+
+
+def write_conformers(
+    path: str | Path,
+    smiles: Sequence[str],
+    n: int,
+    options: ConformerOptions | None = None,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    shard: int = SHARD,
+) -> PackedDataset:
+    """Write a packed set of random conformers of random molecules.
+
+    Shards are written beside the set; killed at any moment, the same call goes on with
+    the shards that are missing. The result does not depend on the number of workers.
+
+    Parameters
+    ----------
+    path
+        New folder.
+    smiles
+        The molecules to draw from.
+    n
+        Conformers.
+    options
+        How they are made.
+    seed
+        Of the draw.
+    workers
+        Processes; with 1, this one.
+    shard
+        Conformers of a shard.
+
+    Returns
+    -------
+    PackedDataset
+        The set; ``group`` is the number of the SMILES.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something at the path already.
+    ValueError
+        If there are no molecules that can be used.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it or choose another")
+    if n < 1 or workers < 1:
+        raise ValueError(f"n = {n}, workers = {workers}; at least 1 of each is needed")
+    options = options or ConformerOptions()
+    shards = path.with_name(f".{path.name}.shards-{seed}-{shard}")
+    sizes = [min(shard, n - start) for start in range(0, n, shard)]
+    missing = [
+        (shards / f"{number:05d}-{size}", number, size)
+        for number, size in enumerate(sizes)
+        if not (shards / f"{number:05d}-{size}").exists()
+    ]
+    make = partial(_write_shard, tuple(smiles), options, seed)
+    logger.info("%d of %d shards are missing", len(missing), len(sizes))
+    if workers == 1:
+        for job in missing:
+            make(job)
+    elif missing:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(missing)), context) as pool:
+            for number, _ in enumerate(pool.map(make, missing), 1):
+                logger.info("%d of %d shards made", number, len(missing))
+    written = (shards / f"{number:05d}-{size}" for number, size in enumerate(sizes))
+    write_packed(path, _records(written), {"source": "random conformers", "seed": seed})
+    shutil.rmtree(shards)
+    return PackedDataset(path)
+
+
+def _write_shard(
+    smiles: tuple[str, ...],
+    options: ConformerOptions,
+    seed: int,
+    job: tuple[Path, int, int],
+) -> None:
+    """Write one shard: a function of its number and size, and of the molecules."""
+    path, number, size = job
+    stream = random_conformers(smiles, options, [seed, number])
+    write_packed(path, islice(stream, size))
+
+
+def _records(shards: Iterator[Path]) -> Iterator[dict[str, Any]]:
+    """Yield what was written to shards."""
+    for path in shards:
+        dataset = PackedDataset(path)
+        for graph, group in zip(dataset, dataset.column("group")):
+            yield {"z": graph["z"].numpy(), "pos": graph["pos"].numpy(), "group": group}

@@ -1,0 +1,83 @@
+"""Shape of the autoencoder of molecules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Mo3ENetConfig:
+    """Shape of a `Mo3ENet`; everything needed to build it again.
+
+    Attributes
+    ----------
+    elements : tuple of int
+        Atomic numbers, ascending. Without 1, hydrogens are left out of all molecules.
+    radius : float
+        Length that positions are divided by: the largest distance of an atom from the
+        centroid in the training set, Angstrom.
+    cutoff : float
+        Reach of a message, Angstrom.
+    basis : str
+        Radial functions: "gaussian" or "bessel".
+    n_radial : int
+        How many.
+    avg_neighbors : float
+        Mean number of neighbours, normalises sums of messages.
+    bottleneck : int
+        Vectors of the embedding; a multiple of 4.
+    channels : int
+        Scalars, and vectors, of an atom; a multiple of 4.
+    layers : int
+        Convolutions.
+    messages : int
+        Channels of a message.
+    depth : int
+        Layers on the atoms before each convolution and after the last.
+    decoder : str
+        "mlp", or "gnn": points exchange messages.
+    decoder_channels : int
+        Scalars, and vectors, of the decoder (of each of its points, if "gnn"); a
+        multiple of 4.
+    decoder_depth : int
+        Its layers.
+    points : int
+        Points of the swarm; more than the largest molecule has atoms.
+    noise : float
+        Standard deviation of the noise on positions in training, Angstrom.
+    stretch : float
+        Standard deviation of the factor on all positions of a molecule in training.
+    sigma : float
+        Width of the Gaussians at the start of the training, Angstrom.
+    """
+
+    elements: tuple[int, ...] = (1, 6, 7, 8, 9)
+    radius: float = 6.0
+    cutoff: float = 3.0
+    basis: Literal["gaussian", "bessel"] = "gaussian"
+    n_radial: int = 50
+    avg_neighbors: float = 9.0
+    bottleneck: int = 64
+    channels: int = 64
+    layers: int = 2
+    messages: int = 32
+    depth: int = 1
+    decoder: Literal["mlp", "gnn"] = "mlp"
+    decoder_channels: int = 256
+    decoder_depth: int = 4
+    points: int = 40
+    noise: float = 0.05
+    stretch: float = 0.03
+    sigma: float = 2.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", tuple(self.elements))
+        if not self.elements or list(self.elements) != sorted(set(self.elements)):
+            raise ValueError(
+                f"elements must be distinct atomic numbers in ascending order, "
+                f"got {self.elements}"
+            )
+        for name in ("bottleneck", "channels", "decoder_channels"):
+            if getattr(self, name) < 4 or getattr(self, name) % 4:
+                raise ValueError(f"{name} = {getattr(self, name)}; a multiple of 4")

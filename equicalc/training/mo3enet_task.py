@@ -1,0 +1,178 @@
+"""Training of autoencoders of molecules: points that stand for the atoms."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.models.cloud import Cloud
+from equicalc.models.mo3enet import Mo3ENet
+from equicalc.models.mo3enet_config import Mo3ENetConfig
+from equicalc.models.reconstruction import match_points
+from equicalc.training.batches import in_order
+from equicalc.training.config import TrainConfig
+from equicalc.training.mixture import mixture_loss, mixture_terms
+from equicalc.training.plots import plot_terms
+from equicalc.training.report import write_json
+from equicalc.training.sources import initial_shape, load_parts
+
+if TYPE_CHECKING:
+    from equicalc.data.packed import PackedDataset
+
+
+class Width(nn.Module):
+    """Width of the Gaussians: it shrinks as the reconstruction gets good enough.
+
+    A module, so that a checkpoint of the run holds it.
+
+    Parameters
+    ----------
+    sigma : Angstrom
+        The first width.
+    """
+
+    THRESHOLD = 0.35  # of the running mean of the missing overlap
+    SHRINK = 0.99
+    MEMORY = 0.95
+    NEGLIGIBLE = 1e-3  # overlap of the atoms with one another: narrow enough
+
+    sigma: Tensor
+    missing: Tensor
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.register_buffer("sigma", torch.tensor(sigma))
+        self.register_buffer("missing", torch.tensor(1.0))
+
+    def step(self, terms: dict[str, Tensor]) -> None:
+        """Take note of the `mixture_terms` of a step of the training."""
+        self.missing.lerp_(terms["missing"].to(self.missing), 1 - self.MEMORY)
+        if self.missing < self.THRESHOLD and terms["self"] > self.NEGLIGIBLE:
+            self.sigma.mul_(self.SHRINK)
+
+
+class Mo3ENetTask(nn.Module):
+    """A `Task` for `equicalc.models.Mo3ENet`; it needs no labels."""
+
+    unit = "molecules"
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        fields = initial_shape(config) | config.model
+        self.width = Width(Mo3ENetConfig(**fields).sigma)
+
+    def load_parts(self) -> dict[str, PackedDataset]:
+        """Return the molecules."""
+        return load_parts(self.config, labels=())
+
+    def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
+        """Return the model's configuration, completed from the training set.
+
+        Elements, radius and, unless given, points come from the molecules.
+        """
+        given = initial_shape(self.config) | self.config.model
+        elements = given.get("elements") or np.unique(dataset.column("z")).tolist()
+        if "radius" not in given:
+            given["radius"] = _radius(dataset)
+        fields = {"elements": tuple(elements)} | given
+        return dataclasses.asdict(Mo3ENetConfig(**fields))
+
+    def batch(
+        self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray
+    ) -> Cloud:
+        """Collect molecules, their positions noised and rescaled."""
+        model = cast(Mo3ENet, model)
+        graph = dataset.batch(indices)
+        rng = np.random.default_rng([self.config.seed, len(dataset), *indices.tolist()])
+        pos, n_graphs = graph["pos"], len(indices)
+        noise = rng.standard_normal(pos.shape) * model.config.noise
+        factor = 1 + rng.standard_normal(n_graphs) * model.config.stretch
+        factor = torch.from_numpy(factor)[graph["batch"]].unsqueeze(1)
+        graph["pos"] = pos * factor + torch.from_numpy(noise)
+        return model.cloud(graph)
+
+    def count(self, batch: Cloud) -> int:
+        """Return the number of molecules."""
+        return len(batch)
+
+    def loss(
+        self, model: torch.nn.Module, batch: Cloud
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch and its terms; the width takes note."""
+        model = cast(Mo3ENet, model)
+        swarm = model.decode(model.encode(batch))
+        terms = mixture_terms(swarm, batch, self.width.sigma)
+        loss = mixture_loss(terms)
+        detached = {name: value.detach() for name, value in terms.items()}
+        self.width.step(detached)
+        return loss, detached | {"sigma": self.width.sigma.clone()}
+
+    def validation(self) -> ReconstructionValidation:
+        """Begin to gather deviations."""
+        return ReconstructionValidation()
+
+    def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
+        """Write the errors of the best model and the learning curve."""
+        model, _ = load_checkpoint(
+            folder / "best.safetensors", backend=self.config.trainer.backend
+        )
+        metrics = {}
+        for name in [name for name in parts if name != "train"]:
+            prepare = partial(self.batch, model, parts[name])
+            validation = self.validation()
+            size = self.config.optimizer.batch_size
+            for indices in in_order(len(parts[name]), size):
+                validation.add(model, prepare(indices))
+            metrics[name] = validation.table()
+        write_json(folder / "metrics.json", metrics)
+        plot_terms(folder, ("overlap", "orphan", "stray"))
+
+
+class ReconstructionValidation:
+    """How much of the atoms comes back, gathered batch by batch."""
+
+    SIGMA = 0.5  # Angstrom: the same in all of a run, so that losses compare
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Tensor]] = {}
+
+    @torch.no_grad()
+    def add(self, model: torch.nn.Module, batch: Cloud) -> None:
+        """Evaluate a batch."""
+        model = cast(Mo3ENet, model)
+        swarm = model.decode(model.encode(batch))
+        terms = mixture_terms(swarm, batch, self.SIGMA)
+        found = match_points(swarm, batch)
+        self._note("loss", terms["missing"] + terms["orphan"] + terms["stray"])
+        for name in ("overlap", "orphan", "stray", "missing"):
+            self._note(name, terms[name])
+        self._note("molecules", found.whole(found.matched))
+        self._note("atoms", found.matched)
+        self._note("touched", found.touched)
+        self._note("deviation", found.deviation[found.touched])
+
+    def _note(self, name: str, values: Tensor) -> None:
+        self.columns.setdefault(name, []).append(values.double().reshape(-1))
+
+    def table(self) -> dict[str, Any]:
+        """Return the loss and fractions of atoms and molecules that are matched."""
+        return {
+            name: float(torch.cat(values).mean())
+            for name, values in self.columns.items()
+        }
+
+
+def _radius(dataset: PackedDataset) -> float:
+    """Largest distance of an atom from the centroid, of a sample, Angstrom."""
+    graph = dataset.batch(np.arange(min(len(dataset), 5000)))
+    pos, batch, size = graph["pos"], graph["batch"], graph["ptr"].diff()
+    centre = pos.new_zeros(len(size), 3).index_add(0, batch, pos) / size.unsqueeze(1)
+    return round(float((pos - centre[batch]).norm(dim=1).max()), 3)
