@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("crystals", type=Path)
     parser.add_argument("labelled", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("results"))
+    parser.add_argument("--embeddings", nargs="+", default=list(EMBEDDINGS))
     parser.add_argument("--group", type=int, default=1)
     parser.add_argument("--most", type=int, default=20_000)
     parser.add_argument("--width", type=int, default=128)
@@ -54,7 +55,7 @@ def main() -> None:
     soft = [pair_energy(one, PaperSoft()).energy / KJ_PER_MOL for one in crystals]
     rows: list[Row] = []
     points = {}
-    for name in EMBEDDINGS:
+    for name in chosen.embeddings:
         inputs = paper_inputs(crystals, named_embedding(name))
         for label, energies in (("MACE", mace), ("soft pair", np.array(soft))):
             torch.manual_seed(0)

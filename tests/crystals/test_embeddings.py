@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from ase.build import molecule
 
+from equicalc.checkpoint import save_checkpoint
 from equicalc.crystals import random_crystals
 from equicalc.crystals.embeddings import EMBEDDINGS, embed_crystals, named_embedding
+from equicalc.models import Mo3ENet, Mo3ENetConfig
 
 
 @pytest.mark.parametrize("name", EMBEDDINGS)
@@ -32,5 +35,21 @@ def test_crystals_become_numbers():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="none, volume, axes"):
+    with pytest.raises(ValueError, match="none, volume, axes or mo3enet"):
         named_embedding("mass")
+
+
+def test_learned_vectors_turn_with_the_molecule(tmp_path):
+    torch.manual_seed(0)
+    config = Mo3ENetConfig(elements=(1, 6, 8))
+    path = save_checkpoint(tmp_path / "m.safetensors", Mo3ENet(config), {})
+    still = molecule("CH3CHO")
+    turned = still.copy()
+    turned.rotate(50, (1, 2, 3))
+    turn = np.linalg.lstsq(still.positions, turned.positions, rcond=None)[0]
+    embedding = named_embedding(f"mo3enet:{path}")
+    before, after = embedding.encode([still, turned])
+    assert np.allclose(np.einsum("ij,ik->jk", turn, before), after, atol=1e-4)
+    assert np.ptp(embedding.scalars([still, turned]), axis=0).max() < 1e-4
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        named_embedding("mo3enet:nowhere.safetensors")
