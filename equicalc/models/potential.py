@@ -176,9 +176,8 @@ class Potential(nn.Module):
         self.cutoff = config.cutoff
         self.elements = config.elements
         C, ls = config.channels, config.ls
-        numbers = torch.tensor(config.elements)
-        index = torch.full((int(numbers.max()) + 1,), -1)
-        index[numbers] = torch.arange(len(numbers))
+        index = torch.full((max(config.elements) + 2,), -1)  # at both ends nothing
+        index[list(config.elements)] = torch.arange(len(config.elements))
         self.register_buffer("species_index", index, False)
         self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
         self.harmonics = SphericalHarmonics(
@@ -207,8 +206,7 @@ class Potential(nn.Module):
         ValueError
             If an element is unknown to the model; it names element and atoms.
         """
-        inside = z.clamp(0, len(self.species_index) - 1)
-        species = torch.where(inside == z, self.species_index[inside], -1)
+        species = self.species_index[z.clamp(0, len(self.species_index) - 1)]
         if (species < 0).any():
             unknown = sorted(set(z[species < 0].tolist()))
             raise ValueError(
@@ -268,14 +266,14 @@ class Potential(nn.Module):
         out = {"energies": energies, "embedding": scalars}
         if self.config.dipole:
             moments = self.vector_head(h[:n_atoms, 1:4]).squeeze(2)  # (n_atoms, 3)
-            out |= self.electrostatics(scalars, moments, basis, vectors, graph)
+            out |= self.electrostatics(scalars, moments, basis[:, 0], vectors, graph)
         return out
 
     def electrostatics(
         self,
         scalars: Tensor,
         moments: Tensor,
-        basis: Tensor,
+        decay: Tensor,
         vectors: Tensor,
         graph: Data,
     ) -> dict[str, Tensor]:
@@ -283,11 +281,12 @@ class Potential(nn.Module):
 
         What atom j gives, atom i receives: neutral by construction, and as local as
         the energy. The dipole of the transfers needs edge vectors only, so it does
-        not depend on the origin.
+        not depend on the origin. How much is given falls off with the distance like
+        `decay` (n_edges,), the first radial function.
         """
         src, dst = graph["edge_index"]
         potential = self.charge_head(scalars).squeeze(1)  # (n_atoms,)
-        transfer = basis[:, 0] * (potential[src] - potential[dst])  # (n_edges,)
+        transfer = decay * (potential[src] - potential[dst])  # (n_edges,)
         charges = torch.zeros_like(potential).index_add(0, dst, transfer)
         pairs = -0.5 * transfer.unsqueeze(1) * vectors  # each pair occurs twice
         moments = moments.index_add(0, dst, pairs)
