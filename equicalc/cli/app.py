@@ -24,6 +24,7 @@ from equicalc.cli.label import label
 from equicalc.cli.md import md
 from equicalc.cli.models import models
 from equicalc.cli.prune import prune
+from equicalc.cli.qm9 import qm9
 from equicalc.cli.relax import relax
 from equicalc.cli.report import report
 from equicalc.cli.train import train
@@ -47,7 +48,8 @@ for command in (
 app.add_typer(analyze)
 app.add_typer(ablate)
 app.add_typer(crystals)
-data.command(no_args_is_help=True)(conformers)
+for source in (conformers, qm9):
+    data.command(no_args_is_help=True)(source)
 app.add_typer(data)
 
 

@@ -20,7 +20,13 @@ from equicalc.units import KCAL_PER_MOL
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["cache_folder", "open_dataset", "read_rmd17", "read_structures"]
+__all__ = [
+    "cache_folder",
+    "open_dataset",
+    "read_records",
+    "read_rmd17",
+    "read_structures",
+]
 
 log = logging.getLogger(__name__)
 

@@ -155,7 +155,7 @@ class EquiTriton(PropertyNetwork):
         """Return (n_atoms, 2l+1, channels) of every degree."""
         features = [self.project(self.embedding(around.species)).unsqueeze(1)]
         for layer in self.layers:
-            features = self.switch(layer(features, around))
+            features = layer(features, around)
         return features
 
     def contributions(self, features: list[Tensor], around: Surroundings) -> Tensor:

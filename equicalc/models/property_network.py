@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,9 +14,11 @@ from torch_geometric.data import Data
 from equicalc.graph import edge_vectors
 from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.convolution import Adjacency
-from equicalc.nn.irreps import DegreeSwitch, natural_irreps, to_irreps
+from equicalc.models.taps import Tap, Taps, taps_of
+from equicalc.nn.irreps import natural_irreps, to_irreps
 from equicalc.nn.property_output import PropertyOutput
 from equicalc.nn.species import SpeciesIndex
+from equicalc.o3 import Irreps
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class Surroundings(NamedTuple):
 class PropertyNetwork(nn.Module, ABC):
     """Features of atoms by message passing, and properties of molecules from them.
 
-    A network defines `atom_features` and `contributions`.
+    A network defines `atom_features` and `contributions`, and its ``layers``, each of
+    which returns one tensor for every degree.
 
     Parameters
     ----------
@@ -134,9 +137,10 @@ class PropertyNetwork(nn.Module, ABC):
         self.elements = config.elements
         self.cutoff: float = basis.reach  # pyright: ignore[reportAttributeAccessIssue]
         self.irreps_features = natural_irreps(ls, channels)
+        self.layers = nn.ModuleList()
         self.species = SpeciesIndex(config.elements)
         self.harmonics, self.basis = harmonics, basis
-        self.switch = DegreeSwitch(ls)
+        self.degrees = tuple(ls)
         self.output = config.output()
 
     @abstractmethod
@@ -163,44 +167,26 @@ class PropertyNetwork(nn.Module, ABC):
         -------
         dict
             ``values`` (n_graphs, n_targets) float64, in the targets' units;
-            ``contributions`` (n_atoms, n_targets), those of the atoms before they are
-            scaled; ``embedding`` (n_atoms, channels), the invariant features.
+            ``embedding`` (n_atoms, channels), the invariant features; if U0 is among
+            the targets, ``energies`` (n_atoms,), what atoms add to it, eV.
         """
         around = self.surroundings(graph, vectors)
         features = self.atom_features(around)
-        contributions = self.contributions(features, around)
-        n_graphs = len(graph["ptr"]) - 1
-        return {
-            "values": self.output(
-                contributions, around.species, graph["batch"], n_graphs
-            ),
-            "contributions": contributions,
-            "embedding": features[self.switch.ls.index(0)].squeeze(1),
+        atoms = self.output(
+            self.contributions(features, around), around.species, graph["batch"]
+        )
+        values = atoms.new_zeros(len(graph["ptr"]) - 1, atoms.shape[1])
+        out = {
+            "values": values.index_add(0, graph["batch"], atoms),
+            "embedding": features[self.degrees.index(0)].squeeze(1),
         }
+        if "U0" in self.config.targets:
+            out["energies"] = atoms[:, self.config.targets.index("U0")]
+        return out
 
     def node_features(self, graph: Data) -> Tensor:
         """Return the features of atoms, (n_atoms, dim), as `irreps_features` says."""
         return to_irreps(self.atom_features(self.surroundings(graph)))
-
-    def without(self, ls: Collection[int]) -> None:
-        """Set the features of some degrees to zero after every layer.
-
-        Parameters
-        ----------
-        ls : collection of int
-            Degrees; none switches all of them on again.
-
-        Raises
-        ------
-        ValueError
-            If the network has no features of such a degree.
-        """
-        if unknown := set(ls) - set(self.switch.ls):
-            raise ValueError(
-                f"degrees {sorted(unknown)} are not among {list(self.switch.ls)}, "
-                "those of the network's features"
-            )
-        self.switch.off = frozenset(ls)
 
     def surroundings(self, graph: Data, vectors: Tensor | None = None) -> Surroundings:
         """Return what all layers read of a batch."""
@@ -215,3 +201,13 @@ class PropertyNetwork(nn.Module, ABC):
             self.basis(torch.linalg.vector_norm(vectors, dim=1)),
             Adjacency.from_edges(src, dst, len(species)),
         )
+
+
+@taps_of.register
+def _property_network(model: PropertyNetwork) -> Taps:
+    irreps = Irreps(model.irreps_features)
+    return Taps(
+        features=tuple(Tap(layer, irreps, "blocks") for layer in model.layers),
+        run=model,
+        inlets=(Tap(model.harmonics, model.harmonics.irreps_out),),
+    )

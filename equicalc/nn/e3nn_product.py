@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,19 +43,23 @@ class E3nnConvolution(nn.Module):
         self.channels_in, self.channels_out = channels_in, channels_out
         from e3nn.o3 import FullyConnectedTensorProduct  # equicalc.o3 lets it load
 
-        self.product = FullyConnectedTensorProduct(
+        product = FullyConnectedTensorProduct(
             o3.Irreps(natural_irreps(ls_in, [channels_in] * len(ls_in))),
             o3.Irreps(natural_irreps(ls_edge, [1] * len(ls_edge))),
             o3.Irreps(natural_irreps(ls_out, [channels_out] * len(ls_out))),
             shared_weights=False,
         )
-        for name, buffer in list(self.product.named_buffers(recurse=False)):
-            # the state dict is that of a network without e3nn
-            self.product.register_buffer(name, buffer, persistent=False)
         self.order = [
             couplings.index((ls_in[i.i_in1], ls_edge[i.i_in2], ls_out[i.i_out]))
-            for i in cast("list[Any]", self.product.instructions)
+            for i in cast("list[Any]", product.instructions)
         ]
+        # in a list, for its constants are no part of the state dict
+        self._product = [product]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Take the constants along to another device or precision."""
+        self._product[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     def forward(
         self, x: Tensor, y: Tensor, hidden: Tensor, matrix: Tensor, adj: Adjacency
@@ -64,7 +68,8 @@ class E3nnConvolution(nn.Module):
         shape = (-1, self.channels_in * self.channels_out)
         weights = (hidden @ matrix).unflatten(1, shape)[:, self.order].flatten(1)
         flat = to_irreps(x.split([2 * l + 1 for l in self.ls_in], 1))
-        messages = self.product(flat[adj.src], y, weights)
+        [product] = self._product
+        messages = product(flat[adj.src], y, weights)
         out = messages.new_zeros(len(x), messages.shape[1])
         out = out.index_add(0, adj.dst, messages)
         channels = [self.channels_out] * len(self.ls_out)

@@ -1,9 +1,9 @@
-"""Features by degree: e3nn's layout, and degrees that are switched off."""
+"""Features by degree, and e3nn's layout of them."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def natural_irreps(ls: Sequence[int], channels: Sequence[int]) -> str:
@@ -46,37 +46,3 @@ def from_irreps(
     """
     blocks = x.split([n * (2 * l + 1) for l, n in zip(ls, channels)], 1)
     return tuple(b.unflatten(1, (n, -1)).mT for b, n in zip(blocks, channels))
-
-
-class DegreeSwitch(nn.Module):
-    """Set the features of some degrees to zero, to see what a network does without.
-
-    Parameters
-    ----------
-    ls : sequence of int
-        Degrees of the features.
-
-    Attributes
-    ----------
-    off : frozenset of int
-        Degrees that are zero; none at first.
-
-    Examples
-    --------
-    >>> switch = DegreeSwitch([0, 1])
-    >>> switch.off = frozenset({1})
-    >>> [bool(x.any()) for x in switch([torch.ones(1, 1, 2), torch.ones(1, 3, 2)])]
-    [True, False]
-    """
-
-    def __init__(self, ls: Sequence[int]) -> None:
-        super().__init__()
-        self.ls = tuple(ls)
-        self.off: frozenset[int] = frozenset()
-
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Map one tensor for every degree."""
-        return [
-            torch.zeros_like(x) if l in self.off else x
-            for l, x in zip(self.ls, features)
-        ]

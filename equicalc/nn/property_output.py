@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 class PropertyOutput(nn.Module):
-    r"""Sum the contributions of atoms, scale them, and add what is known beforehand.
+    r"""Scale the contributions of atoms and add what is known beforehand.
 
     .. math::
         t_m = \sum_{a \in m} \left(\mathrm{ref}(Z_a) + \bar t + \sigma R_a\right)
 
-    for every target, or with the mean counted once for each molecule,
-    :math:`t_m = \bar t + \sum_a (\mathrm{ref}(Z_a) + \sigma R_a)`. Constants are kept
-    in double precision, for the energies of molecules are large.
+    for every target, or with the mean counted once for each molecule, in equal shares
+    for its atoms. Constants are kept in double precision, for the energies of molecules
+    are large.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class PropertyOutput(nn.Module):
     --------
     >>> output = PropertyOutput([[-13.6, -100.0]], [1.0], [2.0])
     >>> species, molecule = torch.tensor([0, 0]), torch.tensor([0, 0])
-    >>> output(torch.ones(2, 1), species, molecule, n_graphs=1).item()
+    >>> output(torch.ones(2, 1), species, molecule).sum().item()
     -21.2
     """
 
@@ -51,10 +51,8 @@ class PropertyOutput(nn.Module):
         self.means, self.scales = list(means), list(scales)
         self.per_atom = per_atom
 
-    def forward(
-        self, contributions: Tensor, species: Tensor, batch: Tensor, n_graphs: int
-    ) -> Tensor:
-        """Sum up.
+    def forward(self, contributions: Tensor, species: Tensor, batch: Tensor) -> Tensor:
+        """Shift and scale.
 
         Parameters
         ----------
@@ -64,21 +62,18 @@ class PropertyOutput(nn.Module):
             (n_atoms,) indices of the elements.
         batch : Tensor
             (n_atoms,) molecule of every atom.
-        n_graphs : int
-            Number of molecules.
 
         Returns
         -------
         Tensor
-            (n_graphs, n_targets) float64, in the targets' units.
+            (n_atoms, n_targets) float64, in the targets' units; the property of a
+            molecule is the sum over its atoms.
         """
         # made here, in double precision, for casting a model would round a buffer
         references, means, scales = (
             torch.tensor(numbers, dtype=torch.float64, device=species.device)
             for numbers in (self.references, self.means, self.scales)
         )
-        atoms = references.T[species] + scales * contributions.double()
-        if self.per_atom:
-            atoms = atoms + means
-        start = torch.zeros_like(means) if self.per_atom else means
-        return start.repeat(n_graphs, 1).index_add(0, batch, atoms)
+        if not self.per_atom:
+            means = means / torch.bincount(batch)[batch].unsqueeze(1)
+        return references.T[species] + means + scales * contributions.double()

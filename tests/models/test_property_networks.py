@@ -8,7 +8,7 @@ import torch
 from equicalc import o3
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.graph import collate, make_graph
-from equicalc.models import build_model
+from equicalc.models import build_model, evaluate, taps_of
 
 CONSTANTS = {
     "elements": (1, 6, 8),
@@ -31,7 +31,7 @@ FUSED = {
     "multiplicities": (6, 6, 6),
     "layers": 2,
     "basis": "bessel",
-    "output_hidden": (4,),
+    "output_hidden": (12,),
 }
 TRITON = {"cutoff": 3.0, "channels": 4, "layers": 2, "n_radial": 6, "embedding": 5}
 NETWORKS = {
@@ -180,23 +180,22 @@ def test_sizes_are_those_of_the_paper(ls, channels, millions):
     )
 
 
-def test_a_degree_can_be_switched_off(model):
-    g = graph(model, *molecule())
-    before = model.node_features(g)
-    last = model.switch.ls[-1]
-    model.without([last])
-    off = torch.cat(
-        [
-            torch.full((mul * ir.dim,), ir.l == last)
-            for mul, ir in o3.Irreps(model.irreps_features)
-        ]
-    )
-    after = model.node_features(g)
-    assert not after[:, off].any()
-    model.without([])
-    close(model.node_features(g), before)
-    with pytest.raises(ValueError, match="are not among"):
-        model.without([9])
+def test_features_are_tapped_after_every_layer(model):
+    g, taps = graph(model, *molecule()), taps_of(model)
+    assert len(taps.features) == model.config.layers
+    last = taps.features[-1]
+    seen = []
+    last.module.register_forward_hook(lambda *call: seen.append(call[2]))
+    features = model.node_features(g)
+    blocks = [x.flatten(1) for x in last.split(seen[0]).values()]
+    close(torch.cat(blocks, 1), features)
+
+
+def test_energies_of_atoms_add_up_to_u0(model):
+    z, pos = molecule()
+    out = evaluate(model, graph(model, z, pos), ["energy", "forces"])
+    close(out["energy"], model(graph(model, z, pos))["values"][:, 0])
+    assert out["forces"].any()
 
 
 @pytest.mark.parametrize("name", ["equitriton", "own layers for each target", "fused"])

@@ -1,6 +1,6 @@
 """Design: steps by themselves in a few lines, then a loop that learns, then a report.
 
-python examples/30_design.py [--quick]
+python examples/40_design.py [--quick]
 """
 
 import sys
