@@ -10,6 +10,7 @@ from equicalc.design import (
     Design,
     Embed,
     Generator,
+    Goal,
     LatticeEnergy,
     Pack,
     Progress,
@@ -40,11 +41,13 @@ def plan(output: Path, calculator: str, quick: bool) -> Design:
             Relax(calculator=calculator, fmax=0.1, steps=40),
             Properties(names=("dipole_moment", "gap")),
             Embed(),
-            Score(goals={"dipole_moment": 1.0, "sa_score": -1.0}),
+            Score(
+                goals={"dipole_moment": Goal(weight=1.0), "sa_score": Goal(weight=-1.0)}
+            ),
             Top(n=1 if quick else 5),
             Pack(spacegroups=(19,) if quick else (2, 14, 19), n=1),
             LatticeEnergy(method="exp6"),
-            Score(goals={"lattice_energy": -1.0}),
+            Score(goals={"lattice_energy": Goal(weight=-1.0)}),
         ),
         best=Best(n=15, per_molecule=3),
     )

@@ -2,7 +2,7 @@
 
 from .choices import Diverse, Top, Unique
 from .design import Best, Design, load_design
-from .filters import Composition, Novel, Synthesizable, Valid, Window
+from .filters import Composition, Novel, Plausible, Synthesizable, Valid, Window
 from .loop import Progress, open_database, run, write_best
 from .packing import LatticeEnergy, Pack
 from .properties import Embed, Properties
@@ -33,6 +33,7 @@ __all__ = [
     "MonteCarlo",
     "Novel",
     "Pack",
+    "Plausible",
     "Progress",
     "Properties",
     "Record",

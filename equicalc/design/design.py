@@ -36,8 +36,8 @@ class Best(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    n: int = Field(20, ge=1)
-    per_molecule: int = Field(1, ge=1)
+    n: int = Field(default=20, ge=1)
+    per_molecule: int = Field(default=1, ge=1)
 
 
 class Design(BaseModel):
@@ -75,9 +75,9 @@ class Design(BaseModel):
 
     output: Path
     database: str | None = None
-    seed: int = Field(0, ge=0)
-    rounds: int = Field(1, ge=1)
-    molecules: int = Field(64, ge=1)
+    seed: int = Field(default=0, ge=0)
+    rounds: int = Field(default=1, ge=1)
+    molecules: int = Field(default=64, ge=1)
     source: Source = Generator()
     steps: tuple[Step, ...]
     search: Search = Evolution()
@@ -156,7 +156,7 @@ def _problems(error: ValidationError) -> list[str]:
         if item["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key")
         elif item["type"] == "value_error":
-            lines.append(f"{where}: {item['ctx']['error']}")
+            lines.append(f"{where}: {item.get('ctx', {})['error']}")
         elif item["type"] == "missing":
             lines.append(f"{where}: missing")
         else:

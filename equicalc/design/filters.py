@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Composition",
     "Novel",
+    "Plausible",
     "Synthesizable",
     "Valid",
     "Window",
@@ -59,6 +60,28 @@ class Valid(Step):
         return [noted(atoms, smiles=Chem.MolToSmiles(Chem.RemoveHs(molecule)))]
 
 
+class Plausible(Step):
+    """Keep molecules whose geometry passes the tests of PoseBusters.
+
+    Lengths, angles, flat rings, clashes and internal energy, see
+    `equicalc.generators.metrics.pose_checks`.
+    """
+
+    chunk = 16
+
+    def each(self, atoms: Atoms) -> list[Atoms]:
+        """Name the tests that fail."""
+        from equicalc.generators.metrics import pose_checks, valid_molecule
+
+        molecule = valid_molecule(atoms)
+        if molecule is None:
+            raise Rejected("no assignment of bond orders")
+        percent = pose_checks([molecule])
+        if failed := sorted(name for name, passed in percent.items() if not passed):
+            raise Rejected(", ".join(failed))
+        return [atoms]
+
+
 class Synthesizable(Step):
     """Keep molecules that look easy to make; notes the ``sa_score``.
 
@@ -76,7 +99,7 @@ class Synthesizable(Step):
 
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Score the molecule."""
-        from rdkit.Contrib.SA_Score import sascorer
+        from rdkit.Contrib.SA_Score import sascorer  # pyright: ignore[reportMissingImports]
 
         score = float(sascorer.calculateScore(rdkit_molecule(atoms)))
         if score > self.at_most:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -245,9 +244,7 @@ def _require_same(database: RunDatabase, design: Design) -> None:
     if before is None:
         database.settings = {"design": now, "equicalc": __version__}
         return
-    changed = [
-        name for name in now if json.dumps(now[name]) != json.dumps(before.get(name))
-    ]
+    changed = [name for name in now if now[name] != before.get(name)]
     if changed:
         raise ValueError(
             f"{database.where} holds a run with another {', '.join(changed)}; give "

@@ -14,6 +14,7 @@ __all__ = ["SEARCHES", "SOURCES", "STEPS", "described", "named"]
 
 STEPS: dict[str, type[BaseModel]] = {
     "valid": filters.Valid,
+    "plausible": filters.Plausible,
     "composition": filters.Composition,
     "synthesizable": filters.Synthesizable,
     "novel": filters.Novel,

@@ -11,7 +11,7 @@ from equicalc.analysis import find_bonds
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from equicalc.generators import Builder
+    from equicalc.generators import Builder, Temperature
 
 __all__ = ["kept_fragment", "regrow"]
 
@@ -55,7 +55,9 @@ def kept_fragment(atoms: Atoms, seed: int) -> Atoms:
     return fragment
 
 
-def regrow(parent: Atoms, builder: Builder, seed: int) -> Atoms:
+def regrow(
+    parent: Atoms, builder: Builder, seed: int, temperature: Temperature | None = None
+) -> Atoms:
     """Cut a random part off a molecule and let a generator complete the rest.
 
     Parameters
@@ -66,13 +68,16 @@ def regrow(parent: Atoms, builder: Builder, seed: int) -> Atoms:
         The generator.
     seed
         Of cut and growth.
+    temperature
+        As for `equicalc.generators.Builder.complete`.
 
     Returns
     -------
     Atoms
         As of `equicalc.generators.Builder.complete`: the kept atoms come first.
     """
-    [grown] = builder.complete(kept_fragment(parent, seed), 1, seed)
+    fragment = kept_fragment(parent, seed)
+    [grown] = builder.complete(fragment, 1, seed, temperature=temperature)
     return grown
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from .step import Rejected, Step, noted
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from ase.calculators.calculator import BaseCalculator
+
+    from equicalc.calculators import EquiCalculator
 
 __all__ = ["Conformers", "Relax", "Relaxed", "relax_together"]
 
@@ -66,7 +67,7 @@ class Relax(Step):
         """Relax structures together; one by one if that fails for any of them."""
         from equicalc.calculators.named import named_calculator
 
-        calculator = named_calculator(self.calculator)
+        calculator: Any = named_calculator(self.calculator)
         if not hasattr(calculator, "compute"):
             return super().many(structures)
         try:
@@ -127,7 +128,7 @@ class Conformers(Step):
 
 def relax_together(
     structures: Sequence[Atoms],
-    calculator: BaseCalculator,
+    calculator: EquiCalculator,
     fmax: float = 0.05,
     steps: int = 200,
 ) -> list[Relaxed]:
@@ -138,7 +139,7 @@ def relax_together(
     structures
         Stay as they are.
     calculator
-        `equicalc.EquiCalculator`, or another one with its ``compute``.
+        Or another one with its ``compute``.
     fmax
         Largest force on an atom at the end, eV/Angstrom.
     steps
@@ -154,11 +155,12 @@ def relax_together(
     CalculatorError
         If a structure cannot be calculated.
     """
+    from ase import optimize
     from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.optimize import LBFGS
 
     moving = [atoms.copy() for atoms in structures]
-    optimizers = [LBFGS(atoms, logfile=None) for atoms in moving]
+    method: Any = optimize.LBFGS
+    optimizers = [method(atoms, logfile=None) for atoms in moving]
     energies, converged = np.zeros(len(moving)), np.zeros(len(moving), dtype=bool)
     left = list(range(len(moving)))
     for step in range(steps + 1):

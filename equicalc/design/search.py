@@ -102,8 +102,8 @@ class Evolution(Search):
         Share of new molecules in every round after the first.
     """
 
-    survivors: int = Field(16, ge=1)
-    fresh: float = Field(0.2, ge=0, le=1)
+    survivors: int = Field(default=16, ge=1)
+    fresh: float = Field(default=0.2, ge=0, le=1)
 
     def parents(
         self, population: Population, n: int, rng: np.random.Generator
@@ -115,7 +115,7 @@ class Evolution(Search):
         n_fresh = round(self.fresh * n)
         weights = np.arange(len(members), 0, -1.0)
         drawn = rng.choice(len(members), n - n_fresh, p=weights / weights.sum())
-        return [None] * n_fresh + [members[k] for k in drawn]
+        return [*[None] * n_fresh, *(members[k] for k in drawn)]
 
     def updated(
         self,
@@ -160,7 +160,7 @@ class MonteCarlo(Search):
        Soc. B 68, 411 (2006).
     """
 
-    effective_size: float = Field(0.5, gt=0, lt=1)
+    effective_size: float = Field(default=0.5, gt=0, lt=1)
 
     def parents(
         self, population: Population, n: int, rng: np.random.Generator

@@ -14,7 +14,7 @@ from .regrowth import regrow
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from equicalc.generators import Builder
+    from equicalc.generators import Builder, Temperature
 
 __all__ = ["Files", "Fragment", "Generator", "Source"]
 
@@ -69,16 +69,19 @@ class Generator(Source):
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Generate molecules."""
-        from equicalc.generators import Temperature
-
-        temperature = Temperature(self.focus_temperature, self.position_temperature)
         return _builder(self.model).generate(
-            len(numbers), seed, first=numbers[0], temperature=temperature
+            len(numbers), seed, first=numbers[0], temperature=self.temperature()
         )
 
     def variant(self, parent: Atoms, seed: int) -> Atoms:
         """Cut a part off and grow it anew."""
-        return regrow(parent, _builder(self.model), seed)
+        return regrow(parent, _builder(self.model), seed, self.temperature())
+
+    def temperature(self) -> Temperature:
+        """Return both temperatures as generators take them."""
+        from equicalc.generators import Temperature
+
+        return Temperature(self.focus_temperature, self.position_temperature)
 
 
 class Fragment(Generator):
@@ -100,11 +103,14 @@ class Fragment(Generator):
         from ase.io import read
 
         fragment = cast("Atoms", read(self.file))
-        builder = _builder(self.model)
-        return [
-            builder.complete(fragment, 1, seed + k, grow_from=self.grow_from)[0]
-            for k in numbers
-        ]
+        return _builder(self.model).complete(
+            fragment,
+            len(numbers),
+            seed,
+            grow_from=self.grow_from,
+            temperature=self.temperature(),
+            first=numbers[0],
+        )
 
 
 class Files(Generator):

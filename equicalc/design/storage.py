@@ -99,7 +99,7 @@ class RunDatabase:
             raise ValueError(f"{where}: give a file ending in .db, or postgresql://...")
         try:
             # a lock file would outlive a killed run
-            options = {} if url else {"use_lock_file": False}
+            options: dict[str, Any] = {} if url else {"use_lock_file": False}
             self._rows: Any = connect(self.where, **options)
         except ModuleNotFoundError as error:
             raise ImportError(

@@ -63,7 +63,8 @@ class Workers:
             return
         from joblib import Parallel, delayed
 
-        parallel = Parallel(return_as="generator_unordered", batch_size=1)
+        options: dict[str, Any] = {"batch_size": 1}
+        parallel: Any = Parallel(return_as="generator_unordered", **options)
         yield from parallel(delayed(function)(task) for task in tasks)
 
     @contextmanager

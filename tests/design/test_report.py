@@ -3,9 +3,11 @@
 import csv
 import re
 import shutil
+from typing import cast
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import read
 
 from equicalc.data.smiles import atoms_from_smiles
@@ -92,7 +94,7 @@ def test_the_page_needs_nothing_else(page):
 
 
 def test_crystals_are_written_whole(page):
-    atoms = read(page.parent / "structures" / "000-000000.g1-0.cif")
+    atoms = cast("Atoms", read(page.parent / "structures" / "000-000000.g1-0.cif"))
     assert len(atoms) == 8
     assert atoms.pbc.all()
 

@@ -18,6 +18,7 @@ from equicalc.design import (
     MissingError,
     Novel,
     Pack,
+    Plausible,
     Properties,
     Rejected,
     Relax,
@@ -54,7 +55,7 @@ def known(**info):
 
 def test_the_structures_given_stay_as_they_are(ethanol):
     before = ethanol.copy()
-    for step in (Valid(), Properties(names=["rings"]), Relax(calculator="emt")):
+    for step in (Valid(), Properties(names=("rings",)), Relax(calculator="emt")):
         list(step([ethanol]))
     assert ethanol == before
     assert ethanol.info == before.info
@@ -72,6 +73,14 @@ def test_an_error_concerns_one_structure_only(ethanol):
     assert isinstance(argon, Rejected)
     assert "radius" in str(argon)
     assert isinstance(fine, list)
+
+
+def test_implausible_molecules_name_the_tests_that_fail(ethanol, monkeypatch):
+    from equicalc.generators import metrics
+
+    monkeypatch.setattr(metrics, "pose_checks", lambda _: {"flat": 0.0, "near": 100.0})
+    [outcome] = Plausible().many([ethanol])
+    assert str(outcome) == "flat"
 
 
 def test_easy_molecules_are_synthesizable():
@@ -156,7 +165,7 @@ def test_gap_and_dipole_are_those_of_the_calculator(ethanol):
     from equicalc.calculators.named import named_calculator
     from equicalc.units import DEBYE
 
-    [known] = Properties(names=["gap", "dipole_moment"])([ethanol])
+    [known] = Properties(names=("gap", "dipole_moment"))([ethanol])
     ethanol.calc = named_calculator("gfn2")
     dipole = np.linalg.norm(ethanol.get_dipole_moment()) / DEBYE
     assert known.info["dipole_moment"] == pytest.approx(dipole, rel=1e-4)
@@ -165,7 +174,7 @@ def test_gap_and_dipole_are_those_of_the_calculator(ethanol):
 
 def test_unknown_properties_are_refused():
     with pytest.raises(ValidationError, match="known are dipole_moment"):
-        Properties(names=["colour"])
+        Properties(names=("colour",))
 
 
 def test_embeddings_do_not_depend_on_orientation(ethanol):
@@ -183,7 +192,7 @@ def test_conformers_have_branches(ethanol):
 def test_crystals_are_packed_and_bound():
     urea = atoms_from_smiles("NC(=O)N")
     urea.info["dipole_moment"] = 4.5
-    crystals = list(LatticeEnergy()(Pack(spacegroups=[4], n=1)([urea])))
+    crystals = list(LatticeEnergy()(Pack(spacegroups=(4,), n=1)([urea])))
     assert crystals
     for atoms in crystals:
         assert atoms.pbc.all()
@@ -209,7 +218,9 @@ def test_a_network_takes_crystals_together(tmp_path):
 
 
 def test_goals_add_up():
-    step = Score(goals={"gap": -2, "density": {"weight": 3, "target": 1.5}})
+    step = Score.model_validate(
+        {"goals": {"gap": -2, "density": {"weight": 3, "target": 1.5}}}
+    )
     [one] = step([known(gap=1.0, density=1.0)])
     assert one.info["score"] == pytest.approx(-2 - 1.5)
 

@@ -11,7 +11,7 @@ from ase.build import bulk, molecule
 
 from equicalc.design import Record, RunDatabase, run
 
-SERVER = os.environ.get("EQUICALC_TEST_POSTGRES")
+SERVER = os.environ.get("EQUICALC_TEST_POSTGRES", "")
 postgres = pytest.param(
     "postgresql",
     marks=[

@@ -79,13 +79,13 @@ def design(output, rounds=2, seconds=0.0, search=None):
         rounds=rounds,
         molecules=8,
         source=Chains(),
-        steps=[
+        steps=(
             Even(seconds=seconds),
             Unique(),
             Bend(),
             Score(function=long),
             Top(n=4),
-        ],
+        ),
         search=search or Evolution(survivors=4, fresh=0.25),
     )
 

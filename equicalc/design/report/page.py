@@ -24,8 +24,12 @@ ROWS = 500
 #: Columns of that table that come first, and those that are left out.
 FIRST = ("key", "rank", "score", "smiles", "formula")
 HIDDEN = {"status", "step", "reason", "complete", "converged", "generator", "charge"}
-#: Numbers that a card shows.
+#: How many numbers a card shows, the last ones noted, and which it never shows.
 ON_CARD = 8
+NOT_ON_CARD = {
+    *("score", "log_prob", "focus_temperature", "position_temperature"),
+    *("potential_energy", "pair_energy", "contact"),
+}
 
 
 def write_report(
@@ -101,7 +105,7 @@ def filled(template: str, parts: dict[str, str]) -> str:
 def _numbers(summary: Summary) -> str:
     rows = summary.rows
     molecules = sum("." not in row["key"] for row in rows)
-    values = {
+    values: dict[str, Any] = {
         "rounds": len({row["round"] for row in rows}),
         "molecules proposed": molecules,
         "crystals and conformers": len(rows) - molecules,
@@ -125,10 +129,10 @@ def _bar(step: FunnelStep, funnel: Sequence[FunnelStep]) -> str:
 
 def _card(record: Record, link: str) -> str:
     info = record.atoms.info
-    names = [n for n in info if isinstance(info[n], float) and n != "score"][-ON_CARD:]
+    names = [n for n in info if isinstance(info[n], float) and n not in NOT_ON_CARD]
     numbers = "".join(
         f"<dt>{html.escape(name.replace('_', ' '))}</dt><dd>{_shown(info[name])}</dd>"
-        for name in ["score", *names]
+        for name in ["score", *names[-ON_CARD:]]
     )
     smiles = str(info.get("smiles", ""))
     return (
@@ -190,7 +194,7 @@ def _json(content: Any) -> str:
 
 
 def _own_file(name: str) -> str:
-    return files(__package__).joinpath(name).read_text()
+    return files("equicalc.design.report").joinpath(name).read_text()
 
 
 def _without_password(where: str) -> str:

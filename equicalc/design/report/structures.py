@@ -85,7 +85,7 @@ def model_of(frames: Sequence[Atoms]) -> dict[str, Any]:
 
 def viewer_script() -> str:
     """Return the JavaScript with the function ``show(canvas, model)``."""
-    return files(__package__).joinpath("viewer.js").read_text()
+    return files("equicalc.design.report").joinpath("viewer.js").read_text()
 
 
 def _middle(atoms: Atoms) -> np.ndarray:

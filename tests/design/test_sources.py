@@ -1,0 +1,60 @@
+"""Sources give the same molecules for the same numbers and seed."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from ase.io import write
+
+from equicalc.checkpoint import save_checkpoint
+from equicalc.design import Files, Fragment, Generator
+from equicalc.models import Symphony, SymphonyConfig
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny generator with random weights."""
+    torch.manual_seed(0)
+    config = SymphonyConfig(
+        elements=(1, 6, 8),
+        channels=4,
+        layers=2,
+        ls=(0, 1),
+        position_ls=(0, 1, 2),
+        position_channels=4,
+        densities=2,
+        max_atoms=7,
+    )
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    card = {"level_of_theory": "none, random", "licence": "MIT", "command": "test"}
+    save_checkpoint(path, Symphony(config, backend="torch"), card)
+    return str(path)
+
+
+def same(one, other):
+    return len(one) == len(other) and np.allclose(one.positions, other.positions)
+
+
+def test_a_molecule_has_a_number(model):
+    source = Generator(model=model)
+    together, alone = source.fresh([4, 5], 7)[1], source.fresh([5], 7)[0]
+    assert same(together, alone)
+    assert not same(alone, source.fresh([5], 8)[0])
+
+
+def test_fragments_stay_as_they_are(model, tmp_path):
+    fragment = molecule("CH3OH")[:2]
+    write(tmp_path / "fragment.xyz", fragment)
+    source = Fragment(file=tmp_path / "fragment.xyz", model=model)
+    found = source.fresh([0, 1], 3)
+    assert all(np.allclose(a.positions[:2], fragment.positions) for a in found)
+    assert same(found[1], source.fresh([1], 3)[0])
+
+
+def test_files_are_taken_once(tmp_path):
+    (tmp_path / "a.smi").write_text("CO\nCC\n")
+    write(tmp_path / "b.xyz", molecule("H2O"))
+    source = Files(paths=(tmp_path / "a.smi", tmp_path / "b.xyz"))
+    first, rest = source.fresh([0, 1], 0), source.fresh([2, 3], 0)
+    formulas = [a.get_chemical_formula() for a in first + rest]
+    assert formulas == ["CH4O", "C2H6", "H2O"]
