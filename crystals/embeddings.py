@@ -7,7 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.graph import collate, make_graph
+from equicalc.models import Mo3ENet
+from equicalc.pretrained import weights_path
 
 from .shape import standard_frame, vdw_volume
 
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDINGS",
     "Embedding",
+    "Learned",
     "NoEmbedding",
     "PrincipalAxes",
     "Volume",
@@ -84,6 +91,34 @@ class PrincipalAxes:
         return np.reshape(found, (-1, 3))
 
 
+class Learned:
+    """What the encoder of a `Mo3ENet` makes of molecules.
+
+    Parameters
+    ----------
+    model
+        A trained network.
+    """
+
+    def __init__(self, model: Mo3ENet) -> None:
+        self.model = model
+
+    def encode(self, molecules: Sequence[Atoms]) -> NDArray[np.float64]:
+        """Vectors (n, 3, bottleneck)."""
+        cutoff = self.model.config.cutoff  # of edges that the encoder does not read
+        graphs = [
+            make_graph(one.numbers, one.positions, cutoff=cutoff) for one in molecules
+        ]
+        with torch.no_grad():
+            return self.model.encode(collate(graphs)).double().numpy()
+
+    def scalars(self, molecules: Sequence[Atoms]) -> NDArray[np.float64]:
+        """Numbers (n, bottleneck)."""
+        vectors = torch.as_tensor(self.encode(molecules), dtype=torch.float32)
+        with torch.no_grad():
+            return self.model.scalars(vectors).double().numpy()
+
+
 #: Name -> what builds the embedding.
 EMBEDDINGS: MappingProxyType[str, Callable[[], Embedding]] = MappingProxyType(
     {"none": NoEmbedding, "volume": Volume, "axes": PrincipalAxes}
@@ -91,15 +126,32 @@ EMBEDDINGS: MappingProxyType[str, Callable[[], Embedding]] = MappingProxyType(
 
 
 def named_embedding(name: str) -> Embedding:
-    """Build an embedding of `EMBEDDINGS`.
+    """Build an embedding.
+
+    Parameters
+    ----------
+    name
+        One of `EMBEDDINGS`, or ``"mo3enet"`` or ``"mo3enet:FILE"`` for a trained
+        encoder, shipped or in a file.
 
     Raises
     ------
     ValueError
         If there is none of that name.
+    FileNotFoundError
+        If there is no such encoder.
     """
+    kind, _, file = name.partition(":")
+    if kind == "mo3enet":
+        model, _ = load_checkpoint(weights_path(file or kind))
+        if not isinstance(model, Mo3ENet):
+            raise ValueError(f"{file or kind} is a {type(model).__name__}, no Mo3ENet")
+        return Learned(model)
     if name not in EMBEDDINGS:
-        raise ValueError(f"embedding {name!r} is unknown; give {', '.join(EMBEDDINGS)}")
+        raise ValueError(
+            f"embedding {name!r} is unknown; give {', '.join(EMBEDDINGS)} or "
+            "mo3enet[:FILE]"
+        )
     return EMBEDDINGS[name]()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 import torch
 
-from equicalc.checkpoint import load_checkpoint
+from equicalc.checkpoint import checksum, load_checkpoint
 from equicalc.models.lattice import LatticeNetwork
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.pretrained import weights_path
@@ -86,6 +86,11 @@ class LatticeEnergyPredictor:
                 "needed"
             )
         return cls(model, card)
+
+    @property
+    def digest(self) -> str:
+        """Model and beginning of the sha256 of its tensors."""
+        return f"lattice {checksum(self.model.state_dict())[:12]}"
 
     def predict(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
         """Interaction energies (n,), kJ/mol per molecule; negative is bound.

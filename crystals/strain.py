@@ -39,10 +39,24 @@ class Strain:
         self.calculator = calculator
         self._known: list[tuple[np.ndarray, float, list[str]]] = []
 
-    def of(self, crystal: MolecularCrystal) -> tuple[float, list[str]]:
-        """Mean strain (kJ/mol) of the independent molecules, and what went wrong."""
+    def of(
+        self, crystal: MolecularCrystal, gas: Atoms | None = None
+    ) -> tuple[float, list[str]]:
+        """Mean strain (kJ/mol) of the independent molecules, and what went wrong.
+
+        Parameters
+        ----------
+        crystal
+        gas
+            The relaxed molecule, if it is known.
+        """
         shares = np.array(crystal.multiplicities) / crystal.n_molecules
-        found = [self._one(molecule) for molecule in crystal.molecules]
+        found = [
+            (self._energy(molecule) - self._energy(gas), list[str]())
+            if gas is not None
+            else self._one(molecule)
+            for molecule in crystal.molecules
+        ]
         notes = [note for _, more in found for note in more]
         energies = np.array([energy for energy, _ in found])
         return float(shares @ energies) / KJ_PER_MOL, notes
@@ -52,12 +66,15 @@ class Strain:
         for known, energy, notes in self._known:
             if known.shape == mark.shape and np.abs(known - mark).max() < SAME:
                 return energy, notes
-        copy = molecule.copy()
-        copy.calc = self.calculator
         reference, notes = gas_phase([molecule], self.calculator)
-        energy = float(copy.get_potential_energy()) - reference
+        energy = self._energy(molecule) - reference
         self._known.append((mark, energy, notes))
         return energy, notes
+
+    def _energy(self, molecule: Atoms) -> float:
+        copy = molecule.copy()
+        copy.calc = self.calculator
+        return float(copy.get_potential_energy())
 
 
 def _fingerprint(molecule: Atoms) -> np.ndarray:

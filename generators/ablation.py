@@ -105,9 +105,7 @@ def over_grids(
     rows = []
     try:
         for number in rings:
-            owner.sampler = SphereSampler(own.density, number).to(
-                builder.sampler.device
-            )
+            owner.sampler = SphereSampler(own, number).to(builder.sampler.device)
             rows.append({"rings": number} | measured(builder, n, seed))
     finally:
         owner.sampler = own

@@ -17,7 +17,7 @@ from equicalc.analysis.measures import (
     participation,
 )
 from equicalc.analysis.plots import new_figure
-from equicalc.analysis.removal import MEV, Removals
+from equicalc.analysis.removal import Removals
 from equicalc.embedding import Embedder
 from equicalc.models import pruned
 
@@ -40,6 +40,8 @@ PANELS = {
     "attribution": "gradient × activation\nmeV/atom",
     "force_change": "forces without it change by\nmeV/Å",
     "force_error": "force MAE without it\nmeV/Å",
+    "value_change": "values without it\nchange by",
+    "value_error": "MAE of values\nwithout it",
 }
 
 
@@ -61,12 +63,13 @@ class IrrepUse:
         R2 of a property of the molecules, predicted as the mean of the five that are
         nearest by the irrep's invariants.
     attribution : float
-        Mean over the atoms of abs(gradient x activation), meV: how far the energy leans
-        on the irrep, to first order.
-    energy_change, force_change : float
-        Mean absolute change of the energy per atom (meV) and of a force component
-        (meV/Angstrom) when the irrep is removed from the network.
-    energy_error, force_error : float
+        Mean over the atoms of abs(gradient x activation), meV (of a property network in
+        its targets' unit): how far a prediction leans on the irrep, to first order.
+    change : dict
+        Mean absolute change when the irrep is removed from the network: of the
+        ``energy`` per atom (meV) and of a ``force`` component (meV/Angstrom), or of the
+        ``value`` of a target.
+    error : dict
         Mean absolute errors against labels when it is removed.
     parameters : float
         Share of the weights that go if its degree is dropped.
@@ -80,12 +83,19 @@ class IrrepUse:
     participation: float
     knn_r2: float
     attribution: float
-    energy_change: float
-    force_change: float
-    energy_error: float
-    force_error: float
+    change: dict[str, float]
+    error: dict[str, float]
     parameters: float
     advice: str
+
+    def row(self) -> dict[str, Any]:
+        """Return all of it side by side."""
+        row = asdict(self)
+        for kind in ("change", "error"):
+            row |= {f"{name}_{kind}": x for name, x in row.pop(kind).items()}
+        for last in ("parameters", "advice"):
+            row[last] = row.pop(last)
+        return row
 
 
 @dataclass(frozen=True)
@@ -96,21 +106,20 @@ class IrrepAnalysis:
     ----------
     uses : list of IrrepUse
         By degree.
-    energy_error, force_error : float
-        Mean absolute errors of the whole network, meV/atom and meV/Angstrom; NaN
-        without labels.
+    error : dict
+        Mean absolute errors of the whole network, named as in `IrrepUse`; empty without
+        labels.
     n_structures : int
         How many were looked at.
     """
 
     uses: list[IrrepUse]
-    energy_error: float
-    force_error: float
+    error: dict[str, float]
     n_structures: int
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a table, without the columns that nothing is known of."""
-        rows = [asdict(use) for use in self.uses]
+        rows = [use.row() for use in self.uses]
         unknown = {
             name for name in rows[0] if all(row[name] != row[name] for row in rows)
         }
@@ -141,8 +150,9 @@ class IrrepAnalysis:
             axes.bar(names, [row[name] for row in rows], color="#2b6cb0", width=0.6)
             axes.set_title(PANELS[name], fontsize="small")
             axes.spines[["top", "right"]].set_visible(False)
-            if name == "force_error":
-                axes.axhline(self.force_error, color="#c05621", lw=1.0, ls="--")
+            if name.endswith("_error"):
+                whole = self.error[name.removesuffix("_error")]
+                axes.axhline(whole, color="#c05621", lw=1.0, ls="--")
                 axes.set_yscale("log")
         figure.suptitle(title, fontsize="medium", x=0.01, ha="left")
         figure.savefig(path)
@@ -159,16 +169,17 @@ def analyze_irreps(
 
     1. Features of atoms: size, effective number of channels.
     2. Invariants of molecules: how well they tell a property.
-    3. Energies without one irrep after the other: change, and error if there are
+    3. Predictions without one irrep after the other: change, and error if there are
        labels.
-    4. Gradient times activation of the energy.
+    4. Gradient times activation of a prediction.
 
     Parameters
     ----------
     embedder
-        The network; 3 and 4 need one that predicts energies.
+        The network; 3 and 4 need one that predicts energies or properties.
     structures
-        Energies and forces of their calculators, if all have them, are labels.
+        Results of their calculators are labels, and what is called as a target of the
+        network in their ``info``, if all have it.
     values : (n,)
         Property of 2, NaN where it is unknown; without it there is no R2.
     identities
@@ -196,9 +207,9 @@ def analyze_irreps(
     level = "atom" if embedder.taps.per_atom else "molecule"
     features = embedder.embed(structures, level=level)
     invariants = embedder.invariants(structures)
-    # 3. and 4. energies
+    # 3. and 4. predictions
     removals = Removals.measured(embedder, structures)
-    attributions = _attributions(embedder, structures) if removals.energetic else {}
+    attributions = _attributions(embedder, structures)
     uses = []
     for mul, ir in embedder.irreps:
         name = str(ir)
@@ -213,23 +224,23 @@ def analyze_irreps(
                 participation(features[name]),
                 told,
                 attributions.get(name, np.nan),
-                *removals.change(name),
-                *removals.error(name),
+                removals.change(name),
+                removals.error(name),
                 _share(embedder.model, ir.l),
                 _advice(ir.l, removals.use(name), told),
             )
         )
-    return IrrepAnalysis(uses, *removals.error(), len(structures))
+    return IrrepAnalysis(uses, removals.error(), len(structures))
 
 
 def _attributions(embedder: Embedder, structures: Sequence[Atoms]) -> dict[str, float]:
-    """Mean over the atoms of abs(gradient x activation) by irrep, meV."""
+    """Mean over the atoms of abs(gradient x activation) by irrep, see `IrrepUse`."""
     parts: dict[str, list[NDArray[np.floating]]] = {}
     for graph in embedder.graphs(structures):
         for name, value in gradient_times_activation(embedder.taps, graph).items():
             parts.setdefault(name, []).append(value)
     return {
-        name: float(MEV * np.abs(np.concatenate(values)).mean())
+        name: float(np.abs(np.concatenate(values)).mean())
         for name, values in parts.items()
     }
 

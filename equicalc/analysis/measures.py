@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from equicalc.models import Taps
 
-__all__ = ["gradient_times_activation", "knn_r2", "participation"]
+__all__ = ["MEV", "gradient_times_activation", "knn_r2", "participation"]
+
+MEV = 1000.0
+"""In an eV."""
 
 
 def participation(features: NDArray[np.floating]) -> float:
@@ -93,20 +96,22 @@ def knn_r2(
 def gradient_times_activation(
     taps: Taps, graph: Data
 ) -> dict[str, NDArray[np.floating]]:
-    """Return how far the energy leans on every atom's features, to first order.
+    """Return how far a prediction leans on every row of features, to first order.
 
     Parameters
     ----------
     taps
-        Of a network that predicts energies, with weights that require gradients.
+        Of a network that predicts ``energies`` or ``values``, with weights that require
+        gradients.
     graph
         See `equicalc.graph`.
 
     Returns
     -------
     dict
-        Irrep to (n_atoms,) eV: dE/dx times x, summed over channels, components and
-        layers.
+        Irrep to (n_rows,): dE/dx times x, summed over channels, components and layers,
+        where E is the sum of all predictions, meV for energies. Nothing for a network
+        without predictions.
 
     References
     ----------
@@ -114,14 +119,27 @@ def gradient_times_activation(
        Workshop 2014.
     """
     with torch.enable_grad(), taps.recorded() as outputs:
-        energy = taps.run(graph)["energies"].sum()
-        slopes = torch.autograd.grad(energy, outputs, allow_unused=True)
-    n_rows = len(taps.rows(graph))
+        predicted = taps.run(graph)
+    if not isinstance(predicted, Mapping):
+        return {}
+    if "energies" in predicted:
+        prediction = MEV * predicted["energies"].sum()
+    else:
+        prediction = predicted["values"].sum()
+    parts = [x if isinstance(x, list) else [x] for x in outputs]  # a list of blocks
+    slopes = iter(
+        torch.autograd.grad(
+            prediction,
+            [x for part in parts for x in part],
+            materialize_grads=True,
+        )
+    )
+    n_rows = taps.n_rows(graph)
     total: dict[str, NDArray[np.floating]] = {}
-    for tap, output, slope in zip(taps.features, outputs, slopes):
-        if slope is None:
-            continue
-        for name, block in tap.split(output.detach() * slope).items():
+    for tap, part in zip(taps.features, parts):
+        product = [x.detach() * next(slopes) for x in part]
+        blocks = tap.split(product if tap.layout == "blocks" else product[0])
+        for irrep, block in blocks.items():
             value = block[:n_rows].sum((1, 2)).cpu().numpy()
-            total[name] = total[name] + value if name in total else value
+            total[irrep] = total[irrep] + value if irrep in total else value
     return total

@@ -1,55 +1,47 @@
-"""What a potential says without an irrep, beside what it says with it."""
+"""What a network says without an irrep, beside what it says with it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from equicalc.analysis.measures import MEV
 from equicalc.data.atoms import atoms_labels
 from equicalc.models import evaluate
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
+    from torch_geometric.data import Data
 
     from equicalc.embedding import Embedder
 
-MEV = 1000.0
-
-
-class Answers(NamedTuple):
-    """Energies per atom (n,), eV, and forces (n_atoms, 3), eV/Angstrom."""
-
-    energies: NDArray[np.floating]
-    forces: NDArray[np.floating]
-
-    def distance(self, other: Answers) -> tuple[float, float]:
-        """Return mean absolute differences, meV/atom and meV/Angstrom."""
-        energy, force = (MEV * np.abs(a - b).mean() for a, b in zip(self, other))
-        return float(energy), float(force)
+#: By name: of a potential ``energy`` per atom (n,), meV, and ``force`` (n_atoms, 3),
+#: meV/Angstrom; of a property network ``value`` (n, n_targets), in the targets' units.
+Answers = dict[str, "NDArray[np.floating]"]
 
 
 @dataclass(frozen=True)
 class Removals:
-    """Answers of a potential with everything, and without irreps.
+    """Answers of a network with everything, and without irreps.
 
     Attributes
     ----------
     answers
-        What was removed, to answers; nothing at all for a network without energies.
+        What was removed, to answers; these are empty for a network without any.
     labels
-        What the answers should be, if that is known.
+        What the answers should be, as far as that is known.
     tensors
         The irreps that are no scalars.
     """
 
     answers: dict[tuple[str, ...], Answers]
-    labels: Answers | None
+    labels: Answers
     tensors: tuple[str, ...]
 
     @classmethod
@@ -57,62 +49,73 @@ class Removals:
         """Evaluate the network without each irrep, and with scalars alone."""
         names = [str(ir) for _, ir in embedder.irreps]
         tensors = tuple(str(ir) for _, ir in embedder.irreps if ir.l > 0)
-        if not _has_energies(embedder, structures):
-            return cls({}, None, tensors)
-        removed = dict.fromkeys([(), *((name,) for name in names), tensors])
-        answers = {names: _answers(embedder, structures, names) for names in removed}
-        return cls(answers, _labels(structures), tensors)
+        sets = dict.fromkeys([(), *((name,) for name in names), tensors])
+        return cls(
+            {removed: _answers(embedder, structures, removed) for removed in sets},
+            _labels(embedder, structures),
+            tensors,
+        )
 
-    @property
-    def energetic(self) -> bool:
-        """Whether the network has energies at all."""
-        return bool(self.answers)
+    def change(self, *removed: str) -> dict[str, float]:
+        """Return mean absolute changes by name of the answer."""
+        return _distances(self.answers[removed], self.answers[()])
 
-    def change(self, *removed: str) -> tuple[float, float]:
-        """Return mean absolute changes, meV/atom and meV/Angstrom; NaN if undefined."""
-        if not self.energetic:
-            return np.nan, np.nan
-        return self.answers[removed].distance(self.answers[()])
-
-    def error(self, *removed: str) -> tuple[float, float]:
-        """Return mean absolute errors, meV/atom and meV/Angstrom; NaN if undefined."""
-        if self.labels is None or not self.energetic:
-            return np.nan, np.nan
-        return self.answers[removed].distance(self.labels)
+    def error(self, *removed: str) -> dict[str, float]:
+        """Return mean absolute errors by name of the answer, where it is labelled."""
+        return _distances(self.answers[removed], self.labels)
 
     def use(self, name: str) -> float:
-        """Return the change of the forces as a share of that without all tensors."""
-        whole = self.change(*self.tensors)[1] if self.tensors else np.nan
-        return self.change(name)[1] / whole if whole > 0 else np.nan
+        """Return the change as a share of that without all tensors; NaN if undefined.
+
+        Of forces, which lean on more than energies do, or else of values.
+        """
+        alone, scalars_only = self.change(name), self.change(*self.tensors)
+        judged = "force" if "force" in alone else "value"
+        whole = scalars_only.get(judged, 0.0)
+        return alone[judged] / whole if whole > 0 else np.nan
 
 
-def _has_energies(embedder: Embedder, structures: Sequence[Atoms]) -> bool:
-    with torch.no_grad():
-        out = embedder.taps.run(next(embedder.graphs(structures[:1])))
-    return isinstance(out, Mapping) and "energies" in out
+def _distances(a: Answers, b: Answers) -> dict[str, float]:
+    return {name: float(np.abs(a[name] - b[name]).mean()) for name in a if name in b}
 
 
 def _answers(
     embedder: Embedder, structures: Sequence[Atoms], removed: tuple[str, ...]
 ) -> Answers:
-    energies, forces = [], []
     factors = dict.fromkeys(removed, 0.0)
     with embedder.taps.scaled(factors) if removed else nullcontext():
-        for graph in embedder.graphs(structures):
-            out = evaluate(embedder.model, graph)
-            energies.append((out["energy"] / graph["ptr"].diff()).cpu().numpy())
-            forces.append(out["forces"].cpu().numpy())
-    return Answers(np.concatenate(energies), np.concatenate(forces))
+        batches = [_of_batch(embedder, graph) for graph in embedder.graphs(structures)]
+    return {
+        name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
+    }
 
 
-def _labels(structures: Sequence[Atoms]) -> Answers | None:
-    """Return energies and forces of the structures' calculators, if all have them."""
-    labels = [atoms_labels(atoms) for atoms in structures]
-    if not all("energy" in label and "forces" in label for label in labels):
-        return None
-    energies = [
-        float(label["energy"]) / len(atoms) for label, atoms in zip(labels, structures)
-    ]
-    return Answers(
-        np.array(energies), np.concatenate([label["forces"] for label in labels])
-    )
+def _of_batch(embedder: Embedder, graph: Data) -> Answers:
+    with torch.no_grad():
+        out = embedder.taps.run(graph)
+    if not isinstance(out, Mapping):
+        return {}
+    if "energies" in out:
+        found = evaluate(embedder.model, graph)
+        per_atom = found["energy"] / graph["ptr"].diff()
+        return {
+            "energy": MEV * per_atom.cpu().numpy(),
+            "force": MEV * found["forces"].cpu().numpy(),
+        }
+    return {"value": out["values"].cpu().numpy()} if "values" in out else {}
+
+
+def _labels(embedder: Embedder, structures: Sequence[Atoms]) -> Answers:
+    """Return what all structures are labelled with: results, or targets in info."""
+    found = [atoms_labels(atoms) for atoms in structures]
+    labels: Answers = {}
+    if all("energy" in label for label in found):
+        energies = [float(x["energy"]) / len(a) for x, a in zip(found, structures)]
+        labels["energy"] = MEV * np.array(energies)
+    if all("forces" in label for label in found):
+        labels["force"] = MEV * np.concatenate([label["forces"] for label in found])
+    targets = getattr(embedder.model.config, "targets", ())
+    if targets and all(name in a.info for name in targets for a in structures):
+        rows = [[float(a.info[name]) for name in targets] for a in structures]
+        labels["value"] = np.array(rows)
+    return labels

@@ -79,8 +79,8 @@ class Member:
     @cached_property
     def engine(self) -> nn.Module | AnalyticPotential:
         """What computes: the model, with derivatives written out where they are."""
-        if isinstance(self.model, Potential):
-            return AnalyticPotential(self.model)
+        if type(self.model) is Potential:
+            return AnalyticPotential.build(self.model) or self.model
         return self.model
 
     @property

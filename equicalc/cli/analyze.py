@@ -63,9 +63,10 @@ def irreps(
     """Measure the use of every irrep, and say which ones to drop.
 
     Size and effective number of channels; how well the nearest molecules tell a
-    property (knn_r2); of a potential also gradient times activation, and what becomes
-    of energies and forces without the irrep, as change and, where the structures are
-    labelled, as error. Writes [cyan]irreps.csv[/cyan] and [cyan]irreps.png[/cyan].
+    property (knn_r2); gradient times activation, and what becomes of a prediction
+    without the irrep, as change and, where the structures are labelled, as error
+    (energies in meV/atom, forces in meV/Å). Writes [cyan]irreps.csv[/cyan] and
+    [cyan]irreps.png[/cyan].
 
     [bold]Examples[/bold]
 
@@ -92,11 +93,8 @@ def irreps(
     print_table("What to do", [{k: row[k] for k in (*first, advice)} for row in rows])
     table = found.write_csv(folder / "irreps.csv")
     figure = found.plot(folder / "irreps.png", f"{model}, {len(structures)} structures")
-    if found.force_error == found.force_error:
-        stdout.print(
-            f"with all irreps: {found.energy_error:.1f} meV/atom, "
-            f"{found.force_error:.0f} meV/Å"
-        )
+    for answer, error in found.error.items():
+        stdout.print(f"{answer}_error with all irreps: {error:.4g}")
     stdout.print(f"table: {table}   figure: {figure}")
 
 

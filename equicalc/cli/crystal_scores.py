@@ -129,7 +129,7 @@ def relax(
 def embed(
     files: Files,
     embedding: Annotated[
-        str, typer.Option(help="Of the molecule: none, volume, axes or mo3enet.")
+        str, typer.Option(help="Of the molecule: none, volume, axes or mo3enet[:FILE].")
     ] = "axes",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Arrays.", metavar="FILE.npz")

@@ -268,8 +268,8 @@ def _compared(
 def _summary(
     references: list[ReferenceCrystal], results: dict[str, list[BenchmarkRow]]
 ) -> list[dict[str, object]]:
-    """Mean absolute error of each method and of the experiment."""
-    from equicalc.crystals.x23 import mean_absolute_error
+    """Mean absolute errors: each method, the experiment, methods elsewhere."""
+    from equicalc.crystals.x23 import OTHERS, mean_absolute_error
 
     spread = [abs(one.experiment - one.dmc) for one in references]
     experiment = {
@@ -277,11 +277,16 @@ def _summary(
         f"MAE_{KJ}": sum(spread) / len(spread),
         "crystals": len(spread),
     }
-    return [
+    computed = [
         {
             "method": name,
             f"MAE_{KJ}": mean_absolute_error(rows),
             "crystals": sum(not row.message for row in rows),
         }
         for name, rows in results.items()
-    ] + [experiment]
+    ]
+    others = [
+        {"method": f"{name} (elsewhere)", f"MAE_{KJ}": error, "crystals": 23}
+        for name, error in OTHERS.items()
+    ]
+    return [*computed, experiment, *others]

@@ -12,6 +12,9 @@ from equicalc.cli import inputs
 if TYPE_CHECKING:
     from equicalc.generators.metrics import Statistics
 
+#: Papers that fit into the width of a terminal; a report has all.
+COLUMNS = ("QM9", "Symphony", "EDM", "Quetzal")
+
 
 def evaluate_molecules(
     molecules: Annotated[
@@ -84,7 +87,7 @@ def evaluate_molecules(
         )
         sets.append(Evaluated(Path(text).stem, structures, table))
     tables = {one.name: one.table for one in sets}
-    for title, rows in report_rows(tables):
+    for title, rows in report_rows(tables, COLUMNS):
         print_table(title, rows)
     for name, table in tables.items():
         stdout.print(

@@ -66,24 +66,34 @@ class LatticeEnergy(Step):
     Attributes
     ----------
     method
-        As for `equicalc.crystals.named_method`: ``exp6``, ``gfn2-2b``, ...
+        ``network``, or ``network:NAME`` for another than the shipped one:
+        `equicalc.crystals.LatticeEnergyPredictor`, which takes many crystals at once.
+        Anything else as for `equicalc.crystals.named_method`: ``exp6``, ``gfn2-2b``...
     """
 
-    chunk = 4
+    chunk = 8
 
     method: str = "exp6"
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
-        """Build the method once for all structures."""
+        """Evaluate crystals together where the method can."""
+        kind, _, name = self.method.partition(":")
+        if kind != "network":
+            return super().many(structures)
+        from equicalc.crystals import LatticeEnergyPredictor
+
+        predictor = LatticeEnergyPredictor.from_pretrained(name or None)
+        return [
+            [noted(atoms, lattice_energy=row["energy_kJ/mol"])]
+            if row["status"] == "ok"
+            else Rejected(str(row["message"]))
+            for atoms, row in zip(structures, predictor.score(structures))
+        ]
+
+    def each(self, atoms: Atoms) -> list[Atoms]:
+        """Evaluate one crystal, with a method that has seen no other."""
         from equicalc.crystals import MolecularCrystal, named_method
 
-        method = named_method(self.method)
-        outcomes: list[list[Atoms] | Rejected] = []
-        for atoms in structures:
-            try:
-                crystal = MolecularCrystal.from_atoms(atoms)
-                energy = method.evaluate(crystal, None).energy
-                outcomes.append([noted(atoms, lattice_energy=energy)])
-            except Exception as error:  # a calculator raises whatever it likes
-                outcomes.append(Rejected(f"{type(error).__name__}: {error}"))
-        return outcomes
+        crystal = MolecularCrystal.from_atoms(atoms)
+        energy = named_method(self.method).evaluate(crystal, None).energy
+        return [noted(atoms, lattice_energy=energy)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import field_validator
 from equicalc.units import BOHR, DEBYE, HARTREE
 
 from .filters import rdkit_molecule
-from .step import Step, noted
+from .step import Rejected, Step, noted
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,22 +61,38 @@ class Properties(Step):
 
 
 class Embed(Step):
-    """Note the ``embedding`` of molecules: mean features of their atoms.
+    """Note the ``embedding`` of molecules: what a network's features say of them.
 
     Attributes
     ----------
     model
-        Potential whose features they are; the shipped one by default.
+        As for `equicalc.embedding.Embedder.from_pretrained`; the shipped potential by
+        default.
     """
 
     model: str | None = None
 
-    def each(self, atoms: Atoms) -> list[Atoms]:
-        """Average the invariant features of the atoms."""
-        from equicalc.calculators import EquiCalculator
+    def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
+        """Embed structures together; one by one if that fails for any of them."""
+        from equicalc.embedding import Embedder
 
-        features = EquiCalculator(self.model).get_descriptors(atoms)
-        return [noted(atoms, embedding=features.mean(axis=0, dtype=np.float64))]
+        embedder = Embedder.from_pretrained(self.model)
+        try:
+            points = embedder.invariants(structures, per_irrep=False)
+        except ValueError:  # of one; the others need not suffer
+            return super().many(structures)
+        return [
+            [noted(atoms, embedding=point.astype(np.float64))]
+            for atoms, point in zip(structures, points)
+        ]
+
+    def each(self, atoms: Atoms) -> list[Atoms]:
+        """Embed one structure."""
+        from equicalc.embedding import Embedder
+
+        embedder = Embedder.from_pretrained(self.model)
+        [point] = embedder.invariants([atoms], per_irrep=False)
+        return [noted(atoms, embedding=point.astype(np.float64))]
 
 
 def gfn2_properties(atoms: Atoms) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class LatticeConfig:
     """
 
     elements: tuple[int, ...]
-    cutoff: float = 7.0
+    cutoff: float = 9.0
     reach: float = 5.5
     bond_reach: float = 4.0
     channels: int = 32
@@ -140,7 +140,7 @@ class PairPhysics(nn.Module):
         return h.new_zeros(len(h)).index_add(0, dst, 0.5 * each)
 
     def _coulomb(self, r: Tensor) -> Tensor:
-        """Damped energy of two unit charges times the distance unit, 1/Angstrom."""
+        """Damped and shifted 1/r, 1/Angstrom."""
         end, x = self.cutoff, DAMPING * self.cutoff
         there = math.erfc(x) / end
         slope = there / end + 2 * DAMPING / math.sqrt(math.pi) * math.exp(-x * x) / end

@@ -259,14 +259,14 @@ class Potential(nn.Module):
         out = {"energies": energies, "embedding": scalars}
         if self.config.dipole:
             moments = self.vector_head(h[:n_atoms, 1:4]).squeeze(2)  # (n_atoms, 3)
-            out |= self.electrostatics(scalars, moments, basis, vectors, graph)
+            out |= self.electrostatics(scalars, moments, basis[:, 0], vectors, graph)
         return out
 
     def electrostatics(
         self,
         scalars: Tensor,
         moments: Tensor,
-        basis: Tensor,
+        decay: Tensor,
         vectors: Tensor,
         graph: Data,
     ) -> dict[str, Tensor]:
@@ -274,11 +274,12 @@ class Potential(nn.Module):
 
         What atom j gives, atom i receives: neutral by construction, and as local as
         the energy. The dipole of the transfers needs edge vectors only, so it does
-        not depend on the origin.
+        not depend on the origin. How much is given falls off with the distance like
+        `decay` (n_edges,), the first radial function.
         """
         src, dst = graph["edge_index"]
         potential = self.charge_head(scalars).squeeze(1)  # (n_atoms,)
-        transfer = basis[:, 0] * (potential[src] - potential[dst])  # (n_edges,)
+        transfer = decay * (potential[src] - potential[dst])  # (n_edges,)
         charges = torch.zeros_like(potential).index_add(0, dst, transfer)
         pairs = -0.5 * transfer.unsqueeze(1) * vectors  # each pair occurs twice
         moments = moments.index_add(0, dst, pairs)

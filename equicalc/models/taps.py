@@ -124,7 +124,7 @@ class Taps:
         return irreps_of(self.features)
 
     @contextmanager
-    def recorded(self) -> Iterator[list[Tensor]]:
+    def recorded(self) -> Iterator[list[Any]]:
         """Within the context, every pass leaves the layers' outputs in the list."""
         outputs: list[Any] = [None] * len(self.features)
 
@@ -166,6 +166,10 @@ class Taps:
                 hooks.callback(handle.remove)
             yield
 
+    def n_rows(self, graph: Data) -> int:
+        """Return how many rows of the features belong to atoms (or graphs)."""
+        return len(self.rows(graph)) if self.per_atom else len(graph["ptr"]) - 1
+
     def read(
         self, graph: Data, layers: Sequence[int] | None = None
     ) -> dict[str, Tensor]:
@@ -185,7 +189,7 @@ class Taps:
         """
         with self.recorded() as outputs:
             self.run(graph)
-        n = len(self.rows(graph)) if self.per_atom else len(graph["ptr"]) - 1
+        n = self.n_rows(graph)
         chosen = range(len(outputs)) if layers is None else layers
         taps = tuple(self.features[k] for k in chosen)
         by_irrep = _joined(

@@ -26,7 +26,7 @@ class SpeciesIndex(nn.Module):
         super().__init__()
         self.elements = tuple(elements)
         numbers = torch.tensor(self.elements)
-        index = torch.full((int(numbers.max()) + 1,), -1)
+        index = torch.full((int(numbers.max()) + 2,), -1)  # at both ends nothing
         index[numbers] = torch.arange(len(numbers))
         self.register_buffer("index", index, persistent=False)
 
@@ -38,8 +38,7 @@ class SpeciesIndex(nn.Module):
         ValueError
             If an element is unknown to the model; it names the elements.
         """
-        inside = z.clamp(0, len(self.index) - 1)
-        species = torch.where(inside == z, self.index[inside], -1)
+        species = self.index[z.clamp(0, len(self.index) - 1)]
         if (species < 0).any():
             unknown = sorted(set(z[species < 0].tolist()))
             raise ValueError(

@@ -249,6 +249,26 @@ class TrainerConfig:
 
 
 @dataclass
+class RegulariseConfig:
+    """Remedies against irreps that a potential has and does not use.
+
+    Parameters
+    ----------
+    irrep_dropout
+        Probability that an irrep with l > 0 has no influence in a step.
+    irrep_sparsity
+        Weight, in the loss, of the mean size of the channels with l > 0.
+    """
+
+    irrep_dropout: float = 0.0
+    irrep_sparsity: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_share(self, "irrep_dropout")
+        require_at_least(self, 0, "irrep_sparsity")
+
+
+@dataclass
 class TrainConfig:
     """A training run.
 
@@ -266,6 +286,8 @@ class TrainConfig:
         A checkpoint to start from instead of random weights: fine-tuning. Its shape
         is the default of `model`; reference energies come from the new data. The
         command line also takes the name of a shipped model.
+    regularise
+        See its class; potentials only.
     task
         Name of the model in `equicalc.models.MODELS`.
     seed
@@ -283,6 +305,7 @@ class TrainConfig:
     stop: StopConfig = field(default_factory=StopConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     init: str | None = None
+    regularise: RegulariseConfig | None = None
     task: str = "potential"
     seed: int = 0
     card: dict[str, Any] = field(default_factory=dict)

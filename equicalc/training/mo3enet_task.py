@@ -15,11 +15,11 @@ from equicalc.checkpoint import load_checkpoint
 from equicalc.models.cloud import Cloud
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
-from equicalc.models.reconstruction import match_points
 from equicalc.training.batches import in_order
 from equicalc.training.config import TrainConfig
 from equicalc.training.mixture import mixture_loss, mixture_terms
 from equicalc.training.plots import plot_terms
+from equicalc.training.reconstruction import ReconstructionValidation
 from equicalc.training.report import write_json
 from equicalc.training.sources import initial_shape, load_parts
 
@@ -134,40 +134,6 @@ class Mo3ENetTask(nn.Module):
             metrics[name] = validation.table()
         write_json(folder / "metrics.json", metrics)
         plot_terms(folder, ("overlap", "orphan", "stray"))
-
-
-class ReconstructionValidation:
-    """How much of the atoms comes back, gathered batch by batch."""
-
-    SIGMA = 0.5  # Angstrom: the same in all of a run, so that losses compare
-
-    def __init__(self) -> None:
-        self.columns: dict[str, list[Tensor]] = {}
-
-    @torch.no_grad()
-    def add(self, model: torch.nn.Module, batch: Cloud) -> None:
-        """Evaluate a batch."""
-        model = cast(Mo3ENet, model)
-        swarm = model.decode(model.encode(batch))
-        terms = mixture_terms(swarm, batch, self.SIGMA)
-        found = match_points(swarm, batch)
-        self._note("loss", terms["missing"] + terms["orphan"] + terms["stray"])
-        for name in ("overlap", "orphan", "stray", "missing"):
-            self._note(name, terms[name])
-        self._note("molecules", found.whole(found.matched))
-        self._note("atoms", found.matched)
-        self._note("touched", found.touched)
-        self._note("deviation", found.deviation[found.touched])
-
-    def _note(self, name: str, values: Tensor) -> None:
-        self.columns.setdefault(name, []).append(values.double().reshape(-1))
-
-    def table(self) -> dict[str, Any]:
-        """Return the loss and fractions of atoms and molecules that are matched."""
-        return {
-            name: float(torch.cat(values).mean())
-            for name, values in self.columns.items()
-        }
 
 
 def _radius(dataset: PackedDataset) -> float:

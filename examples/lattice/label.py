@@ -3,9 +3,7 @@
     python examples/lattice/label.py runs/labelled --crystals runs/crystals \
         --model runs/mace/mace-gfn2.safetensors
 
-Energies are those of rigid molecules; all crystals of a molecule are one batch. The
-same
-command goes on after any stop.
+Energies are those of rigid molecules. The same command goes on after any stop.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from equicalc.units import KJ_PER_MOL
 
 logger = logging.getLogger("label")
 
-CUTOFF = 7.0  # Angstrom
+CUTOFF = 9.0  # Angstrom
 
 
 def main() -> None:

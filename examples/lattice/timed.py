@@ -36,7 +36,7 @@ class TimedRun:
     ) -> None:
         self.model, self.file, self.limit, self.rate = model, file, seconds, rate
         self.average = copy.deepcopy(model)
-        self.optimiser = torch.optim.Adam(model.parameters(), amsgrad=True)
+        self.optimiser = torch.optim.Adam(model.parameters())
         self.steps, self.used = 0, 0.0
         if file.exists():
             saved = torch.load(file, weights_only=True)

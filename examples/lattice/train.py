@@ -38,10 +38,10 @@ from equicalc.units import KJ_PER_MOL
 logger = logging.getLogger("train")
 
 ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
-RATE = 3e-3
-AGGREGATES, CRYSTALS = 64, 16  # in a batch
-LARGEST = 100.0  # kJ/mol: more repulsive ones are left out
-KNEE = 4.0  # kJ/mol, where the loss gets linear
+RATE = 4e-3
+AGGREGATES, CRYSTALS = 32, 12  # in a batch
+LARGEST = 40.0  # kJ/mol: more repulsive ones are left out
+KNEE = 2.0  # kJ/mol, where the loss gets linear
 HELD_OUT_PARTS, HELD_OUT_MOLECULES = 20, 8
 
 Sample = tuple[LatticeGraph, Tensor]  # energies in kJ/mol

@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import shlex
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from timed import TimedRun
 from torch import Tensor
 from torch_geometric.data import Data
 
 from equicalc._version import __version__
-from equicalc.checkpoint import save_checkpoint
+from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.packed import PackedDataset
 from equicalc.graph import molecule_edges
 from equicalc.models import evaluate
@@ -41,11 +40,11 @@ ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
 KINDS = {"conformer": 1500, "relaxation": 2000, "normal-mode": 1500, "langevin": 1000}
 LARGEST_FORCE = 10.0  # eV/Angstrom
 ENERGY_SCALE = 0.5  # eV
-BATCH, RATE, WARM_UP, DECAY = 16, 4e-3, 0.02, 0.999
-WEIGHTS = {"forces": 1.0, "energy": 1.0, "interaction": 10.0}
+BATCH = 16
+WEIGHTS = {"forces": 1.0, "energy": 1.0, "interaction": 30.0}
 HELD_OUT = 20  # every so manieth part or group
-SAVE_EVERY = 120.0  # s
 CARD = {
+    "kind": "MACE potential, labels crystals",
     "level_of_theory": "GFN2-xTB (tblite)",
     "licence": "MIT",
     "training_data": "GFN2-xTB dimers, clusters and molecules cut out of random "
@@ -107,6 +106,8 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--molecules", type=Path, nargs="+", required=True)
     parser.add_argument("--minutes", type=float, default=55)
+    parser.add_argument("--start", type=Path, help="checkpoint to start from")
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--cutoff", type=float, default=6.0)
     chosen = parser.parse_args()
@@ -123,101 +124,49 @@ def main() -> None:
             reference_energies=atom_energies(singles),
         )
     )
-    run = Run(model, chosen.output / "last.pt", 60 * chosen.minutes)
+    if chosen.start:
+        started, _ = load_checkpoint(chosen.start)
+        model.load_state_dict(started.state_dict())
+    seconds = 60 * chosen.minutes
+    run = TimedRun(model, chosen.output / "last.pt", seconds, chosen.rate)
     held_out = [part for part, test in parts(chosen.molecules, []) if test]
+    metrics: dict[str, float] = {}
     while run.left():
         learn = [part for part, test in parts(chosen.molecules, [singles]) if not test]
-        run.round(learn)
-        logger.info("%.0f s, step %d: %s", run.used, run.steps, run.errors(held_out))
+        rng = np.random.default_rng(run.steps)
+        batches = shuffled(learn, chosen.cutoff, rng)
+        run.round(batches, partial(loss, model))
+        metrics = errors(run.average, held_out)
+        logger.info("%.0f s, step %d: %s", run.used, run.steps, metrics)
     run.save()
     card = CARD | {
         "command": shlex.join(["python", *sys.argv]),
         "version": __version__,
         "steps": run.steps,
-        "metrics": {"held_out": run.errors(held_out)},
+        "metrics": {"held_out": metrics},
     }
     save_checkpoint(chosen.output / "mace-gfn2.safetensors", run.average, card)
 
 
-class Run:
-    """A model, its optimiser and its clock, kept in a file."""
+def errors(model: Mace, data: list[Structures]) -> dict[str, float]:
+    """Mean absolute errors on held-out aggregates."""
+    sums: dict[str, list[float]] = {}
+    for part in data:
+        for rows in np.array_split(np.arange(len(part)), max(1, len(part) // 32)):
+            for name, term in losses(model, part.batch(rows, model.cutoff)).items():
+                sums.setdefault(name, []).append(float(term.detach()))
+    mean = {name: float(np.mean(terms)) for name, terms in sums.items()}
+    return {
+        "interaction_kJ/mol_per_aggregate": mean["interaction"] / KJ_PER_MOL,
+        "energy_meV/atom": 1000 * mean["energy"],
+        "forces_meV/A": 1000 * mean["forces"],
+    }
 
-    def __init__(self, model: Mace, file: Path, limit: float) -> None:
-        self.model, self.file, self.limit = model, file, limit
-        self.average = Mace(model.config)
-        self.average.load_state_dict(model.state_dict())
-        self.optimiser = torch.optim.Adam(model.parameters(), amsgrad=True)
-        self.steps, self.used = 0, 0.0
-        if file.exists():
-            saved = torch.load(file, weights_only=True)
-            self.steps, self.used = saved["steps"], saved["used"]
-            model.load_state_dict(saved["model"])
-            self.average.load_state_dict(saved["average"])
-            self.optimiser.load_state_dict(saved["optimiser"])
-        self.saved = self.used
 
-    def left(self) -> bool:
-        """Whether there is time left."""
-        return self.used < self.limit
-
-    def round(self, data: list[Structures]) -> None:
-        """Go through all structures once, or until the time is up."""
-        rng = np.random.default_rng(self.steps)
-        for part, rows in shuffled(data, rng):
-            start = time.monotonic()
-            self.step(part.batch(rows, self.model.cutoff))
-            self.used += time.monotonic() - start
-            if self.used - self.saved > SAVE_EVERY:
-                self.save()
-            if not self.left():
-                return
-
-    def step(self, graph: Data) -> None:
-        """Make one step, its size as the clock says."""
-        share = min(1.0, self.used / self.limit)
-        rate = RATE * min(share / WARM_UP, 0.5 * (1 + math.cos(math.pi * share)))
-        for group in self.optimiser.param_groups:
-            group["lr"] = max(rate, 1e-6)
-        self.optimiser.zero_grad()
-        terms = losses(self.model, graph)
-        sum(WEIGHTS[name] * term for name, term in terms.items()).backward()  # pyright: ignore[reportAttributeAccessIssue]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
-        self.optimiser.step()
-        self.steps += 1
-        decay = min(DECAY, self.steps / (self.steps + 10))
-        with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.model.parameters())
-            for mean, new in pairs:
-                mean.lerp_(new, 1 - decay)
-
-    def errors(self, data: list[Structures]) -> dict[str, float]:
-        """Mean absolute errors of the average on held-out aggregates."""
-        sums: dict[str, list[float]] = {}
-        for part in data:
-            for rows in np.array_split(np.arange(len(part)), max(1, len(part) // 32)):
-                graph = part.batch(rows, self.average.cutoff)
-                for name, term in losses(self.average, graph).items():
-                    sums.setdefault(name, []).append(float(term.detach()))
-        mean = {name: float(np.mean(terms)) for name, terms in sums.items()}
-        return {
-            "interaction_kJ/mol_per_aggregate": mean["interaction"] / KJ_PER_MOL,
-            "energy_meV/atom": 1000 * mean["energy"],
-            "forces_meV/A": 1000 * mean["forces"],
-        }
-
-    def save(self) -> None:
-        """Write everything that is needed to go on."""
-        self.saved = self.used
-        state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "steps": self.steps,
-            "used": self.used,
-        }
-        part = self.file.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.file)
+def loss(model: Mace, graph: Data) -> Tensor:
+    """Weighted sum of the errors of a batch."""
+    terms = losses(model, graph)
+    return torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
 
 
 def losses(model: Mace, graph: Data) -> dict[str, Tensor]:
@@ -248,18 +197,17 @@ def without_contacts(graph: Data) -> Data:
 
 
 def shuffled(
-    data: list[Structures], rng: np.random.Generator
-) -> Iterator[tuple[Structures, np.ndarray]]:
+    data: list[Structures], cutoff: float, rng: np.random.Generator
+) -> list[Callable[[], Data]]:
     """Batches in random order, each of one part."""
     batches = [
-        (part, rows)
+        partial(part.batch, rows, cutoff)
         for part in data
         for rows in np.array_split(
             rng.permutation(len(part)), max(1, len(part) // BATCH)
         )
     ]
-    for index in rng.permutation(len(batches)):
-        yield batches[index]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def parts(

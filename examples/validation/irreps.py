@@ -43,7 +43,7 @@ def use(data: Path, model: str = "potential-gfn2", limit: int = 400) -> None:
     found.plot(RESULTS / "irreps.png", title)
     for row in found.rows():
         print(row)
-    print(f"whole: {found.energy_error:.2f} meV/atom, {found.force_error:.1f} meV/Å")
+    print("whole:", found.error)
     maps = embedding_maps(embedder, structures, "phate")
     plot_maps(maps, scores, RESULTS / "irreps_map.png", "NSPS", structures, title)
 

@@ -48,7 +48,7 @@ class Evaluated:
 
 
 def report_rows(
-    tables: Mapping[str, Mapping[str, Any]],
+    tables: Mapping[str, Mapping[str, Any]], models: Sequence[str] = MODELS
 ) -> Iterator[tuple[str, list[dict[str, object]]]]:
     """Yield title and rows of every part of a report.
 
@@ -57,6 +57,8 @@ def report_rows(
     tables
         Name -> what `evaluate_molecules` returned; a column each, the papers' after
         them.
+    models
+        Whose published numbers to show.
 
     Examples
     --------
@@ -75,7 +77,7 @@ def report_rows(
             published = dict(zip(MODELS, PUBLISHED.get(place, ())))
             digits = 2 if part in ("", "posebusters") else 4
             row: dict[str, object] = {"measure": _label(place)}
-            for name in (*tables, *MODELS):
+            for name in (*tables, *models):
                 value = values.get(name, published.get(name))
                 row[name] = "" if value is None else f"{value:.{digits}f}"
             rows.append(row)

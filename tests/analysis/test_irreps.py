@@ -1,10 +1,13 @@
 """The use of an irrep is measured right where the answer is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from torch import nn
 
 from equicalc.analysis.irreps import analyze_irreps
 from equicalc.analysis.measures import (
@@ -19,9 +22,13 @@ from equicalc.models import (
     PotentialConfig,
     Symphony,
     SymphonyConfig,
+    Tap,
+    Taps,
     evaluate,
     pruned,
+    taps_of,
 )
+from equicalc.o3 import Irreps
 
 NAMES = ("H2O", "CH4", "CH3OH", "C2H6", "H2CO", "CO2", "CH3CHO")
 
@@ -78,8 +85,8 @@ def test_attribution_of_a_linear_readout_is_its_energy(network, molecules):
     alone = gradient_times_activation(
         type(embedder.taps)((last,), embedder.taps.run), graph
     )
-    expected = network.energy_head(scalars)[:, 0].detach().numpy()
-    np.testing.assert_allclose(alone["0e"], expected, atol=1e-12)
+    expected = 1000 * network.energy_head(scalars)[:, 0].detach().numpy()
+    np.testing.assert_allclose(alone["0e"], expected, atol=1e-9)
     assert not np.allclose(found["0e"], expected)  # the first layer counts too
     assert first.irreps.dim > last.irreps.dim
 
@@ -90,13 +97,13 @@ def test_removal_is_what_pruning_does(network, molecules):
     [graph] = embedder.graphs(molecules)
     whole, smaller = (evaluate(m, graph) for m in (network, pruned(network, {2})))
     expected = 1000 * (whole["forces"] - smaller["forces"]).abs().mean().item()
-    assert removals.change("2e")[1] == pytest.approx(expected)
-    assert removals.change() == (0.0, 0.0)
+    assert removals.change("2e")["force"] == pytest.approx(expected)
+    assert removals.change() == {"energy": 0.0, "force": 0.0}
 
 
 def test_labels_turn_changes_into_errors(network, molecules):
     plain = analyze_irreps(Embedder(network), molecules)
-    assert np.isnan(plain.force_error)
+    assert plain.error == {}
     assert "force_error" not in plain.rows()[0]
     embedder = Embedder(network)
     for atoms in molecules:
@@ -106,10 +113,9 @@ def test_labels_turn_changes_into_errors(network, molecules):
             atoms, energy=out["energy"].item(), forces=out["forces"].numpy()
         )
     labelled = analyze_irreps(embedder, molecules)
-    assert labelled.force_error == pytest.approx(0, abs=1e-9)
+    assert labelled.error["force"] == pytest.approx(0, abs=1e-9)
     for use in labelled.uses:  # the labels are its own answers
-        assert use.force_error == pytest.approx(use.force_change)
-        assert use.energy_error == pytest.approx(use.energy_change)
+        assert use.error == pytest.approx(use.change)
 
 
 def test_an_irrep_that_does_nothing_is_to_be_dropped(network, molecules, tmp_path):
@@ -122,7 +128,7 @@ def test_an_irrep_that_does_nothing_is_to_be_dropped(network, molecules, tmp_pat
     found = analyze_irreps(Embedder(network), molecules)
     advice = {use.irrep: use.advice for use in found.uses}
     assert advice == {"0e": "keep: scalars", "1o": "keep", "2e": "drop"}
-    assert found.uses[-1].force_change == pytest.approx(0, abs=1e-9)
+    assert found.uses[-1].change["force"] == pytest.approx(0, abs=1e-9)
     assert 0 < found.uses[-1].parameters < 1
     assert found.plot(tmp_path / "use.png").stat().st_size > 0
 
@@ -140,3 +146,48 @@ def test_the_given_network_is_left_alone(network, molecules):
     network.requires_grad_(False)
     analyze_irreps(Embedder(network), molecules)
     assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
+
+
+class PropertyNetwork(nn.Module):
+    """A value of a molecule from scalars and lengths, as a list of blocks."""
+
+    cutoff, elements = 5.0, (1, 6, 8)
+    config = SimpleNamespace(targets=("charge",))
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+        self.layer = Blocks()
+
+    def forward(self, graph):
+        scalars, vectors = self.layer(graph, self.scale)
+        per_atom = scalars.sum((1, 2)) + vectors.square().sum((1, 2))
+        values = per_atom.new_zeros(len(graph["ptr"]) - 1)
+        return {"values": values.index_add(0, graph["batch"], per_atom)[:, None]}
+
+
+class Blocks(nn.Module):
+    def forward(self, graph, scale):
+        z, pos = graph["z"].double(), graph["pos"]
+        return [scale[0] * z[:, None, None], scale[1] * pos[:, :, None]]
+
+
+@taps_of.register
+def _(model: PropertyNetwork) -> Taps:
+    tap = Tap(model.layer, Irreps("1x0e+1x1o"), "blocks")
+    return Taps((tap,), run=model)
+
+
+def test_networks_of_other_properties_are_measured_too(molecules):
+    for atoms in molecules:
+        atoms.info["charge"] = float(atoms.numbers.sum())
+    found = analyze_irreps(Embedder(PropertyNetwork()), molecules)
+    scalars, vectors = found.uses
+    lengths = [4 * np.square(atoms.positions).sum() for atoms in molecules]
+    charges = [atoms.numbers.sum() for atoms in molecules]
+    assert vectors.change == pytest.approx({"value": np.mean(lengths)})
+    assert vectors.error == pytest.approx({"value": 0.0})
+    assert scalars.change == pytest.approx({"value": np.mean(charges)})
+    atoms = sum(len(atoms) for atoms in molecules)
+    assert scalars.attribution == pytest.approx(sum(charges) / atoms)
+    assert vectors.attribution == pytest.approx(2 * sum(lengths) / atoms)  # quadratic

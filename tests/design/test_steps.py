@@ -31,7 +31,7 @@ from equicalc.design import (
     relax_together,
 )
 from equicalc.design.regrowth import kept_fragment
-from equicalc.models import Potential, PotentialConfig
+from equicalc.models import LatticeConfig, LatticeNetwork, Potential, PotentialConfig
 from equicalc.simulation import relax
 
 
@@ -190,6 +190,22 @@ def test_crystals_are_packed_and_bound():
         assert atoms.info["lattice_energy"] < 0
         assert atoms.info["spacegroup"] == 4
         assert atoms.info["dipole_moment"] == 4.5  # of the molecule
+
+
+def test_a_network_takes_crystals_together(tmp_path):
+    from equicalc.checkpoint import save_checkpoint
+    from equicalc.crystals import LatticeEnergyPredictor
+
+    path = tmp_path / "lattice.safetensors"
+    network = LatticeNetwork(LatticeConfig(elements=(1, 8), members=2))
+    save_checkpoint(path, network, {"level_of_theory": "none", "licence": "MIT"})
+    crystals = list(Pack(spacegroups=(1,), n=2)([molecule("H2O")]))
+    step = LatticeEnergy(method=f"network:{path}")
+    found, [failed] = list(step(crystals)), step.many([molecule("H2O")])
+    assert [a.info["lattice_energy"] for a in found] == pytest.approx(
+        LatticeEnergyPredictor.from_pretrained(path).predict(crystals)
+    )
+    assert isinstance(failed, Rejected)
 
 
 def test_goals_add_up():

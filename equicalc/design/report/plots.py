@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equicalc.analysis.plots import require_matplotlib
+from equicalc.analysis.plots import new_figure
+from equicalc.analysis.projection import project
 
 from .summary import Summary, numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["pareto_front", "principal_axes", "write_plots"]
+__all__ = ["pareto_front", "write_plots"]
 
 BLUE, RED, GREY = "#2b6cb0", "#c05621", "#94a3b8"
 #: Numbers about a structure that nobody wants to see the distribution of.
 DULL = {"molecule", "seed", "rank", "round", "charge", "log_prob", "spacegroup"}
 PANELS = 9
+MAPPED = 4  # structures at least
 
 
 def write_plots(summary: Summary, folder: Path) -> dict[str, Path]:
@@ -37,7 +39,6 @@ def write_plots(summary: Summary, folder: Path) -> dict[str, Path]:
     ImportError
         If matplotlib is missing.
     """
-    require_matplotlib()
     kinds: dict[str, Callable[[Summary], Figure | None]] = {
         "Distributions of properties": _distributions,
         "Scores by round": _rounds,
@@ -79,20 +80,6 @@ def pareto_front(points: NDArray[np.float64]) -> NDArray[np.int64]:
     return order[: len(points)][new[: len(points)]]
 
 
-def principal_axes(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Project points onto their two directions of largest variance, (n, 2).
-
-    Examples
-    --------
-    >>> line = np.array([[0.0, 0, 0], [1, 1, 1], [2, 2, 2]])
-    >>> bool(np.allclose(principal_axes(line)[:, 1], 0))
-    True
-    """
-    centered = points - points.mean(axis=0)
-    _, _, axes = np.linalg.svd(centered, full_matrices=False)
-    return centered @ axes[:2].T
-
-
 def _distributions(summary: Summary) -> Figure | None:
     rows = summary.alive
     columns = {
@@ -104,7 +91,7 @@ def _distributions(summary: Summary) -> Figure | None:
     if not varied:
         return None
     n_rows = -(-min(len(varied), PANELS) // 3)
-    figure = _figure(9.0, 2.2 * n_rows)
+    figure = new_figure(9.0, 2.2 * n_rows)
     panels = figure.subplots(n_rows, 3, squeeze=False).ravel()
     for axes, (name, values) in zip(panels, varied.items()):
         axes.hist(values, bins=min(30, max(5, len(values) // 3)), color=BLUE)
@@ -146,9 +133,9 @@ def _pareto(summary: Summary) -> Figure | None:
 
 def _map(summary: Summary) -> Figure | None:
     rows = [row for row in summary.alive if row["key"] in summary.embeddings]
-    if len(rows) < 3:
+    if len(rows) < MAPPED:
         return None
-    points = principal_axes(np.stack([summary.embeddings[r["key"]] for r in rows]))
+    points = project(np.stack([summary.embeddings[r["key"]] for r in rows]))
     figure, axes = _single("first axis", "second axis")
     drawn = axes.scatter(*points.T, c=numbers_of(rows, "score"), s=16, cmap="viridis")
     figure.colorbar(drawn, label="score")
@@ -195,14 +182,8 @@ def _numeric(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(names - DULL, key=lambda name: (name != "score", name))
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
 def _single(x: str, y: str) -> tuple[Figure, Any]:
-    figure = _figure(4.4, 3.4)
+    figure = new_figure(4.4, 3.4)
     axes = figure.subplots()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
