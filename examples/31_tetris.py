@@ -74,7 +74,7 @@ def accuracy(multiplicities: tuple[int, ...], steps: int, rotations: int) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Eight shapes.")
     parser.add_argument("--quick", action="store_true", help="a few seconds")
     given = parser.parse_args()
     steps, rotations = (60, 10) if given.quick else (200, 100)

@@ -38,7 +38,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Structures at a time.")] = 64,
     device: inputs.Device = "cpu",
 ) -> None:
-    """Compare a potential with labelled structures.
+    """Compare a potential, or a network of properties, with labelled structures.
 
     Prints mean absolute and root mean square errors of what is labelled; if the data
     set says how its structures were made, for each kind too.
@@ -48,6 +48,8 @@ def evaluate(
       [cyan]equicalc evaluate test.extxyz[/cyan]
 
       [cyan]equicalc evaluate labels/packed -m best.safetensors -o errors[/cyan]
+
+      [cyan]equicalc evaluate qm9/test -m qm9-u0[/cyan]
     """
     from equicalc.cli.console import print_table, stdout
     from equicalc.pretrained import weights_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -205,9 +205,9 @@ class PropertyNetwork(nn.Module, ABC):
 
 @taps_of.register
 def _property_network(model: PropertyNetwork) -> Taps:
-    irreps = Irreps(model.irreps_features)
+    irreps = cast(Irreps, Irreps(model.irreps_features))
     return Taps(
         features=tuple(Tap(layer, irreps, "blocks") for layer in model.layers),
         run=model,
-        inlets=(Tap(model.harmonics, model.harmonics.irreps_out),),
+        inlets=(Tap(model.harmonics, cast(Irreps, model.harmonics.irreps_out)),),
     )

@@ -63,7 +63,7 @@ class KernelConv(nn.Module):
         self.pairs = list(product(*degrees))
         self.ls_edge = tuple(range(sum(d[-1] for d in degrees) + 1))
         self.scale = (avg_neighbors * len(channels_in)) ** -0.5
-        self.convolutions = nn.ModuleList(
+        convolutions = [
             UVWConvolution(
                 (l,),
                 tuple(range(abs(l - k), l + k + 1)),
@@ -73,8 +73,9 @@ class KernelConv(nn.Module):
                 chiral,
             )
             for l, k in self.pairs
-        )
-        self.n_weights = [c.n_weights for c in self.convolutions]
+        ]
+        self.convolutions = nn.ModuleList(convolutions)
+        self.n_weights = [c.n_weights for c in convolutions]
         self.filters = RadialFilter(n_basis, hidden, sum(self.n_weights))
 
     def forward(

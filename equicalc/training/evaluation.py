@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,10 +10,11 @@ import torch
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
-from equicalc.models import evaluate
+from equicalc.models import PropertyNetwork, evaluate
 from equicalc.training.batches import in_order
 from equicalc.training.config import LOSS_TERMS
 from equicalc.training.errors import Predictions
+from equicalc.training.property_errors import evaluate_properties
 from equicalc.training.sources import open_source
 
 
@@ -92,7 +94,7 @@ def evaluate_dataset(
     dataset
         A packed data set or any file that can be read, with labels.
     output
-        A folder for `metrics.json`, `metrics.csv` and `parity.png`.
+        A folder for `metrics.json` and, of a potential, `metrics.csv` and `parity.png`.
     batch_size
         Structures at a time.
     device
@@ -103,8 +105,8 @@ def evaluate_dataset(
     Returns
     -------
     dict
-        `n_structures`, `units` and, by quantity, `{"mae", "rmse"}`; the same by kind
-        of structure under `kinds` and by atomic number under `elements`.
+        `n_structures`, `units` and, by quantity, `{"mae", "rmse"}`; of a potential the
+        same by kind of structure under `kinds` and by atomic number under `elements`.
 
     Raises
     ------
@@ -118,6 +120,12 @@ def evaluate_dataset(
             f"{dataset} has {len(source)} structures with {', '.join(source.fields)}: "
             "an evaluation needs at least one structure and energies"
         )
+    if isinstance(model, PropertyNetwork):
+        table = evaluate_properties(model, source, batch_size)
+        if output is not None:
+            Path(output).mkdir(parents=True, exist_ok=True)
+            (Path(output) / "metrics.json").write_text(json.dumps(table, indent=1))
+        return table
     table, predictions = evaluate_model(model, source, batch_size)
     if output is not None:
         from equicalc.training.report import write_evaluation

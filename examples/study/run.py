@@ -112,7 +112,7 @@ def draw(path: Path, table: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Short versions of two studies.")
     parser.add_argument("study", choices=("equitriton", "thesis"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[21616])
     parser.add_argument("--targets", nargs="+", default=["mu"], help="of thesis")

@@ -1,6 +1,7 @@
 """What every network of molecular properties must obey, whatever its weights."""
 
 import dataclasses
+from typing import Any, cast
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from equicalc import o3
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.graph import collate, make_graph
-from equicalc.models import build_model, evaluate, taps_of
+from equicalc.models import PropertyNetwork, build_model, evaluate, taps_of
 
 CONSTANTS = {
     "elements": (1, 6, 8),
@@ -46,10 +47,18 @@ NETWORKS = {
 }
 
 
+def built(kind, config, backend="auto"):
+    return cast(PropertyNetwork, build_model(kind, config, backend)).double()
+
+
+def irreps_of(model):
+    return cast(Any, o3.Irreps(model.irreps_features))
+
+
 def network(name):
     torch.manual_seed(1)
     kind, changes = NETWORKS[name]
-    return build_model(kind, CONSTANTS | changes, backend="torch").double()
+    return built(kind, CONSTANTS | changes, backend="torch")
 
 
 def molecule(n_atoms=6, seed=0):
@@ -79,7 +88,7 @@ def test_values_are_invariant_and_features_equivariant(model):
     turn = o3.rand_matrix(dtype=torch.float64)
     a, b = graph(model, z, pos), graph(model, z, pos @ turn.T + 3.0)
     close(model(a)["values"], model(b)["values"])
-    irreps = o3.Irreps(model.irreps_features)
+    irreps = irreps_of(model)
     wigner = irreps.D_from_matrix(turn)
     features = model.node_features(a)
     assert features.shape == (6, irreps.dim)
@@ -91,9 +100,7 @@ def test_without_chirality_mirror_images_are_alike(name):
     model, (z, pos) = network(name), molecule()
     a, b = graph(model, z, pos), graph(model, z, -pos)
     close(model(a)["values"], model(b)["values"])
-    inversion = o3.Irreps(model.irreps_features).D_from_matrix(
-        -torch.eye(3, dtype=torch.float64)
-    )
+    inversion = irreps_of(model).D_from_matrix(-torch.eye(3, dtype=torch.float64))
     close(model.node_features(a) @ inversion.T, model.node_features(b))
 
 
@@ -140,7 +147,7 @@ def test_constants_shift_and_scale():
     model = network("L1Net")
     g = graph(model, z, pos)
     plain = dataclasses.replace(model.config, references=(), means=(), scales=())
-    bare = build_model("qm9net", dataclasses.asdict(plain)).double()
+    bare = built("qm9net", dataclasses.asdict(plain))
     bare.load_state_dict(model.state_dict())
     references, means, scales = (
         torch.tensor(CONSTANTS[name], dtype=torch.float64)
@@ -153,8 +160,8 @@ def test_constants_shift_and_scale():
 def test_our_convolution_is_that_of_e3nn():
     config = CONSTANTS | TRITON | {"ls": (0, 1, 3)}
     torch.manual_seed(0)
-    ours = build_model("equitriton", config).double()
-    theirs = build_model("equitriton", config, "e3nn").double()
+    ours = built("equitriton", config)
+    theirs = built("equitriton", config, "e3nn")
     theirs.load_state_dict(ours.state_dict())
     g = graph(ours, *molecule())
     close(ours(g)["values"], theirs(g)["values"])

@@ -1,10 +1,11 @@
 """The committed configurations of property networks."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from equicalc.models import build_model
+from equicalc.models import PropertyNetwork, build_model
 from equicalc.training import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -19,7 +20,7 @@ FILES = [
 def test_it_describes_a_network(path):
     run = load_config(path)
     fields = {"elements": (1, 6, 7, 8, 9), "targets": run.properties.targets}
-    model = build_model(run.task, fields | run.model)
+    model = cast(PropertyNetwork, build_model(run.task, fields | run.model))
     assert model.config.targets == tuple(run.properties.targets)
 
 

@@ -1,6 +1,7 @@
 """Training of networks of molecular properties: targets by name, in their units."""
 
 import json
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,8 +11,13 @@ from equicalc.checkpoint import load_checkpoint
 from equicalc.data import write_packed
 from equicalc.data.packed import PackedDataset
 from equicalc.data.qm9 import TARGETS
-from equicalc.models import build_model
-from equicalc.training import config_from_dict, property_task, train
+from equicalc.models import EquiTriton, PropertyNetwork, build_model
+from equicalc.training import (
+    config_from_dict,
+    evaluate_dataset,
+    property_task,
+    train,
+)
 from equicalc.training.logs import read_log
 from equicalc.training.property_task import PropertyTask
 
@@ -119,13 +125,16 @@ def test_fitted_references_leave_less(make_run):
 def test_training_learns_and_reports_in_units(make_run):
     best = train(make_run(["U0", "mu"]))
     model, card = load_checkpoint(best)
-    assert model.config.targets == ("U0", "mu")
+    assert cast(PropertyNetwork, model).config.targets == ("U0", "mu")
     assert card["steps"] == 60
     errors = [float(row["mu_mae"]) for row in read_log(best.parent / "valid.csv")]
     metrics = json.loads((best.parent / "metrics.json").read_text())
     test = metrics["test"]
     assert test["units"] == {"U0": "eV", "mu": "Debye"}
     assert test["n_structures"] == N // 4
+    again = evaluate_dataset(best, make_run().data.train)
+    assert again["n_structures"] == N
+    assert again["mu"]["mae"] < again["mu"]["rmse"]
     spread = PackedDataset(make_run().data.train).column("mu").std()
     assert errors[-1] < 0.6 * spread
 
@@ -134,7 +143,8 @@ def test_the_study_network_trains_on_molecules(make_run):
     model = {"ls": [0, 2], "channels": 4, "layers": 2, "n_radial": 5, "per_atom": False}
     run = make_run(["gap"], task="equitriton", model=model, stop={"max_steps": 2})
     best = train(run)
-    assert load_checkpoint(best)[0].config.ls == (0, 2)
+    network = cast(EquiTriton, load_checkpoint(best)[0])
+    assert network.config.ls == (0, 2)
 
 
 @pytest.mark.parametrize(
