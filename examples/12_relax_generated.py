@@ -21,10 +21,15 @@ for k, raw in enumerate(molecules):
     atoms.calc = EquiCalculator()
     before = atoms.get_potential_energy()
     # a little heat shakes it out of shallow minima before it is relaxed
-    rng = np.random.default_rng(k)
-    Langevin(
-        atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, rng=rng
-    ).run(steps)
+    dynamics = Langevin(
+        atoms,
+        0.5 * units.fs,
+        temperature_K=300,
+        friction=0.01 / units.fs,
+        fixcm=False,
+        rng=np.random.default_rng(k),
+    )
+    dynamics.run(steps)
     result = relax(atoms, EquiCalculator(), fmax=0.05, steps=20 if quick else 500)
     relaxed.append(result.atoms)
     print(atoms.get_chemical_formula(), f"{result.energy - before:+.3f} eV")

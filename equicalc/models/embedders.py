@@ -77,18 +77,18 @@ class E3SchNet(nn.Module):
         self.embedding = nn.Parameter(torch.randn(len(shape.elements), C))
         self.harmonics = _harmonics(ls, backend)
         inputs = [(0,), *[ls] * (shape.layers - 1)]
-        self.convolutions = nn.ModuleList(
+        convolutions = [
             UVUConvolution(ls_in, ls, ls, backend=backend) for ls_in in inputs
-        )
+        ]
+        self.convolutions = nn.ModuleList(convolutions)
         self.filters = nn.ModuleList(
             nn.Linear(shape.n_radial, convolution.n_paths * C, bias=False)
-            for convolution in self.convolutions
+            for convolution in convolutions
         )
+        n_paths = [convolution.paths_per_degree for convolution in convolutions]
         self.after = nn.ModuleList(
-            DegreeLinear(
-                ls, [n * C for n in convolution.paths_per_degree], [C] * len(ls)
-            )
-            for convolution in self.convolutions
+            DegreeLinear(ls, [n * C for n in per_degree], [C] * len(ls))
+            for per_degree in n_paths
         )
 
     def forward(self, batch: FragmentBatch) -> Tensor:
@@ -97,7 +97,8 @@ class E3SchNet(nn.Module):
         harmonics = self.harmonics(batch.edge_vectors)
         # zero for zero, as the filters must be at the cutoff
         basis = nn.functional.softplus(self._gaussians(distance)) - math.log(2)
-        adj = Adjacency.from_edges(*batch.edges, len(batch.species))
+        src, dst = batch.edges
+        adj = Adjacency.from_edges(src, dst, len(batch.species))
         h = self.embedding[batch.species].unsqueeze(1)  # (n_nodes, 1, channels)
         for convolution, filters, after in zip(
             self.convolutions, self.filters, self.after
@@ -163,7 +164,8 @@ class Interactions(nn.Module):
         """Return features that are not normalised."""
         distance = torch.linalg.vector_norm(batch.edge_vectors, dim=1)
         harmonics, basis = self.harmonics(batch.edge_vectors), self.basis(distance)
-        adj = Adjacency.from_edges(*batch.edges, len(batch.species))
+        src, dst = batch.edges
+        adj = Adjacency.from_edges(src, dst, len(batch.species))
         h = self.embedding[batch.species].unsqueeze(1)
         for layer in self.layers:
             h = layer(h, batch.species, harmonics, basis, adj)

@@ -98,5 +98,5 @@ def _relative_entropy(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 # A table of the kernel: 30 exponentials of every pair would take most of the time.
 _RANGE = 1e-8, 1e6
-_LOG_SQUARES = np.linspace(*np.log(_RANGE), 65536, dtype=np.float32)
+_LOG_SQUARES = np.linspace(np.log(_RANGE[0]), np.log(_RANGE[1]), 65536)
 _KERNEL = np.exp(-np.outer(np.exp(_LOG_SQUARES), 10.0**EXPONENTS)).sum(1)

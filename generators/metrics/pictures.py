@@ -11,6 +11,7 @@ import numpy as np
 from equicalc.analysis.drawing import render
 from equicalc.analysis.plots import require_matplotlib
 
+from .published import MODELS, PUBLISHED
 from .statistics import Statistics
 from .validity import valid_molecule
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_distributions", "plot_frontier", "plot_molecules"]
 
-#: Validity and uniqueness of xyz2mol, percent: what the papers report.
-PAPERS = {"Symphony": (83.50, 97.98), "EDM": (86.74, 99.16), "Quetzal": (99.1, 94.8)}
+#: Papers whose validity and uniqueness are shown beside a frontier.
+PAPERS = ("Symphony", "EDM", "Quetzal")
 
 
 def plot_distributions(
@@ -91,7 +92,11 @@ def plot_frontier(points: Sequence[tuple[str, float, float]], path: Path) -> Non
     ax.plot([p[2] for p in points], [p[1] for p in points], "o-")
     for name, validity, uniqueness in points:
         ax.annotate(name, (uniqueness, validity), fontsize=8)
-    for name, (validity, uniqueness) in PAPERS.items():
+    for name in PAPERS:
+        validity, uniqueness = (
+            PUBLISHED[f"tools/xyz2mol/{kind}"][MODELS.index(name)]
+            for kind in ("validity", "uniqueness")
+        )
         ax.plot(uniqueness, validity, "k+")
         ax.annotate(name, (uniqueness, validity), fontsize=8, color="0.4")
     ax.set_xlabel("uniqueness among the valid (%)")

@@ -8,7 +8,14 @@ from types import MappingProxyType
 __all__ = ["MODELS", "PUBLISHED", "TITLES"]
 
 #: Columns, in the order of every row of `PUBLISHED`.
-MODELS = ("QM9", "Symphony", "EDM", "G-SchNet", "G-SphereNet", "Quetzal")
+MODELS: tuple[str, ...] = (
+    "QM9",
+    "Symphony",
+    "EDM",
+    "G-SchNet",
+    "G-SphereNet",
+    "Quetzal",
+)
 
 _BONDS = {
     "C-H: 1.0": (0.0739, 0.0653, 0.3817, 0.1334),

@@ -113,9 +113,11 @@ def write_report(
     """
     tables = {one.name: one.table for one in sets}
     (folder / "metrics.json").write_text(json.dumps(tables, indent=1) + "\n")
-    pictures = ["distributions.png", "molecules.png"]
-    plot_distributions(sets[0].molecules, reference, folder / pictures[0])
-    plot_molecules(sets[0].molecules, folder / pictures[1], seed=seed)
+    pictures = ["molecules.png"]
+    plot_molecules(sets[0].molecules, folder / pictures[0], seed=seed)
+    if sets[0].table["validity"] > 0:
+        pictures.append("distributions.png")
+        plot_distributions(sets[0].molecules, reference, folder / pictures[-1])
     if len(sets) > 1:
         pictures.append("frontier.png")
         plot_frontier(

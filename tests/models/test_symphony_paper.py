@@ -180,7 +180,7 @@ def test_two_channels_do_for_an_octahedron_what_one_cannot():
     def divergence(channels):
         torch.manual_seed(0)
         a = torch.randn(9, channels, requires_grad=True)
-        optimizer = torch.optim.Adam([a], lr=0.3)
+        optimizer, loss = torch.optim.Adam([a], lr=0.3), torch.tensor(0.0)
         for _ in range(300):
             log_p = (low.grid_harmonics @ a).logsumexp(1) + low.log_weights
             loss = (torch.xlogy(q, q) - q * log_p.log_softmax(0)).sum()
