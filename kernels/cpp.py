@@ -102,7 +102,20 @@ def _version(compiler: tuple[str, ...]) -> str:
 
 
 def invoke(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> None:
-    """Call a function of pointers to contiguous arrays, None for null, and of longs."""
+    """Call a function of pointers to contiguous arrays, None for null, and of longs.
+
+    Raises
+    ------
+    ValueError
+        If an array is not contiguous.
+    """
+    tensors = [a for a in arguments if isinstance(a, Tensor)]
+    if not all(t.is_contiguous() for t in tensors):
+        shapes = [tuple(t.shape) for t in tensors if not t.is_contiguous()]
+        raise ValueError(
+            f"{name} reads memory in order, but arrays of shape {shapes} are not "
+            "contiguous: call contiguous() on them"
+        )
     function = getattr(library, name)
     if function.argtypes is None:
         function.restype = None

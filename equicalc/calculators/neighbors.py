@@ -120,11 +120,11 @@ class VerletList:
         moved = np.square(positions - old_positions).sum(axis=1).max()
         return bool(moved <= (self.skin / 2) ** 2)
 
-    def _build(self, *structure: np.ndarray) -> None:
+    def _build(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
         self._built_for = ()
         try:
-            self._pairs = neighbor_list(*structure, self.cutoff + self.skin)
+            self._pairs = neighbor_list(positions, cell, pbc, self.cutoff + self.skin)
         except ValueError as error:
             raise InputError(str(error)) from error
-        self._built_for = tuple(array.copy() for array in structure)
+        self._built_for = positions.copy(), cell.copy(), pbc.copy()
         self.builds += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -68,18 +67,24 @@ def predict(
     CalculationFailed
         If memory runs out or a result is not finite; it says how large the batch is.
     """
-    size = (
-        f"{len(graph.z)} atoms and {graph.num_edges} neighbour pairs in "
-        f"{len(graph.ptr) - 1} structures"
-    )
-    with _memory_errors(size, member.device):
-        out = evaluate(member.engine, graph.to(str(member.device)), outputs)
+    device = member.device
+    try:
+        moved = graph if device.type == "cpu" else graph.to(str(device))
+        out = evaluate(member.engine, moved, outputs)
         arrays = {name: value.cpu().double().numpy() for name, value in out.items()}
+    except (MemoryError, RuntimeError) as error:  # of torch, too
+        if not _is_about_memory(error):
+            raise
+        raise CalculationFailed(
+            f"{_size(graph)} do not fit into the memory of {device}: use a smaller "
+            "structure or batch_size, dtype='float32', or a device with more memory"
+        ) from error
     for name, value in arrays.items():
         if not np.isfinite(value).all():
             raise CalculationFailed(
-                f"the {name} of {member.label} ({size}) is not finite: the structure "
-                "is far from anything the model can describe; look at its distances"
+                f"the {name} of {member.label} ({_size(graph)}) is not finite: the "
+                "structure is far from anything the model can describe; look at its "
+                "distances"
             )
     return arrays
 
@@ -141,20 +146,14 @@ def ase_results(arrays: Mapping[str, np.ndarray]) -> dict[str, float | np.ndarra
     return results
 
 
-@contextmanager
-def _memory_errors(size: str, device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(size, device) from error
-    except RuntimeError as error:  # torch on a CPU says it in words only
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            raise _out_of_memory(size, device) from error
-        raise
-
-
-def _out_of_memory(size: str, device: torch.device) -> CalculationFailed:
-    return CalculationFailed(
-        f"{size} do not fit into the memory of {device}: use a smaller structure or "
-        "batch_size, dtype='float32', or a device with more memory"
+def _size(graph: Data) -> str:
+    return (
+        f"{len(graph['z'])} atoms and {graph['edge_index'].shape[1]} neighbour pairs "
+        f"in {len(graph['ptr']) - 1} structures"
     )
+
+
+def _is_about_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True  # torch on a CPU says it in words only
+    return any(w in str(error) for w in ("not enough memory", "can't allocate memory"))

@@ -15,6 +15,7 @@ from equicalc.kernels.convolution import Adjacency, RadialTable, TabulatedConvol
 from equicalc.kernels.nodes import NodeMaps, Shape
 from equicalc.models.potential import InteractionLayer, Potential
 from equicalc.nn.gate import BOUND
+from equicalc.nn.radial import BesselBasis, RadialFilter
 from equicalc.nn.repulsion import ZBLRepulsion
 
 #: Largest error of a radial function in its table, relative to the largest value.
@@ -65,9 +66,7 @@ class AnalyticLayer:
     convolution: TabulatedConvolution
 
     @classmethod
-    def build(
-        cls, layer: InteractionLayer, radial: RadialTable
-    ) -> AnalyticLayer | None:
+    def build(cls, layer: InteractionLayer, basis: BesselBasis) -> AnalyticLayer | None:
         """Compile a layer; None where that is impossible."""
         product, gate = layer.convolution, layer.gate
         shape = Shape(
@@ -82,9 +81,11 @@ class AnalyticLayer:
         maps = NodeMaps.build(
             shape, matrices, layer.species_scale, gate.hidden, gate.output
         )
+        if maps is None:
+            return None
         matrix = layer.filters.matrix.detach().contiguous()
-        convolution = TabulatedConvolution(product.paths, radial, matrix)
-        return maps and cls(maps, convolution)
+        table = radial_table(basis, layer.filters)
+        return cls(maps, TabulatedConvolution(product.paths, table, matrix))
 
     def __call__(
         self, h: Tensor, species: Tensor, edges: Edges
@@ -155,7 +156,7 @@ class AnalyticPotential:
             return None
         layers = []
         for layer in cast("Iterable[InteractionLayer]", model.layers):
-            found = AnalyticLayer.build(layer, radial_table(model, layer))
+            found = AnalyticLayer.build(layer, model.basis)
             if found is None:
                 return None
             layers.append(found)
@@ -246,17 +247,17 @@ class AnalyticPotential:
         return energies, h, pull_back
 
 
-def radial_table(model: Potential, layer: InteractionLayer) -> RadialTable:
-    """Hidden radial features of a layer as functions of the distance."""
-    basis, filters = (copy.deepcopy(m).double() for m in (model.basis, layer.filters))
-    dtype = model.embedding.dtype
+def radial_table(basis: BesselBasis, filters: RadialFilter) -> RadialTable:
+    """Tabulate the hidden radial features of a layer."""
+    dtype = filters.matrix.dtype
+    wide, deep = copy.deepcopy(basis).double(), copy.deepcopy(filters).double()
+
+    def hidden(distance: Tensor) -> Tensor:
+        return deep.hidden(wide(distance))
+
     with torch.enable_grad():
         return RadialTable.build(
-            lambda r: filters.hidden(basis(r)),
-            NEAREST,
-            model.cutoff,
-            TOLERANCES[dtype],
-            dtype,
+            hidden, NEAREST, basis.cutoff, TOLERANCES[dtype], dtype
         )
 
 

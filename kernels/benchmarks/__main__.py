@@ -8,20 +8,29 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for libraries that read it once
 
-from . import accuracy, calculator, convolution, degrees, model, spherical_harmonics
+from . import (
+    accuracy,
+    calculator,
+    convolution,
+    degrees,
+    model,
+    spherical_harmonics,
+    uvw,
+)
 from .timing import one_thread
 
 BENCHMARKS = {
     "harmonics": spherical_harmonics.run,
     "accuracy": accuracy.run,
     "conv": convolution.run,
+    "uvw": uvw.run,
     "model": model.run,
     "degrees": degrees.run,
     "calculator": calculator.run,
 }
 ALIASES = {"spherical-harmonics": "harmonics"}
 RESULTS = Path(__file__).parent / "results"
-FILES = {"harmonics": "spherical_harmonics", "conv": "convolution"}
+FILES = {"harmonics": "spherical_harmonics"}
 
 
 def main() -> None:

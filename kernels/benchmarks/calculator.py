@@ -38,11 +38,11 @@ def calculators(device: str) -> dict[str, Any]:
 
     from .plain_e3nn import plain_twin
 
-    ours = EquiCalculator(device=device)
+    ours = EquiCalculator(device=device, skin=0.0)  # every call searches neighbours
     network: Any = ours.committee.members[0].model
     found: dict[str, Any] = {
         "equicalc": ours,
-        "plain e3nn": EquiCalculator(plain_twin(network), device=device),
+        "plain e3nn": EquiCalculator(plain_twin(network), device=device, skin=0.0),
     }
     with suppress(ImportError):
         found["GFN2-xTB"] = named_calculator("gfn2")

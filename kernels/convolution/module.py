@@ -11,7 +11,7 @@ from equicalc.kernels import jit
 
 from .adjacency import Adjacency
 from .cpp_loops import Weights
-from .ops import format_paths, library, uvu, uvu_backward
+from .ops import format_paths, library, uvu
 from .paths import Paths
 from .reference import uvu_reference
 
@@ -125,39 +125,6 @@ class UVUConvolution(nn.Module):
         if self._compiled(x, _weights(matrix)):
             return uvu(x, y, w, matrix, list(adj.tensors()), self._text)
         return uvu_reference(x, y, w, adj, self.paths)
-
-    def pull_back(
-        self,
-        x: Tensor,
-        y: Tensor,
-        w: Tensor,
-        grad: Tensor,
-        adj: Adjacency,
-        matrix: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn a derivative by the output into derivatives by x, y and w.
-
-        For code that differentiates by hand; autograd does the same.
-
-        Parameters
-        ----------
-        x, y, w, adj, matrix
-            As in `forward`; the matrix is a constant.
-        grad : Tensor
-            (n_nodes, rows, channels).
-        """
-        if matrix is not None and not self._mixes(x, matrix):
-            full = (w @ matrix).unflatten(1, (self.n_paths, x.shape[2]))
-            gx, gy, gw = self.pull_back(x, y, full, grad, adj)
-            return gx, gy, gw.flatten(1) @ matrix.t()
-        if self._compiled(x, _weights(matrix)):
-            index = list(adj.tensors())
-            return uvu_backward(x, y, w, matrix, grad, index, self._text, False)[:3]
-        with torch.enable_grad():
-            x, y, w = (t.detach().requires_grad_() for t in (x, y, w))
-            out = uvu_reference(x, y, w, adj, self.paths)
-        gx, gy, gw = torch.autograd.grad(out, (x, y, w), grad)
-        return gx, gy, gw
 
     def _mixes(self, x: Tensor, matrix: Tensor) -> bool:
         """Whether the loop makes the weights: it can, and has not to too many times."""

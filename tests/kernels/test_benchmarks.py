@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from equicalc.graph import neighbor_list
-from equicalc.kernels.benchmarks import calculator, convolution, plain_e3nn
+from equicalc.kernels.benchmarks import calculator, convolution, plain_e3nn, uvw
 from equicalc.kernels.benchmarks.structures import box, ethanol_cluster
 from equicalc.kernels.benchmarks.timing import check_close, check_steps, medians
 from equicalc.models import Potential, PotentialConfig, evaluate
@@ -43,6 +43,15 @@ def test_every_run_is_measured():
 
 def test_convolutions_agree_with_the_definition():
     convolution.check(convolution.Case(1, 4, 60, "cpu"))
+    uvw.check(uvw.Case(1, 2, "cpu", n_nodes=2))
+
+
+def test_peak_memory_is_that_of_what_lives_at_once():
+    def squares():
+        for _ in range(3):
+            torch.ones(1000).square_()
+
+    assert 4000 <= uvw.peak_bytes(squares) < 8000
 
 
 @pytest.mark.parametrize("dipole", [True, False])

@@ -5,6 +5,7 @@ import torch
 
 from equicalc.kernels import cpp
 from equicalc.kernels.nodes import NodeMaps, Shape
+from equicalc.kernels.nodes import maps as module
 
 pytestmark = pytest.mark.skipif(
     cpp.find_compiler() is None, reason="there is no C++ compiler"
@@ -33,9 +34,11 @@ class Definition:
         self.output = linear.requires_grad_(False)
 
     def compiled(self):
-        return NodeMaps.build(
+        maps = NodeMaps.build(
             self.shape, self.matrices, self.scale, self.hidden, self.output
         )
+        assert maps is not None
+        return maps
 
     def before(self, h):
         rows = split(h, self.shape.ls_in)
@@ -89,6 +92,7 @@ def test_values_and_gradients_are_those_of_the_definition(shape):
     loss = (wanted * g_after).sum() + (definition.before(h) * g_before).sum()
     gradients = torch.autograd.grad(loss, (messages, h))
     g_messages, g_h = maps.pull_after(g_after, saved, species, to_features=True)
+    assert g_h is not None
     maps.pull_before(g_before, g_h)
     for found, gradient in zip((g_messages, g_h), gradients, strict=True):
         torch.testing.assert_close(found, gradient, rtol=1e-10, atol=1e-12)
@@ -111,6 +115,13 @@ def test_a_node_does_not_depend_on_the_others_to_the_last_bit():
     assert torch.equal(together[10:], alone)
 
 
+def test_strided_features_are_refused():
+    shape = SHAPES["scalars to all"]
+    maps = Definition(shape, torch.float64).compiled()
+    with pytest.raises(ValueError, match=r"shape \[\(4, 1, 4\)\] are not contiguous"):
+        maps.before(torch.zeros(8, 1, 4, dtype=torch.float64)[::2])
+
+
 def test_no_nodes():
     shape = SHAPES["scalars to all"]
     maps = Definition(shape, torch.float64).compiled()
@@ -123,11 +134,7 @@ def test_no_nodes():
 
 
 def test_nothing_is_compiled_without_a_compiler(monkeypatch):
-    from equicalc.kernels.nodes import maps
-
-    monkeypatch.setattr(maps, "load_library", lambda source: None)
-    maps.library.cache_clear()
-    try:
-        assert Definition(SHAPES["scalars only"], torch.float64).compiled() is None
-    finally:
-        maps.library.cache_clear()
+    monkeypatch.setattr(module, "library", lambda shape, dtype: None)
+    d = Definition(SHAPES["scalars only"], torch.float64)
+    found = NodeMaps.build(d.shape, d.matrices, d.scale, d.hidden, d.output)
+    assert found is None
