@@ -18,7 +18,20 @@ COULOMB = HARTREE * BOHR  # eV Angstrom
 DAMPING = 0.2  # 1/Angstrom
 SOFT_CORE = 1.0  # Angstrom
 SWITCH = 0.7  # of the cutoff: from here on pairs fade
-START = (2500.0, 3.7, 15.0)  # eV, 1/Angstrom, eV Angstrom^6
+CARBON = (3832.147, 3.60, 25.286949, 0.0)
+START = {
+    1: (124.07167, 3.74, 1.413698, 0.1),
+    6: CARBON,
+    7: (2638.0285, 3.78, 14.286224, -0.3),
+    8: (2384.4658, 3.96, 11.645288, -0.3),
+    9: (2384.4658, 3.96, 11.645288, -0.1),  # as oxygen
+    16: (9583.59, 3.51, 80.2251, -0.1),  # as chlorine
+    17: (9583.59, 3.51, 80.2251, -0.1),
+}
+"""A (eV), B (1/Angstrom), C (eV Angstrom^6) and charge (e) where training starts.
+
+After D. E. Williams and coworkers, see `equicalc.crystals.ExpSix`.
+"""
 
 
 @dataclass(frozen=True)
@@ -119,9 +132,11 @@ class PairPhysics(nn.Module):
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
         self.cutoff = config.cutoff
-        a, b, c = START
-        start = torch.tensor([0.5 * math.log(a), 0.5 * b, 0.5 * math.log(c), 0.0])
-        self.numbers = nn.Parameter(start.repeat(len(config.elements), 1))
+        start = [
+            [0.5 * math.log(a), 0.5 * b, 0.5 * math.log(c), q]
+            for a, b, c, q in (START.get(z, CARBON) for z in config.elements)
+        ]
+        self.numbers = nn.Parameter(torch.tensor(start))
         self.shift = nn.Linear(config.channels, 4, bias=False)
         nn.init.normal_(self.shift.weight, std=0.02)
 
