@@ -103,6 +103,8 @@ class Taps:
         From a graph to the atoms that the rows of the features belong to.
     per_atom : bool
         Whether rows are atoms; else they are whole graphs.
+    ignored : tuple of int
+        Atomic numbers of atoms that the network leaves out of all structures.
     """
 
     features: tuple[Tap, ...]
@@ -110,6 +112,7 @@ class Taps:
     inlets: tuple[Tap, ...] = ()
     rows: Callable[[Data], Tensor] = every_atom
     per_atom: bool = True
+    ignored: tuple[int, ...] = ()
 
     @property
     def irreps(self) -> Irreps:
