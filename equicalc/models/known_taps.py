@@ -17,7 +17,7 @@ from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.potential import InteractionLayer, Potential
 from equicalc.models.property_network import PropertyNetwork
 from equicalc.models.symphony import Symphony
-from equicalc.models.taps import Tap, Taps, taps_of
+from equicalc.models.taps import Tap, Taps, as_irreps, taps_of
 from equicalc.o3 import Irreps
 
 
@@ -52,7 +52,7 @@ def _symphony(model: Symphony) -> Taps:
 
 @taps_of.register
 def _property_network(model: PropertyNetwork) -> Taps:
-    irreps = Irreps(model.irreps_features)
+    irreps = as_irreps(model.irreps_features)
     layers = cast(nn.ModuleList, model.layers)
     return Taps(tuple(Tap(layer, irreps, "blocks") for layer in layers), run=model)
 
@@ -66,7 +66,7 @@ def _equitriton(model: EquiTriton) -> Taps:
 
 @taps_of.register
 def _mo3enet(model: Mo3ENet) -> Taps:
-    vectors = Irreps([(model.config.bottleneck, (1, -1))])
+    vectors = as_irreps([(model.config.bottleneck, (1, -1))])
     return Taps(
         features=(Tap(model.encoder, vectors, "channels last"),),
         run=model.encode,
@@ -80,7 +80,7 @@ def _mace(model: Mace) -> Taps:
     products = cast(Iterable[Any], model.network.products)
     return Taps(
         features=tuple(
-            Tap(one, Irreps(str(one.linear.irreps_out))) for one in products
+            Tap(one, as_irreps(str(one.linear.irreps_out))) for one in products
         ),
         run=model,
     )
@@ -92,7 +92,7 @@ def _features(layer: InteractionLayer) -> Tap:
 
 def _irreps(layer: InteractionLayer) -> Irreps:
     channels = layer.species_scale.shape[2]
-    return Irreps([(channels, (l, (-1) ** l)) for l in layer.after.ls])
+    return as_irreps([(channels, (l, (-1) ** l)) for l in layer.after.ls])
 
 
 def _heavy(graph: Data) -> Tensor:

@@ -135,7 +135,7 @@ def test_impossible_requests_are_refused(embedder, ethanol):
     with pytest.raises(ValueError, match="this network has 0 to 1"):
         Embedder(embedder.model, layers=[2])
     with pytest.raises(ValueError, match="'mean' or 'sum'"):
-        Embedder(embedder.model, pooling="max")
+        Embedder(embedder.model, pooling="max")  # pyright: ignore[reportArgumentType]
     with pytest.raises(FileNotFoundError, match="no shipped model"):
         Embedder.from_pretrained("nothing")
 
