@@ -25,7 +25,7 @@ def unpacked(dataset: PackedDataset) -> Iterator[Atoms]:
     >>> from equicalc.data import PackedDataset, write_packed
     >>> folder = tempfile.mkdtemp() + "/set"
     >>> write_packed(folder, [{"z": [1], "pos": [[0, 0, 0]], "energy": -13.6}])
-    >>> [atoms.get_potential_energy() for atoms in unpacked(PackedDataset(folder))]
+    >>> [float(a.get_potential_energy()) for a in unpacked(PackedDataset(folder))]
     [-13.6]
     """
     from ase import Atoms

@@ -58,7 +58,7 @@ class Embedder:
     irreps : Irreps
         Of an embedding, in the order in which its flat form has them.
     elements : tuple of int
-        Atomic numbers that the network knows.
+        Atomic numbers that a structure may have.
 
     Raises
     ------
@@ -99,7 +99,8 @@ class Embedder:
         self.irreps: Irreps = irreps_of(
             tuple(self.taps.features[k] for k in self.layers)
         )
-        self.elements = tuple(model.elements)  # pyright: ignore[reportArgumentType]
+        known = tuple(model.elements)  # pyright: ignore[reportArgumentType]
+        self.elements = tuple(sorted({*known, *self.taps.ignored}))
         self._cutoff = float(model.cutoff)  # pyright: ignore[reportArgumentType]
 
     @classmethod

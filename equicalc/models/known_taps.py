@@ -1,17 +1,23 @@
-"""Where irreps pass through the potential and the generator."""
+"""Where irreps pass through the networks of this package."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from equicalc.data.fragment_batch import FragmentBatch, Molecules
+from equicalc.models.equitriton import EquiTriton
+from equicalc.models.mace import Mace
+from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.potential import InteractionLayer, Potential
+from equicalc.models.property_network import PropertyNetwork
 from equicalc.models.symphony import Symphony
-from equicalc.models.taps import Tap, Taps, taps_of
+from equicalc.models.taps import Tap, Taps, as_irreps, taps_of
 from equicalc.o3 import Irreps
 
 
@@ -44,13 +50,49 @@ def _symphony(model: Symphony) -> Taps:
     )
 
 
+@taps_of.register
+def _property_network(model: PropertyNetwork) -> Taps:
+    irreps = as_irreps(model.irreps_features)
+    layers = cast(nn.ModuleList, model.layers)
+    return Taps(tuple(Tap(layer, irreps, "blocks") for layer in layers), run=model)
+
+
+@taps_of.register
+def _equitriton(model: EquiTriton) -> Taps:
+    """Tap the harmonics too: their degrees are those of the features."""
+    harmonics = Tap(model.harmonics, model.harmonics.irreps_out)
+    return replace(_property_network(model), inlets=(harmonics,))
+
+
+@taps_of.register
+def _mo3enet(model: Mo3ENet) -> Taps:
+    vectors = as_irreps([(model.config.bottleneck, (1, -1))])
+    return Taps(
+        features=(Tap(model.encoder, vectors, "channels last"),),
+        run=model.encode,
+        per_atom=False,
+        ignored=() if 1 in model.elements else (1,),
+    )
+
+
+@taps_of.register
+def _mace(model: Mace) -> Taps:
+    products = cast(Iterable[Any], model.network.products)
+    return Taps(
+        features=tuple(
+            Tap(one, as_irreps(str(one.linear.irreps_out))) for one in products
+        ),
+        run=model,
+    )
+
+
 def _features(layer: InteractionLayer) -> Tap:
     return Tap(layer, _irreps(layer), "channels last")
 
 
 def _irreps(layer: InteractionLayer) -> Irreps:
     channels = layer.species_scale.shape[2]
-    return Irreps([(channels, (l, (-1) ** l)) for l in layer.after.ls])
+    return as_irreps([(channels, (l, (-1) ** l)) for l in layer.after.ls])
 
 
 def _heavy(graph: Data) -> Tensor:

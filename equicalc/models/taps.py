@@ -4,7 +4,8 @@ A network takes part in embedding and analysis by one registration::
 
     @taps_of.register
     def _(model: MyNetwork) -> Taps:
-        return Taps(features=(Tap(model.last_layer, model.irreps_features),), run=model)
+        irreps = as_irreps(model.irreps_features)
+        return Taps(features=(Tap(model.last_layer, irreps),), run=model)
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Tap:
 
         Examples
         --------
-        >>> tap = Tap(nn.Identity(), Irreps("2x0e+1x1o"))
+        >>> tap = Tap(nn.Identity(), as_irreps("2x0e+1x1o"))
         >>> {name: tuple(x.shape) for name, x in tap.split(torch.zeros(7, 5)).items()}
         {'0e': (7, 2, 1), '1o': (7, 1, 3)}
         """
@@ -103,6 +104,8 @@ class Taps:
         From a graph to the atoms that the rows of the features belong to.
     per_atom : bool
         Whether rows are atoms; else they are whole graphs.
+    ignored : tuple of int
+        Atomic numbers of atoms that the network leaves out of all structures.
     """
 
     features: tuple[Tap, ...]
@@ -110,6 +113,7 @@ class Taps:
     inlets: tuple[Tap, ...] = ()
     rows: Callable[[Data], Tensor] = every_atom
     per_atom: bool = True
+    ignored: tuple[int, ...] = ()
 
     @property
     def irreps(self) -> Irreps:
@@ -117,7 +121,7 @@ class Taps:
 
         Examples
         --------
-        >>> layer = Tap(nn.Identity(), Irreps("8x0e+8x1o"))
+        >>> layer = Tap(nn.Identity(), as_irreps("8x0e+8x1o"))
         >>> Taps((layer, layer), run=nn.Identity()).irreps
         16x0e+16x1o
         """
@@ -215,10 +219,21 @@ def taps_of(model: nn.Module) -> Taps:
     )
 
 
+def as_irreps(irreps: str | Sequence[tuple[int, tuple[int, int]]]) -> Irreps:
+    """Build irreps; e3nn's own constructor is not typed.
+
+    Examples
+    --------
+    >>> as_irreps("8x0e + 8x1o").dim
+    32
+    """
+    return cast(Irreps, Irreps(irreps))
+
+
 def irreps_of(features: tuple[Tap, ...]) -> Irreps:
     """Irreps of several taps together, sorted by degree."""
-    together = sum((tap.irreps for tap in features), Irreps())
-    return cast(Irreps, together).sort().irreps.simplify()
+    together = [(mul, (ir.l, ir.p)) for tap in features for mul, ir in tap.irreps]
+    return as_irreps(together).sort().irreps.simplify()
 
 
 def _joined(parts: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ class PruneResult:
     """
 
     checkpoint: Path
-    rows: list[dict[str, float | str]]
+    rows: list[dict[str, Any]]
 
 
 def prune(
@@ -231,13 +231,11 @@ def _inherited(card: dict[str, Any]) -> dict[str, Any]:
     return {name: card[name] for name in kept if name in card}
 
 
-def _row(
-    name: str, path: Path, test: PackedDataset, backend: str
-) -> dict[str, float | str]:
+def _row(name: str, path: Path, test: PackedDataset, backend: str) -> dict[str, Any]:
     """Parameters, errors and speed of a network."""
     model, _ = load_checkpoint(path, backend=backend)
     table, _ = evaluate_model(model, test)
-    row: dict[str, float | str] = {
+    row: dict[str, Any] = {
         "network": name,
         "degrees": " ".join(map(str, read_header(path)["model"]["config"]["ls"])),
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -57,6 +57,7 @@ def pruning(
     output: Path = Path("runs/pruned"),
 ) -> None:
     """Drop a degree, train what is left for a while, compare."""
+    from equicalc.checkpoint import read_header
     from equicalc.pretrained import weights_path
     from equicalc.training import load_config
     from equicalc.training.config import TrainerConfig
@@ -70,12 +71,14 @@ def pruning(
         trainer=TrainerConfig(threads=1),
     )
     result = prune(weights_path(model), data, {drop}, output, settings)
+    steps = read_header(result.checkpoint)["card"]["steps"]
     with (RESULTS / "pruning.csv").open("w", newline="") as file:
         columns = [*result.rows[0], "fine-tuning"]
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for row in result.rows:
-            trained = time if row["network"] == "fine-tuned" else ""
+            tuned = row["network"] == "fine-tuned"
+            trained = f"{steps} steps in {time}" if tuned else ""
             writer.writerow({**row, "fine-tuning": trained})
             print(row)
 

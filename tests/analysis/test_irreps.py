@@ -28,7 +28,7 @@ from equicalc.models import (
     pruned,
     taps_of,
 )
-from equicalc.o3 import Irreps
+from equicalc.models.taps import as_irreps
 
 NAMES = ("H2O", "CH4", "CH3OH", "C2H6", "H2CO", "CO2", "CH3CHO")
 
@@ -174,7 +174,7 @@ class Blocks(nn.Module):
 
 @taps_of.register
 def _(model: PropertyNetwork) -> Taps:
-    tap = Tap(model.layer, Irreps("1x0e+1x1o"), "blocks")
+    tap = Tap(model.layer, as_irreps("1x0e+1x1o"), "blocks")
     return Taps((tap,), run=model)
 
 

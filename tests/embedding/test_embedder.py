@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 
 from equicalc import Embedder, o3
+from equicalc.models import Mo3ENet, Mo3ENetConfig
 
 LEVELS = ("atom", "molecule")
 
@@ -134,7 +135,7 @@ def test_impossible_requests_are_refused(embedder, ethanol):
     with pytest.raises(ValueError, match="this network has 0 to 1"):
         Embedder(embedder.model, layers=[2])
     with pytest.raises(ValueError, match="'mean' or 'sum'"):
-        Embedder(embedder.model, pooling="max")
+        Embedder(embedder.model, pooling="max")  # pyright: ignore[reportArgumentType]
     with pytest.raises(FileNotFoundError, match="no shipped model"):
         Embedder.from_pretrained("nothing")
 
@@ -145,3 +146,15 @@ def test_the_generator_refuses_crystals_and_hydrogen():
         embedder.embed(Atoms("C", cell=[4, 4, 4], pbc=True))
     with pytest.raises(ValueError, match="has none"):
         embedder.embed([Atoms("C"), Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])])
+
+
+def test_a_network_of_whole_molecules_embeds_them(ethanol):
+    config = Mo3ENetConfig(elements=(6, 8), bottleneck=8)  # leaves hydrogens out
+    embedder = Embedder(Mo3ENet(config, "torch").double())
+    found = embedder.embed([ethanol, ethanol], level="molecule")
+    assert found["1o"].shape == (2, 8, 3)
+    np.testing.assert_allclose(found["1o"][0], found["1o"][1])
+    lengths = embedder.invariants(ethanol)["1o"]
+    np.testing.assert_allclose(lengths, np.linalg.norm(found["1o"][:1], axis=2))
+    with pytest.raises(ValueError, match="whole molecules, not atoms"):
+        embedder.embed(ethanol)

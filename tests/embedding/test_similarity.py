@@ -2,6 +2,7 @@
 
 import csv
 import json
+from typing import cast
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def test_impossible_searches_are_refused(embedder, molecules):
 def test_the_transformer_follows_scikit_learn(molecules):
     from sklearn.base import clone
 
-    transformer = clone(EmbeddingTransformer("potential", irreps=["0e"], device="cpu"))
+    given = EmbeddingTransformer("potential", irreps=["0e"], device="cpu")
+    transformer = cast(EmbeddingTransformer, clone(given))
     features = transformer.fit_transform(molecules)
     names = transformer.get_feature_names_out()
     assert features.shape == (len(molecules), len(names)) == (len(molecules), 128)

@@ -1,13 +1,21 @@
 """What passes through a network: read, removed, and pruned away."""
 
+from typing import cast
+
 import pytest
 import torch
 from torch import nn
 
 from equicalc.graph import collate, make_graph
 from equicalc.models import (
+    EquiTriton,
+    EquiTritonConfig,
+    Mo3ENet,
+    Mo3ENetConfig,
     Potential,
     PotentialConfig,
+    QM9Net,
+    QM9NetConfig,
     Symphony,
     SymphonyConfig,
     Tap,
@@ -16,7 +24,8 @@ from equicalc.models import (
     pruned,
     taps_of,
 )
-from equicalc.o3 import Irreps
+from equicalc.models.taps import as_irreps
+from equicalc.o3 import Irrep, rand_matrix
 
 OUTPUTS = ("energy", "energies", "forces")
 
@@ -42,7 +51,7 @@ def test_layouts_hold_the_same_features(layout):
         "channels last": torch.cat([scalars, vectors], 2).transpose(1, 2),
         "blocks": [scalars.transpose(1, 2), vectors.transpose(1, 2)],
     }[layout]
-    tap = Tap(nn.Identity(), Irreps("2x0e+2x1o"), layout)
+    tap = Tap(nn.Identity(), as_irreps("2x0e+2x1o"), layout)
     found = tap.split(output)
     assert torch.equal(found["0e"], scalars)
     assert torch.equal(found["1o"], vectors)
@@ -51,15 +60,53 @@ def test_layouts_hold_the_same_features(layout):
     assert torch.equal(halved["1o"], 0.5 * vectors)
 
 
-@pytest.mark.parametrize(
-    "model", [potential(), Symphony(SymphonyConfig(channels=4), "torch")]
-)
-def test_features_have_the_irreps_that_are_said(model):
+def mace():
+    from equicalc.models.mace import Mace, MaceConfig
+
+    return Mace(MaceConfig(elements=(1, 6, 8), channels=4, max_l=1), "torch")
+
+
+NETWORKS = {
+    "potential": potential,
+    "symphony": lambda: Symphony(SymphonyConfig(channels=4, layers=2), "torch"),
+    "equitriton": lambda: EquiTriton(
+        EquiTritonConfig(elements=(1, 6, 8), ls=(0, 3, 4), channels=4), "torch"
+    ),
+    "qm9net": lambda: QM9Net(
+        QM9NetConfig(elements=(1, 6, 8), multiplicities=(8, 3), embedding=8), "torch"
+    ),
+    "mo3enet": lambda: Mo3ENet(Mo3ENetConfig(elements=(6, 8), bottleneck=8), "torch"),
+    "mace": mace,
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_features_have_the_irreps_that_are_said_and_turn(name):
+    model = NETWORKS[name]().double()
     taps, batch = taps_of(model), collate([graph(4), graph(7, 1)])
     found = taps.read(batch)
-    rows = len(taps.rows(batch))
-    shapes = {str(ir): (rows, mul, ir.dim) for mul, ir in taps.irreps}
-    assert {name: tuple(block.shape) for name, block in found.items()} == shapes
+    shapes = {str(ir): (taps.n_rows(batch), mul, ir.dim) for mul, ir in taps.irreps}
+    assert {irrep: tuple(block.shape) for irrep, block in found.items()} == shapes
+    turn = rand_matrix(dtype=torch.float64)
+    if name != "qm9net":  # which tells mirror images apart
+        turn = -turn
+    turned = collate([graph(4), graph(7, 1)])
+    after = taps.read(turned.update({"pos": batch["pos"] @ turn.T}))
+    for irrep, block in found.items():
+        D = Irrep(irrep).D_from_matrix(turn)
+        torch.testing.assert_close(after[irrep], block @ D.T, rtol=1e-6, atol=1e-8)
+        assert block.abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("name", ["equitriton", "qm9net", "mace"])
+def test_removed_irreps_change_predictions(name):
+    model = NETWORKS[name]().double()
+    taps = taps_of(model)
+    [last] = [str(ir) for _, ir in taps.irreps][-1:]
+    key = "energies" if name == "mace" else "values"
+    before = taps.run(graph())[key]
+    with taps.scaled({last: 0.0}):
+        assert (taps.run(graph())[key] - before).abs().max() > 1e-9
 
 
 def test_layers_lie_side_by_side():
@@ -103,8 +150,9 @@ def test_a_pruned_network_is_the_whole_one_without_degrees(ls, layers, drop):
 
 
 def test_pruning_keeps_dipoles_where_vectors_stay():
-    assert pruned(potential(), {2}).config.dipole
-    assert not pruned(potential(), {1}).config.dipole
+    without = {l: cast(Potential, pruned(potential(), {l})).config for l in (1, 2)}
+    assert without[2].dipole
+    assert not without[1].dipole
 
 
 def test_pruning_refuses_what_it_cannot_do():
@@ -131,7 +179,7 @@ def test_a_network_plugs_in_by_one_registration():
 
     @taps_of.register
     def _(model: Toy) -> Taps:
-        return Taps((Tap(model.last, Irreps("1x1o")),), run=model)
+        return Taps((Tap(model.last, as_irreps("1x1o")),), run=model)
 
     assert taps_of(model).read(graph())["1o"].shape == (6, 1, 3)
 

@@ -1,6 +1,7 @@
 """Pruning ends in a smaller potential that works, and says what it cost."""
 
 import json
+from typing import cast
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_pruning_trains_and_compares(whole, spring_set, tmp_path):
     assert report["networks"] == result.rows
     assert report["labels"] == "the data"
     model, card = load_checkpoint(result.checkpoint)
-    assert model.config.ls == (0, 1)
+    assert cast(Potential, model).config.ls == (0, 1)
     assert card["licence"] == "MIT"
     assert card["dropped_degrees"] == [2]
     water = molecule("H2O")
