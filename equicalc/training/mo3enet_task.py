@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from equicalc.checkpoint import load_checkpoint
 from equicalc.models.cloud import Cloud
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
+from equicalc.models.slots import PLACES
 from equicalc.training.config import TrainConfig
 from equicalc.training.mixture import mixture_loss, mixture_terms
 from equicalc.training.plots import plot_terms
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
 
 
-#: Points of the swarm beyond the atoms of the largest molecule, unless given.
-SPARE_POINTS = 10
+#: Points of the swarm beyond those of the slots, unless given.
+SPARE_POINTS = 4
 
 
 class Width(nn.Module):
@@ -78,14 +80,18 @@ class Mo3ENetTask(nn.Module):
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
         """Return the model's configuration, completed from the training set.
 
-        Elements, radius and number of points come from the molecules unless given.
+        Elements, radius, slots and number of points come from the molecules unless
+        given.
         """
+        given = initial_shape(self.config) | self.config.model
+        elements = given.get("elements") or np.unique(dataset.column("z")).tolist()
         fields: dict[str, Any] = {
-            "elements": tuple(np.unique(dataset.column("z")).tolist()),
+            "elements": tuple(elements),
             "radius": _radius(dataset),
-            "points": int(dataset.column("n_atoms").max()) + SPARE_POINTS,
+            "slots": _most_atoms(dataset, elements),
         }
-        fields |= initial_shape(self.config) | self.config.model
+        fields |= given
+        fields.setdefault("points", sum(fields["slots"]) + SPARE_POINTS)
         return dataclasses.asdict(Mo3ENetConfig(**fields))
 
     def batch(
@@ -138,3 +144,13 @@ def _radius(dataset: PackedDataset) -> float:
     pos, batch, size = graph["pos"], graph["batch"], graph["ptr"].diff()
     centre = pos.new_zeros(len(size), 3).index_add(0, batch, pos) / size.unsqueeze(1)
     return round(float((pos - centre[batch]).norm(dim=1).max()), 3)
+
+
+def _most_atoms(dataset: PackedDataset, elements: Sequence[int]) -> tuple[int, ...]:
+    """Largest number of atoms of every element in one molecule."""
+    z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
+    first = np.cumsum(n_atoms) - n_atoms
+    return tuple(
+        min(int(np.add.reduceat(z == number, first, dtype=int).max()), PLACES)
+        for number in elements
+    )

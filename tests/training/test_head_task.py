@@ -68,6 +68,7 @@ def test_training_learns(target, make_config, files):
     head, _ = load_checkpoint(best, backend="torch")
     encoder, _ = load_checkpoint(files[1], backend="torch")
     assert isinstance(head, Head)
+    assert isinstance(encoder, Mo3ENet)
     for p, q in zip(head.encoder.parameters(), encoder.encoder.parameters()):
         torch.testing.assert_close(p, q, rtol=0, atol=0)
 

@@ -23,7 +23,8 @@ from equicalc.training.reconstruction import ReconstructionValidation
 NAMES = ("CH3OH", "H2O", "CH4", "H2CO", "CH3CHO", "C2H4", "HCOOH", "C2H6")
 ELEMENTS = (1, 6, 8)
 SHAPE: dict[str, Any] = {
-    "bottleneck": 8,
+    "bottleneck": 12,
+    "slots": (4, 1, 1),
     "channels": 8,
     "messages": 4,
     "layers": 1,
@@ -249,7 +250,7 @@ def test_a_resumed_run_is_the_same_run(make_config, tmp_path, monkeypatch):
 
 
 def test_hydrogens_can_be_left_out(make_config):
-    best = fit.train(make_config(model=SHAPE | {"elements": [6, 8]}))
+    best = fit.train(make_config(model=SHAPE | {"elements": [6, 8], "slots": [2, 2]}))
     model, _ = load_checkpoint(best, backend="torch")
     assert isinstance(model, Mo3ENet)
     assert model.config.elements == (6, 8)
