@@ -14,12 +14,14 @@ from .neighbours import Neighbour
 from .packing import random_crystals
 from .pairwise import PairEnergy, pair_energy
 from .potentials import ExpSix, LennardJones, PairPotential, PaperSoft
+from .predictor import LatticeEnergyPredictor
 
 __all__ = [
     "CrystalError",
     "ExpSix",
     "LabelledCrystal",
     "LatticeEnergy",
+    "LatticeEnergyPredictor",
     "LennardJones",
     "Method",
     "MolecularCrystal",

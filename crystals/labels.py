@@ -20,7 +20,7 @@ from .methods import named_method
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["LabelledCrystal", "label_crystals"]
+__all__ = ["LabelledCrystal", "label_crystals", "read_frames"]
 
 OK = "ok"
 FAILED = "failed"
@@ -94,7 +94,7 @@ def label_crystals(
 
     version = named_method(method, relax).version
     Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    frames = list(_read(files))
+    frames = list(read_frames(files))
     # a lock file would outlive a killed run; only this process writes
     with_database: Any = connect(str(database), use_lock_file=False)
     done = {row.name: _from_row(row) for row in with_database.select(method=method)}
@@ -122,7 +122,7 @@ def label_crystals(
 _Frame = tuple[str, "Atoms", "LabelledCrystal | None"]
 
 
-def _read(files: Sequence[str | Path]) -> Iterator[_Frame]:
+def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
     """Name and structure of each frame; of a file that cannot be read its failure."""
     from ase import Atoms
     from ase.io import read

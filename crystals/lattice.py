@@ -124,9 +124,9 @@ def lattice_energy(
     # 2
     strain, more = 0.0, []
     if relax is not None:
-        gas, more = _gas_phase(crystal.molecules, calculator)
+        gas, more = gas_phase(crystal.molecules, calculator)
         strain = float(shares @ posed) - gas
-    return _result(crystal, interaction, strain, [*notes, *more])
+    return packed_energy(crystal, interaction, strain, [*notes, *more])
 
 
 def two_body_energy(
@@ -185,10 +185,10 @@ def two_body_energy(
     if gas is None:
         reference = mean
     elif gas == "relax":
-        reference, notes = _gas_phase(crystal.molecules, calculator)
+        reference, notes = gas_phase(crystal.molecules, calculator)
     else:
         reference = _energy(gas, calculator)
-    return _result(crystal, interaction, mean - reference, notes)
+    return packed_energy(crystal, interaction, mean - reference, notes)
 
 
 def _as_crystal(atoms: Atoms | MolecularCrystal) -> MolecularCrystal:
@@ -210,7 +210,7 @@ def _energy(atoms: Atoms, calculator: BaseCalculator) -> float:
     return energy
 
 
-def _gas_phase(
+def gas_phase(
     molecules: Sequence[Atoms], calculator: BaseCalculator
 ) -> tuple[float, list[str]]:
     """Energy (eV) of the lowest relaxed molecule, and what went wrong."""
@@ -264,7 +264,7 @@ def _fingerprint(dimer: Atoms, size: int) -> NDArray[np.float64]:
     return distances[np.lexsort((distances, high, low))]
 
 
-def _result(
+def packed_energy(
     crystal: MolecularCrystal, interaction: float, strain: float, notes: list[str]
 ) -> LatticeEnergy:
     """Pack energies in eV, with the warnings that hold for any method."""

@@ -13,7 +13,13 @@ from equicalc.data.smiles import mmff_charges
 from equicalc.units import KJ_PER_MOL
 
 from .crystal import MolecularCrystal
-from .lattice import LatticeEnergy, Relax, lattice_energy, two_body_energy
+from .lattice import (
+    LatticeEnergy,
+    Relax,
+    lattice_energy,
+    packed_energy,
+    two_body_energy,
+)
 from .pairwise import pair_energy
 from .potentials import POTENTIALS, named_potential
 
@@ -55,8 +61,10 @@ def named_method(name: str, relax: Relax = None) -> Method:
         ``"gfn2-2b"``: GFN2-xTB for pairs of molecules (any calculator of
         `equicalc.calculators.named` followed by ``-2b`` works). ``"lj"``,
         ``"paper_soft"``, ``"exp6"``: pair potentials between rigid molecules; exp6 with
-        charges of MMFF94 where the crystal brings none. Any other name: that
-        calculator for crystal and molecule.
+        charges of MMFF94 where the crystal brings none. ``"mace"``,
+        ``"mace:NAME"``: see `equicalc.crystals.mace.load_mace`. ``"predictor"``,
+        ``"predictor:FILE"``: `LatticeEnergyPredictor`, with strains by the shipped
+        potential. Any other name: that calculator for crystal and molecule.
     relax
         For calculators, as for `lattice_energy`; the two-body methods relax the
         molecule unless it is None.
@@ -75,6 +83,9 @@ def named_method(name: str, relax: Relax = None) -> Method:
     """
     if name in POTENTIALS:
         return Method(name, f"equicalc {__version__}", _pair_method(name))
+    kind = name.partition("+")[0].partition(":")[0]
+    if kind in _NETWORKS:
+        return _NETWORKS[kind](name, relax)
     base = name.removesuffix(TWO_BODY)
     calculator = named_calculator(base)
     origin = _version_of(calculator)
@@ -135,6 +146,47 @@ def _pair_method(
         return LatticeEnergy(energy, energy, 0.0, crystal.n_molecules)
 
     return evaluate
+
+
+def _mace_method(name: str, relax: Relax) -> Method:
+    from .mace import load_mace
+
+    labels = load_mace(name)
+
+    def evaluate(crystal: MolecularCrystal, gas: Atoms | None) -> LatticeEnergy:
+        if relax == "both":
+            return lattice_energy(crystal, labels.calculator(), relax)
+        return labels.lattice_energy(crystal, gas, strain=relax is not None)
+
+    return Method(name, labels.version, evaluate)
+
+
+def _predictor_method(name: str, relax: Relax) -> Method:
+    from .predictor import LatticeEnergyPredictor
+    from .strain import Strain
+
+    if relax == "both":
+        raise ValueError(
+            f"{name} predicts energies; relax crystals with its as_calculator() or "
+            "`equicalc crystals relax`"
+        )
+    predictor = LatticeEnergyPredictor.from_pretrained(name.partition(":")[2] or None)
+    strain = Strain()
+
+    def evaluate(crystal: MolecularCrystal, gas: Atoms | None) -> LatticeEnergy:
+        (interaction,) = predictor.predict([crystal])
+        bent, notes = 0.0, []
+        if gas is not None or relax is not None:
+            bent, notes = strain.of(crystal, gas)
+        return packed_energy(
+            crystal, interaction * KJ_PER_MOL, bent * KJ_PER_MOL, notes
+        )
+
+    return Method(name, f"equicalc {__version__}, {predictor.digest}", evaluate)
+
+
+#: What builds the methods of trained networks.
+_NETWORKS = {"mace": _mace_method, "predictor": _predictor_method}
 
 
 def _version_of(calculator: BaseCalculator) -> str:

@@ -11,10 +11,12 @@ from equicalc._version import __version__
 
 if TYPE_CHECKING:
     from equicalc.calculators import EquiCalculator, validate_calculator
+    from equicalc.embedding import Embedder
 
-__all__ = ["EquiCalculator", "__version__", "validate_calculator"]
+__all__ = ["Embedder", "EquiCalculator", "__version__", "validate_calculator"]
 
 _LAZY = {
+    "Embedder": "equicalc.embedding",
     "EquiCalculator": "equicalc.calculators",
     "validate_calculator": "equicalc.calculators",
 }

@@ -62,6 +62,8 @@ LABELS: Mapping[str, Label] = MappingProxyType(
 The energy is always float64, since differences of large totals matter.
 """
 
+# Up to this many atoms in empty space, looking at every pair is fastest.
+_FEW = 64
 # More images than this along one direction is a mistake in the cell, not a crystal.
 _MAX_IMAGES = 100
 
@@ -87,7 +89,8 @@ def neighbor_list(
     Returns
     -------
     src, dst : (n_edges,)
-        The neighbour and the centre, sorted by ``dst``. Both directions are listed.
+        The neighbour and the centre, sorted by ``dst``, then ``src``, then shift. Both
+        directions are listed.
     shifts : (n_edges, 3)
         The vector from centre to neighbour is
         ``positions[src] + shifts @ cell - positions[dst]``.
@@ -107,6 +110,8 @@ def neighbor_list(
        lattice vectors.
     3. vesin finds the pairs.
 
+    For a few atoms without periodicity all pairs are tried.
+
     Examples
     --------
     >>> src, dst, shifts = neighbor_list([[0, 0, 0]], np.eye(3), [1, 0, 0], 1.5)
@@ -120,6 +125,8 @@ def neighbor_list(
     periodic = np.asarray(pbc, dtype=bool).reshape(3)
     if not cutoff > 0:
         raise ValueError(f"cutoff is {cutoff}; it must be a positive length")
+    if len(positions) <= _FEW and not periodic.any():
+        return _all_pairs(positions, cutoff)
     _check_lattice(cell[periodic], cutoff)
     free = _free_directions(cell[periodic])  # (n_free, 3)
 
@@ -131,9 +138,31 @@ def neighbor_list(
     box = cell.copy()
     box[~periodic] = extent[:, None] * free
     # 3
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     dst, src, shifts = search.compute(points, box, periodic, quantities="ijS")
-    return src.astype(np.int64), dst.astype(np.int64), shifts.astype(np.int64)
+    return _sorted(src.astype(np.int64), dst.astype(np.int64), shifts.astype(np.int64))
+
+
+def _all_pairs(
+    positions: NDArray[Any], cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Compare every distance in empty space with the cutoff; see `neighbor_list`."""
+    between = positions[:, None] - positions  # (n_atoms, n_atoms, 3)
+    near = np.einsum("ijk,ijk->ij", between, between) < cutoff**2
+    np.fill_diagonal(near, False)
+    dst, src = near.nonzero()
+    return src, dst, np.zeros((len(src), 3), np.int64)
+
+
+def _sorted(
+    src: NDArray[np.int64], dst: NDArray[np.int64], shifts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Sort pairs by dst, src and shift, all three as digits of one number."""
+    reach, n_atoms = np.abs(shifts).max(initial=0), src.max(initial=0) + 1
+    base = 2 * reach + 1
+    digits = (shifts + reach) @ np.array([base**2, base, 1])
+    order = np.argsort((dst * n_atoms + src) * base**3 + digits, kind="stable")
+    return src[order], dst[order], shifts[order]
 
 
 def _checked(values: ArrayLike, shape: tuple[int, int], name: str) -> NDArray[Any]:
@@ -248,9 +277,12 @@ def edge_vectors(graph: Data) -> Tensor:
     [0.0, 0.0, 0.7]
     """
     src, dst = graph["edge_index"]
-    pos, cell = graph["pos"], graph["cell"][graph["batch"][dst]]  # (n_edges, 3, 3)
-    images = (graph["edge_shift"].unsqueeze(-1) * cell).sum(dim=1)  # (n_edges, 3)
-    return pos[src] + images - pos[dst]
+    pos, cell, shift = graph["pos"], graph["cell"], graph["edge_shift"]
+    if len(cell) == 1:
+        images = shift @ cell[0]  # (n_edges, 3)
+    else:
+        images = (shift.unsqueeze(-1) * cell[graph["batch"][dst]]).sum(dim=1)
+    return pos.index_select(0, src) + images - pos.index_select(0, dst)
 
 
 def make_graph(

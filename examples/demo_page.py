@@ -6,13 +6,10 @@ import json
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
-from ase.data.colors import jmol_colors
 from ase.io import read
 
-from equicalc.analysis import find_bonds
+from equicalc.design.report import model_of, viewer_script
 
 TEMPLATE = Path(__file__).parent / "data" / "page.html"
 
@@ -27,6 +24,7 @@ def write(path: Path, outcomes: list, calculator: str, seconds: float) -> None:
         .replace("$COUNT", str(len(outcomes)))
         .replace("$TABLE", table(rows))
         .replace("$CARDS", "\n".join(card(outcome) for outcome in outcomes))
+        .replace("$VIEWER", viewer_script())
         .replace("$MOVIES", json.dumps([movie(outcome) for outcome in outcomes]))
     )
     path.write_text(filled)
@@ -58,13 +56,5 @@ def png(outcome, kind: str) -> bytes:
 
 
 def movie(outcome) -> dict:
-    """Frames as whole hundredths of an Angstrom, centered."""
-    frames = cast("list[Atoms]", read(f"{outcome.files}.md.extxyz", ":"))
-    numbers = frames[0].numbers
-    centered = [100 * (f.positions - f.get_center_of_mass()) for f in frames]
-    return {
-        "colors": [[int(255 * c) for c in jmol_colors[z]] for z in numbers],
-        "radii": [int(45 * covalent_radii[z]) for z in numbers],
-        "bonds": find_bonds(frames[0]).tolist(),
-        "frames": [np.rint(x).astype(int).ravel().tolist() for x in centered],
-    }
+    """What the viewer plays."""
+    return model_of(cast("list[Atoms]", read(f"{outcome.files}.md.extxyz", ":")))

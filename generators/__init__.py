@@ -7,6 +7,17 @@ if __name__ != "equicalc.generators":
     )
 
 from .builder import Builder, load_builder
-from .growing import Temperature
+from .filtering import TooFewValidError, ValidFilter
+from .quick import quick_check
+from .rules import Rules
+from .steps import Temperature
 
-__all__ = ["Builder", "Temperature", "load_builder"]
+__all__ = [
+    "Builder",
+    "Rules",
+    "Temperature",
+    "TooFewValidError",
+    "ValidFilter",
+    "load_builder",
+    "quick_check",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,18 +12,17 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from torch import Tensor
 
 from equicalc.checkpoint import load_checkpoint
-from equicalc.models import Symphony
-from equicalc.nn.draw import draw
+from equicalc.models import Generator
 from equicalc.pretrained import weights_path
-from equicalc.training.growth import GrowthBatch, growth_log_prob, growth_of
+from equicalc.training.growth import growth_log_prob, growth_of
 
-from .fragments import check_fragment, species_of
-from .growing import Growing, Temperature, grow, step
-from .streams import uniforms
-from .structures import merged, structure
+from .filtering import ValidFilter
+from .fragments import check_fragment
+from .rules import Rules
+from .sampler import Sampler, batches
+from .steps import Temperature, step
 
 __all__ = ["Builder", "Proposal", "load_builder"]
 
@@ -46,7 +46,7 @@ def load_builder(name: str | Path = "symphony", device: str = "cpu") -> Builder:
     """
     path = weights_path(name)
     model, _ = load_checkpoint(path, device=device)
-    if not isinstance(model, Symphony):
+    if not isinstance(model, Generator):
         raise ValueError(
             f"{name} is a {type(model).__name__}, not a generator: give 'symphony', or "
             "the file of a run with task: symphony"
@@ -78,21 +78,22 @@ class Builder:
     """A generator of molecules.
 
     Structures say where they come from: ``info`` has ``generator``, ``seed``,
-    ``molecule`` (its number), ``complete`` (whether the model said stop) and
-    ``log_prob``; the arrays ``gen_step``, ``gen_focus`` and ``gen_logp`` tell when
-    each atom was placed (-1: it was given), at which atom, and how likely that was.
+    ``molecule`` (its number), ``complete`` (whether the model said stop), ``log_prob``
+    and the temperatures; the arrays ``gen_step``, ``gen_focus`` and ``gen_logp`` tell
+    when each atom was placed (-1: it was given), at which atom, and how likely that
+    was.
 
     Parameters
     ----------
-    model : Symphony
+    model : Generator
         A trained network.
     name : str
         What to call it in the provenance.
     """
 
-    def __init__(self, model: Symphony, name: str = "symphony") -> None:
-        self.model = model.eval()
-        self.name = name
+    def __init__(self, model: Generator, name: str = "symphony") -> None:
+        self.model = model
+        self.sampler = Sampler(model, name)
 
     def generate(
         self,
@@ -102,6 +103,8 @@ class Builder:
         batch_size: int = 256,
         temperature: Temperature | None = None,
         first: int = 0,
+        rules: Rules | None = None,
+        valid_only: bool = False,
     ) -> list[Atoms]:
         """Make molecules from nothing.
 
@@ -119,36 +122,48 @@ class Builder:
             Below 1: safer and less varied.
         first
             Number of the first molecule.
+        rules
+            What the molecules must keep to.
+        valid_only
+            Leave out what is not valid, and go on until `n` are there.
+
+        Raises
+        ------
+        ValueError
+            If no molecule can keep to the rules.
+        TooFewValidError
+            If hardly any molecule is valid.
         """
-        stream = self.stream(
-            n, seed, batch_size=batch_size, temperature=temperature, first=first
+        molecules = self.stream(
+            None if valid_only else n,
+            seed,
+            batch_size=min(batch_size, n),
+            temperature=temperature,
+            first=first,
+            rules=rules,
         )
-        return list(stream)
+        return list(islice(ValidFilter()(molecules), n) if valid_only else molecules)
 
     def stream(
         self,
-        n: int,
+        n: int | None = None,
         seed: int = 0,
         *,
         batch_size: int = 256,
         temperature: Temperature | None = None,
         first: int = 0,
+        rules: Rules | None = None,
     ) -> Iterator[Atoms]:
-        """Yield the molecules of `generate` in their order, batch by batch."""
-        start = torch.tensor(self._start_weights(), device=self._device)
-        for begin in range(first, first + n, batch_size):
-            numbers = range(begin, min(begin + batch_size, first + n))
-            u = self._uniforms(seed, numbers)
-            species = draw(start.log().expand(len(numbers), -1), u[:, 0, 0])
-            pos = torch.zeros(len(numbers), 1, 3, device=self._device)
-            growing = Growing.begin(
-                self._numbers(numbers),
-                species.unsqueeze(1),
-                pos,
-                self.model.config.max_atoms,
-            )
-            growing.log_prob[:, 0] = (start / start.sum()).log()[species]
-            yield from self._grown(growing, u[:, 1:], temperature, seed, n_given=0)
+        """Yield the molecules of `generate` in their order, batch by batch.
+
+        Without `n` it never ends.
+        """
+        rules = rules or Rules()
+        rules.check(self.model.config)
+        for numbers in batches(n, first, batch_size):
+            u = self.sampler.uniforms(seed, numbers, rules)
+            growing = self.sampler.first_atoms(numbers, u[:, 0, 0, 0], rules)
+            yield from self.sampler.grown(growing, u[:, 1:], seed, temperature, rules)
 
     def complete(
         self,
@@ -159,6 +174,9 @@ class Builder:
         grow_from: Sequence[int] | None = None,
         batch_size: int = 256,
         temperature: Temperature | None = None,
+        first: int = 0,
+        rules: Rules | None = None,
+        valid_only: bool = False,
     ) -> list[Atoms]:
         """Add atoms to a fragment until it is whole.
 
@@ -175,28 +193,57 @@ class Builder:
         grow_from
             Indices of the given atoms that something may be attached to; all by
             default. Atoms that are added are always allowed.
-        batch_size
-            Molecules that grow in step.
-        temperature
-            Below 1: safer and less varied.
+        batch_size, temperature, first, rules, valid_only
+            See `generate`.
 
         Raises
         ------
         ValueError
-            If the fragment cannot be grown, or `grow_from` is out of range.
+            If the fragment cannot be grown, `grow_from` is out of range, or nothing
+            can keep to the rules.
+        TooFewValidError
+            If hardly any completion is valid.
         """
-        check_fragment(fragment, self.model.config, grow_from)
-        room = max(self.model.config.max_atoms, len(fragment) + 1)
+        rules = rules or Rules()
+        check_fragment(fragment, self.model, grow_from)
+        rules.check(self.model.config, fragment)
+
+        def completions() -> Iterator[Atoms]:
+            end = None if valid_only else n
+            for numbers in batches(end, first, min(batch_size, n)):
+                growing = self.sampler.given([fragment] * len(numbers), numbers, rules)
+                if grow_from is not None:
+                    growing.may_focus[:, : len(fragment)] = False
+                    growing.may_focus[:, list(grow_from)] = True
+                u = self.sampler.uniforms(seed, numbers, rules)
+                given = [fragment] * len(numbers)
+                yield from self.sampler.grown(
+                    growing, u, seed, temperature, rules, given
+                )
+
+        made = completions()
+        return list(islice(ValidFilter()(made), n) if valid_only else made)
+
+    def complete_each(
+        self,
+        fragments: Sequence[Atoms],
+        seed: int = 0,
+        *,
+        batch_size: int = 256,
+        temperature: Temperature | None = None,
+        rules: Rules | None = None,
+    ) -> list[Atoms]:
+        """Complete many fragments, once each; see `complete`."""
+        rules = rules or Rules()
+        for fragment in fragments:
+            check_fragment(fragment, self.model, None)
+            rules.check(self.model.config, fragment)
         whole: list[Atoms] = []
-        for begin in range(0, n, batch_size):
-            numbers = range(begin, min(begin + batch_size, n))
-            growing = self._copies(fragment, numbers, room)
-            if grow_from is not None:
-                growing.may_focus[:, : len(fragment)] = False
-                growing.may_focus[:, list(grow_from)] = True
-            u = self._uniforms(seed, numbers)
-            grown = self._grown(growing, u, temperature, seed, len(fragment))
-            whole += [merged(fragment, atoms) for atoms in grown]
+        for numbers in batches(len(fragments), 0, batch_size):
+            given = [fragments[k] for k in numbers]
+            growing = self.sampler.given(given, numbers, rules)
+            u = self.sampler.uniforms(seed, numbers, rules)
+            whole += self.sampler.grown(growing, u, seed, temperature, rules, given)
         return whole
 
     @torch.no_grad()
@@ -207,6 +254,7 @@ class Builder:
         seed: int = 0,
         *,
         temperature: Temperature | None = None,
+        rules: Rules | None = None,
     ) -> list[Proposal]:
         """Draw atoms that may come next, likely ones first.
 
@@ -215,18 +263,27 @@ class Builder:
         fragment
             As for `complete`.
         k
-            How many.
+            How many; fewer, where the rules refuse an atom in all attempts.
         seed
             Of the random numbers.
         temperature
             Below 1: safer and less varied.
+        rules
+            What the new atom must keep to.
         """
-        check_fragment(fragment, self.model.config, None)
-        temperature = temperature or Temperature()
-        growing = self._copies(fragment, range(k), len(fragment) + 1)
-        u = self._uniforms(seed, range(k))[:, 0]
-        grown = step(self.model, growing, u, temperature, may_stop=False).growing
+        rules = rules or Rules()
+        check_fragment(fragment, self.model, None)
+        rules.check(self.model.config, fragment)
         last = len(fragment)
+        growing = self.sampler.given([fragment] * k, range(k), rules)
+        grown = step(
+            self.model,
+            growing,
+            self.sampler.uniforms(seed, range(k), rules)[:, 0],
+            temperature or Temperature(),
+            self.sampler.constraints(rules),
+            may_stop=False,
+        ).growing
         proposals = [
             Proposal(
                 int(grown.focus[i, last]),
@@ -234,7 +291,7 @@ class Builder:
                 grown.pos[i, last].double().cpu().numpy(),
                 float(grown.log_prob[i, last]),
             )
-            for i in range(k)
+            for i in range(len(grown))
         ]
         return sorted(proposals, key=lambda proposal: -proposal.log_prob)
 
@@ -242,8 +299,8 @@ class Builder:
     def log_prob(self, atoms: Atoms, seed: int = 0) -> float:
         """Return the log probability density of building a molecule in a drawn order.
 
-        Positions count per cubic Angstrom. Different seeds draw different orders, heavy
-        atoms first; the molecule itself has the sum over all of them.
+        Positions count per cubic Angstrom. Different seeds draw different orders; the
+        molecule itself has the sum over all of them.
 
         Parameters
         ----------
@@ -252,63 +309,13 @@ class Builder:
         seed
             Of the order.
         """
-        check_fragment(atoms, self.model.config, None)
+        model = self.model
+        check_fragment(atoms, model, None)
         rng = np.random.default_rng(seed)
         z, pos = atoms.numbers[None].astype(np.int64), atoms.positions[None]
-        batch = growth_of(z, pos, self.model.config, 0.0, rng).to(self._device)
-        return float(growth_log_prob(self.model, batch)) + self._log_start(batch)
-
-    def _log_start(self, batch: GrowthBatch) -> float:
-        """Log probability of the first atom."""
-        weights = np.array(self._start_weights())
+        batch = growth_of(z, pos, model.config, 0.0, rng, model.hydrogens_apart)
+        batch = batch.to(self.sampler.device)
+        weights = torch.tensor(self.sampler.start_weights())
         first = int(batch.fragments.molecules.heavy[0, 0])
-        return float(np.log(weights[first] / weights.sum()))
-
-    def _copies(self, fragment: Atoms, numbers: range, n_max: int) -> Growing:
-        """Return a fragment so many times."""
-        species = torch.from_numpy(species_of(fragment, self.model.elements))
-        pos = torch.from_numpy(fragment.positions.astype(np.float32))
-        n = len(numbers)
-        return Growing.begin(
-            self._numbers(numbers),
-            species.to(self._device).repeat(n, 1),
-            pos.to(self._device).repeat(n, 1, 1),
-            n_max,
-        )
-
-    def _grown(
-        self,
-        growing: Growing,
-        u: Tensor,
-        temperature: Temperature | None,
-        seed: int,
-        n_given: int,
-    ) -> Iterator[Atoms]:
-        """Grow a batch and yield its molecules in order."""
-        done: dict[int, Atoms] = {}
-
-        def finished(part: Growing, stopped: Tensor) -> None:
-            for k, whole in enumerate(stopped.tolist()):
-                atoms = structure(part, k, n_given, self.model.elements)
-                atoms.info |= {"generator": self.name, "seed": seed, "complete": whole}
-                done[atoms.info["molecule"]] = atoms
-
-        numbers = growing.number.tolist()
-        grow(self.model, growing, u, temperature or Temperature(), finished)
-        for number in numbers:
-            yield done[number]
-
-    @property
-    def _device(self) -> torch.device:
-        return self.model.embedding.device
-
-    def _start_weights(self) -> list[float]:
-        config = self.model.config
-        return list(config.start) or [0.0, *[1.0] * (len(config.elements) - 1)]
-
-    def _numbers(self, numbers: range) -> Tensor:
-        return torch.tensor(list(numbers), device=self._device)
-
-    def _uniforms(self, seed: int, numbers: range) -> Tensor:
-        n_steps = self.model.config.max_atoms + 2
-        return uniforms(seed, numbers, n_steps).to(self._device)
+        begun = float((weights[first] / weights.sum()).log())
+        return float(growth_log_prob(model, batch)) + begun

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from equicalc.models import SymphonyConfig
+    from equicalc.models import Generator
 
 __all__ = ["check_fragment", "species_of"]
 
@@ -40,7 +40,7 @@ def species_of(atoms: Atoms, elements: Sequence[int]) -> NDArray[np.int64]:
 
 
 def check_fragment(
-    fragment: Atoms, config: SymphonyConfig, grow_from: Sequence[int] | None
+    fragment: Atoms, model: Generator, grow_from: Sequence[int] | None
 ) -> None:
     """Raise ValueError if a fragment cannot be grown; the message says why.
 
@@ -48,8 +48,8 @@ def check_fragment(
     ----------
     fragment
         Given atoms.
-    config
-        Of the model.
+    model
+        What is to grow it.
     grow_from
         Indices of atoms that may be grown from, or None for all.
     """
@@ -61,10 +61,10 @@ def check_fragment(
             f"the fragment is periodic along {fragment.pbc.tolist()}: generators know "
             "molecules only; set fragment.pbc = False"
         )
-    species_of(fragment, config.elements)
+    species_of(fragment, model.elements)
     if not np.isfinite(fragment.positions).all():
         raise ValueError("a position of the fragment is not finite")
-    if (fragment.numbers == 1).all():
+    if model.hydrogens_apart and (fragment.numbers == 1).all():
         raise ValueError(
             "the fragment has hydrogens only: give at least one other atom to grow from"
         )
@@ -79,7 +79,8 @@ def check_fragment(
         return
     if outside := [k for k in grow_from if not -n <= k < n]:
         raise ValueError(f"grow_from {outside[0]}: the fragment has atoms 0 to {n - 1}")
-    if not len(grow_from) or (fragment.numbers[list(grow_from)] == 1).all():
+    foci = fragment.numbers[list(grow_from)]
+    if not len(foci) or (model.hydrogens_apart and (foci == 1).all()):
         raise ValueError(
             f"grow_from {list(grow_from)} names no atom but hydrogens, which nothing "
             "is attached to"

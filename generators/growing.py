@@ -1,45 +1,41 @@
-"""Grow many molecules in step, atom by atom, until the model says stop."""
+"""Molecules on their way: what is there, and what a model sees of it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from equicalc.data.fragment_batch import FragmentBatch, Molecules
-from equicalc.models import Symphony
-from equicalc.nn.draw import draw
+from equicalc.models import Generator
 
-__all__ = ["Growing", "Step", "Temperature", "grow", "step"]
+__all__ = ["Addition", "Growing"]
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """How boldly to draw: 1 as the model was trained, below 1 more careful.
-
-    The defaults are those that the errors of the shipped generator were measured with.
+class Addition:
+    """Atoms to come, one for each molecule.
 
     Attributes
     ----------
-    focus
-        Of focus, species and stopping.
-    position
-        Of distance and direction.
+    species, focus : (n,)
+    pos : (n, 3), Angstrom
+    log_prob : (n,)
+        See `Growing`.
     """
 
-    focus: float = 0.8
-    position: float = 0.3
+    species: Tensor
+    pos: Tensor
+    focus: Tensor
+    log_prob: Tensor
 
-    def __post_init__(self) -> None:
-        if not (self.focus > 0 and self.position > 0):
-            raise ValueError(
-                f"temperatures must be positive, got focus {self.focus} and position "
-                f"{self.position}"
-            )
+    def __getitem__(self, chosen: Tensor) -> Self:
+        """Return some of the atoms."""
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return type(self)(*(values[chosen] for values in fields))
 
 
 @dataclass(frozen=True)
@@ -73,22 +69,33 @@ class Growing:
     may_focus: Tensor
 
     @classmethod
-    def begin(cls, number: Tensor, species: Tensor, pos: Tensor, n_max: int) -> Self:
-        """Start from the same number of given atoms each.
+    def begin(
+        cls,
+        number: Tensor,
+        species: Tensor,
+        pos: Tensor,
+        n_max: int,
+        n_given: Tensor | None = None,
+    ) -> Self:
+        """Start from given atoms.
 
         Parameters
         ----------
         number : (n,)
-        species : (n, n_given)
-        pos : (n, n_given, 3), Angstrom
+        species : (n, n_given_max)
+        pos : (n, n_given_max, 3), Angstrom
         n_max
             Atoms to make room for.
+        n_given : (n,)
+            How many of the given atoms are there; by default all.
         """
-        n, n_given = species.shape
-        room = n_max - n_given
+        n, width = species.shape
+        room = n_max - width
+        if n_given is None:
+            n_given = torch.full((n,), width, device=pos.device)
         return cls(
             number,
-            torch.full((n,), n_given, device=pos.device),
+            n_given,
             torch.cat([species, species.new_zeros(n, room)], 1),
             torch.cat([pos, pos.new_zeros(n, room, 3)], 1),
             torch.full((n, n_max), -1, device=pos.device),
@@ -104,18 +111,28 @@ class Growing:
         fields = (getattr(self, field.name) for field in dataclasses.fields(self))
         return type(self)(*(values[chosen] for values in fields))
 
-    def append(
-        self, species: Tensor, pos: Tensor, focus: Tensor, log_prob: Tensor
-    ) -> None:
-        """Add an atom to each, in place; arguments (n,), and (n, 3) positions."""
-        rows = torch.arange(len(self), device=pos.device)
-        self.species[rows, self.n_atoms] = species
-        self.pos[rows, self.n_atoms] = pos
-        self.focus[rows, self.n_atoms] = focus
-        self.log_prob[rows, self.n_atoms] = log_prob
-        self.n_atoms.add_(1)
+    def copy(self) -> Self:
+        """Return all of the molecules, copied."""
+        return self[torch.ones_like(self.number, dtype=torch.bool)]
 
-    def fragments(self, model: Symphony) -> tuple[FragmentBatch, Tensor]:
+    def append(self, rows: Tensor, new: Addition) -> None:
+        """Add an atom each to some molecules (rows), in place."""
+        place = rows, self.n_atoms[rows]
+        self.species[place] = new.species
+        self.pos[place] = new.pos
+        self.focus[place] = new.focus
+        self.log_prob[place] = new.log_prob
+        self.n_atoms[rows] += 1
+
+    @property
+    def there(self) -> Tensor:
+        """Whether there is an atom yet, (n, n_max)."""
+        return (
+            torch.arange(self.species.shape[1], device=self.pos.device)
+            < self.n_atoms[:, None]
+        )
+
+    def fragments(self, model: Generator) -> tuple[FragmentBatch, Tensor]:
         """Return what the model sees, and the atom behind every heavy one.
 
         Returns
@@ -123,9 +140,10 @@ class Growing:
         batch, atom
             One fragment each, and (n, n_heavy_max).
         """
-        there = torch.arange(self.species.shape[1], device=self.pos.device)
-        there = there < self.n_atoms[:, None]
-        heavy, hydrogen = there & (self.species > 0), there & (self.species == 0)
+        hydrogen = self.there & (self.species == 0)
+        if not model.hydrogens_apart:
+            hydrogen = torch.zeros_like(hydrogen)
+        heavy = self.there & ~hydrogen
         atom, hydrogens = _compact(heavy), _compact(hydrogen)
         rows = torch.arange(len(self), device=self.pos.device)[:, None]
         molecules = Molecules(
@@ -140,110 +158,6 @@ class Growing:
             model.config.hydrogen_cutoff,
         )
         return batch, atom
-
-
-class Step(NamedTuple):
-    """What a step did: molecules that ended, whether by stopping, and the others."""
-
-    ended: Growing
-    stopped: Tensor
-    growing: Growing
-    rows: Tensor
-
-
-@torch.no_grad()
-def grow(
-    model: Symphony,
-    growing: Growing,
-    uniform: Tensor,
-    temperature: Temperature,
-    finished: Callable[[Growing, Tensor], None],
-) -> None:
-    """Grow molecules until each one stops or has no room left.
-
-    Parameters
-    ----------
-    model
-        Says what comes next.
-    growing
-        Where to start; not changed.
-    uniform : (n, n_steps, DRAWS)
-        Random numbers, see `equicalc.generators.streams`.
-    temperature
-        Of the draws.
-    finished
-        Takes molecules as they end, and (n,) whether the model said stop.
-    """
-    number = 0
-    while len(growing):
-        done = step(model, growing, uniform[:, number], temperature)
-        if len(done.ended):
-            finished(done.ended, done.stopped)
-        growing, uniform, number = done.growing, uniform[done.rows], number + 1
-
-
-def step(
-    model: Symphony,
-    growing: Growing,
-    uniform: Tensor,
-    temperature: Temperature,
-    may_stop: bool = True,
-) -> Step:
-    """Add one atom to each molecule that does not end.
-
-    Parameters
-    ----------
-    model
-        Says what comes next.
-    growing
-        Fragments; not changed.
-    uniform : (n, DRAWS)
-        Random numbers.
-    temperature
-        Of the draws.
-    may_stop
-        Whether stopping is an answer.
-    """
-    # 1. focus and species, or stop
-    batch, atom = growing.fragments(model)
-    h = model.embed(batch)
-    logits = _focus_logits(model.focus_logits(h, batch), batch, atom, growing)
-    stopping = logits.shape[1] - 1
-    chances = logits / temperature.focus
-    if not may_stop:
-        chances[:, stopping] = -torch.inf
-    choice = draw(chances, uniform[:, 0])
-    log_prob = logits.log_softmax(1).gather(1, choice.unsqueeze(1)).squeeze(1)
-    stop = choice == stopping
-    ended = stop | (growing.n_atoms == growing.species.shape[1])
-    rows = (~ended).nonzero().squeeze(1)
-    others = growing[rows]
-    if len(rows):
-        # 2. position
-        focus = choice[rows] // len(model.elements)
-        species = choice[rows] % len(model.elements)
-        queries = batch.queries(rows, focus, species, model.config.cutoff)
-        placement = model.place(h, queries)
-        vectors = placement.sample(uniform[rows, 1:], temperature.position)
-        radial, angular = placement.log_prob(vectors)
-        density = radial + angular - vectors.square().sum(1).log()
-        home = atom[rows, focus]
-        centre = others.pos[torch.arange(len(rows), device=home.device), home]
-        others.append(species, centre + vectors, home, log_prob[rows] + density)
-    return Step(growing[ended], stop[ended], others, rows)
-
-
-def _focus_logits(
-    logits: Tensor, batch: FragmentBatch, atom: Tensor, growing: Growing
-) -> Tensor:
-    """Spread logits of pairs, (n_pairs, n_elements), over rows with stop at the end."""
-    n_elements = logits.shape[1]
-    table = logits.new_full((*atom.shape, n_elements), -torch.inf)
-    place = batch.pair_node - batch.first_node[batch.pair_fragment]
-    table[batch.pair_fragment, place] = logits
-    allowed = growing.may_focus.gather(1, atom)  # (n, n_heavy_max)
-    table = table.masked_fill(~allowed.unsqueeze(2), -torch.inf).flatten(1)
-    return torch.cat([table, table.new_zeros(len(table), 1)], 1)
 
 
 def _compact(mask: Tensor) -> Tensor:

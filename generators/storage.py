@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -13,10 +13,24 @@ from .structures import ARRAYS
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["SUFFIXES", "append_structures", "check_format", "next_molecule"]
+__all__ = [
+    "SUFFIXES",
+    "append_structures",
+    "check_format",
+    "read_molecules",
+    "written_molecules",
+]
 
 SUFFIXES = (".extxyz", ".db", ".sdf")
-PROVENANCE = ("generator", "seed", "molecule", "complete", "log_prob")
+PROVENANCE = (
+    "generator",
+    "seed",
+    "molecule",
+    "complete",
+    "log_prob",
+    "focus_temperature",
+    "position_temperature",
+)
 
 
 def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
@@ -55,13 +69,13 @@ def check_format(path: str | Path) -> Path:
     return Path(path)
 
 
-def next_molecule(path: str | Path, seed: int) -> int:
-    """Return the number of the first molecule that a file does not have yet.
+def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
+    """Return how many molecules a file has, and the number of the first to make.
 
     Parameters
     ----------
     path
-        An extxyz file or a database; 0 if it does not exist.
+        An extxyz file or a database; (0, 0) if it does not exist.
     seed
         That its molecules must be of.
 
@@ -72,28 +86,58 @@ def next_molecule(path: str | Path, seed: int) -> int:
     """
     path = Path(path)
     if not path.exists():
-        return 0
+        return 0, 0
     if path.suffix == ".sdf":
         raise ValueError(f"{path}: an SDF cannot be continued; write extxyz, or a .db")
-    info = _last_provenance(path)
-    if info.get("seed") != seed or "molecule" not in info:
+    if path.suffix == ".extxyz":
+        _drop_cut_frame(path)
+    molecules = read_molecules(path)
+    last = molecules[-1].info if molecules else {"seed": seed, "molecule": -1}
+    if last.get("seed") != seed or "molecule" not in last:
         raise ValueError(
-            f"{path} ends with a molecule of seed {info.get('seed')}, not {seed}: "
+            f"{path} ends with a molecule of seed {last.get('seed')}, not {seed}: "
             "give that --seed, or another file"
         )
-    return int(info["molecule"]) + 1
+    return len(molecules), int(last["molecule"]) + 1
 
 
-def _last_provenance(path: Path) -> Mapping[str, Any]:
-    """Say where the last molecule of a file comes from."""
-    if path.suffix == ".db":
-        from ase.db import connect
+def _drop_cut_frame(path: Path) -> None:
+    """Remove the end of an extxyz file that was killed within a structure."""
+    with path.open("r+b") as file:
+        whole = 0
+        while head := file.readline():
+            lines = [head, *(file.readline() for _ in range(int(head) + 1))]
+            if not lines[-1].endswith(b"\n"):
+                break
+            whole = file.tell()
+        file.truncate(whole)
 
-        rows = list(connect(path).select(sort="-id", limit=1, include_data=False))
-        return rows[0].key_value_pairs if rows else {}
-    from ase.io import read
 
-    return cast("Atoms", read(path, index=-1)).info
+def read_molecules(path: str | Path) -> list[Atoms]:
+    """Read what `append_structures` wrote, with the provenance where the format has it.
+
+    Parameters
+    ----------
+    path
+        An ``.extxyz``, a ``.db``, or another format of ASE.
+    """
+    if not Path(path).stat().st_size:
+        return []
+    if Path(path).suffix != ".db":
+        from ase.io import read
+
+        return cast("list[Atoms]", read(path, index=":"))
+    from ase.db import connect
+
+    molecules = []
+    for row in connect(path).select():
+        atoms = row.toatoms()
+        atoms.info |= row.key_value_pairs
+        for name in ARRAYS:
+            if name in row.data:
+                atoms.set_array(name, np.asarray(row.data[name]))
+        molecules.append(atoms)
+    return molecules
 
 
 def _append_database(path: Path, molecules: Sequence[Atoms]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["DRAWS", "uniforms"]
@@ -14,7 +16,9 @@ __all__ = ["DRAWS", "uniforms"]
 DRAWS = 7
 
 
-def uniforms(seed: int, molecules: Sequence[int], n_steps: int) -> Tensor:
+def uniforms(
+    seed: int, molecules: Sequence[int], n_steps: int, n_attempts: int = 1
+) -> Tensor:
     """Return the random numbers of some molecules, float32 below 1.
 
     Philox is a counter-based generator: the stream of molecule k is a function of the
@@ -28,10 +32,13 @@ def uniforms(seed: int, molecules: Sequence[int], n_steps: int) -> Tensor:
         Numbers of the molecules.
     n_steps
         Steps to provide for.
+    n_attempts
+        How often a step may be tried; the first attempt draws the same numbers
+        whatever is provided for others.
 
     Returns
     -------
-    (n_molecules, n_steps, DRAWS)
+    (n_molecules, n_steps, n_attempts, DRAWS)
 
     References
     ----------
@@ -43,6 +50,13 @@ def uniforms(seed: int, molecules: Sequence[int], n_steps: int) -> Tensor:
     >>> bool((both[1] == second[0]).all())
     True
     """
-    streams = [np.random.Generator(np.random.Philox(key=[seed, k])) for k in molecules]
-    drawn = [stream.random((n_steps, DRAWS), np.float32) for stream in streams]
-    return torch.from_numpy(np.stack(drawn))
+    drawn = [
+        [_stream(seed, k, attempt, n_steps) for attempt in range(n_attempts)]
+        for k in molecules
+    ]
+    return torch.from_numpy(np.array(drawn)).transpose(1, 2)
+
+
+def _stream(seed: int, molecule: int, attempt: int, n_steps: int) -> NDArray[Any]:
+    bits = np.random.Philox(counter=[0, 0, 0, attempt], key=[seed, molecule])
+    return np.random.Generator(bits).random((n_steps, DRAWS), np.float32)

@@ -24,7 +24,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["cache_directory", "find_compiler", "load_library"]
+from torch import Tensor
+
+__all__ = ["cache_directory", "find_compiler", "invoke", "load_library"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +99,17 @@ def _machine() -> str:
 def _version(compiler: tuple[str, ...]) -> str:
     command = [*compiler, "--version"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def invoke(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> None:
+    """Call a function of pointers to contiguous arrays, None for null, and of longs."""
+    function = getattr(library, name)
+    if function.argtypes is None:
+        function.restype = None
+        function.argtypes = [
+            ctypes.c_long if isinstance(a, int) else ctypes.c_void_p for a in arguments
+        ]
+    function(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def plot_run(
     ImportError
         If matplotlib is missing.
     """
-    figure = _figure(6.0, 4.2)
+    figure = new_figure(6.0, 4.2)
     top, bottom = figure.subplots(2, 1, sharex=True)
     time = history["time_fs"] / 1000.0
     for name, label, color in (
@@ -84,7 +84,7 @@ def plot_relaxation(
     ImportError
         If matplotlib is missing.
     """
-    figure = _figure(6.0, 2.6)
+    figure = new_figure(6.0, 2.6)
     left, right = figure.subplots(1, 2)
     left.plot(1000.0 * (np.asarray(energies) - energies[-1]), color="#2b6cb0", lw=1.2)
     _dress(left, "energy above the end / meV")
@@ -96,7 +96,14 @@ def plot_relaxation(
     return _save(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    """
     require_matplotlib()
     from matplotlib.figure import Figure
 

@@ -54,7 +54,7 @@ class EquiCalculator(Calculator):
         ``"float32"`` or ``"float64"``. Positions and energies are float64 in any case.
     skin : float
         Angstrom; above 0 the neighbour search is reused until an atom has moved by
-        half of it, which pays for large structures.
+        half of it or the cell has changed. Results do not depend on it.
     backend : str
         Kernels, see `equicalc.models`.
     other_states : {"error", "warn", "ignore"}
@@ -110,7 +110,7 @@ class EquiCalculator(Calculator):
         model: ModelSpec | Sequence[ModelSpec] = None,
         device: str = "auto",
         dtype: str | torch.dtype = "float32",
-        skin: float = 0.0,
+        skin: float = 0.5,
         backend: str = "auto",
         other_states: str = "error",
         *,
@@ -369,8 +369,10 @@ class EquiCalculator(Calculator):
             if policy == "error":
                 raise
             warnings.warn(str(error), stacklevel=3)
+        if len(atoms) == 1 or atoms.numbers.sum() % 2 == 0:
+            return
         formula = atoms.get_chemical_formula()
-        if len(atoms) > 1 and atoms.numbers.sum() % 2 and formula not in self._radicals:
+        if formula not in self._radicals:
             self._radicals.add(formula)
             _log.warning(
                 "%s has an odd number of electrons; the model knows closed shells only",

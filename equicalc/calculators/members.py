@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from equicalc.checkpoint import load_checkpoint
-from equicalc.models import AnalyticPotential, Potential, Symphony
+from equicalc.models import AnalyticPotential, Mace, Potential
 from equicalc.pretrained import Registry
 
 #: What a calculator takes as a model: a name, a checkpoint, a network; None: default.
@@ -79,8 +79,8 @@ class Member:
     @cached_property
     def engine(self) -> nn.Module | AnalyticPotential:
         """What computes: the model, with derivatives written out where they are."""
-        if isinstance(self.model, Potential):
-            return AnalyticPotential(self.model)
+        if type(self.model) is Potential:
+            return AnalyticPotential.build(self.model) or self.model
         return self.model
 
     @property
@@ -142,10 +142,10 @@ def load_member(model: ModelSpec, placement: Placement) -> Member:
     device, dtype = resolve_device(placement.device), resolve_dtype(placement.dtype)
     with torch.random.fork_rng(devices=[]):  # first weights are random
         network, card = load_checkpoint(path, device, dtype, placement.backend)
-    if isinstance(network, Symphony):
+    if not isinstance(network, (Potential, Mace)):
         raise ValueError(
-            f"{model} is a generator, without energies: load it with "
-            "equicalc.generators.load_builder, and name a potential here"
+            f"{model} is a {type(network).__name__}, which has no energies of "
+            "structures: name a potential"
         )
     return Member(network.requires_grad_(False), placement, label, card)
 

@@ -17,7 +17,7 @@ class Neighbors(NamedTuple):
     Attributes
     ----------
     src, dst : (n_edges,) int
-        Neighbour and centre; sorted by centre.
+        Neighbour and centre; sorted as in `equicalc.graph.neighbor_list`.
     shifts : (n_edges, 3)
         Lattice translations of the neighbour.
     distances : (n_edges,), Angstrom
@@ -37,8 +37,8 @@ class VerletList:
     2. While the cell stays and no atom has moved by more than skin / 2, every pair
        within the cutoff is among them: keep these, drop the others.
 
-    The pairs are therefore always exactly those within the cutoff; only their order
-    within one centre may depend on when the list was built.
+    The pairs are therefore always exactly those within the cutoff, in the same order:
+    energies and forces do not depend on when the list was built, to the last bit.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class VerletList:
         self.cutoff = cutoff
         self.skin = skin
         self.builds = 0
-        self._built_for = Atoms()
+        self._built_for: tuple[np.ndarray, ...] = ()  # positions, cell, pbc
         self._pairs = (np.empty(0, int), np.empty(0, int), np.empty((0, 3), int))
 
     def __call__(self, atoms: Atoms) -> Neighbors:
@@ -95,35 +95,36 @@ class VerletList:
             If coordinates are not finite or the cell does not span the periodic
             directions.
         """
-        if not self._holds_for(atoms):
-            self._build(atoms)
+        structure = atoms.positions, atoms.cell.array, atoms.pbc
+        if not self._holds_for(*structure):
+            self._build(*structure)
         src, dst, shifts = self._pairs
-        vectors = (
-            atoms.positions[src] + shifts @ atoms.cell.array - atoms.positions[dst]
-        )
-        distances = np.linalg.norm(vectors, axis=1)  # (n_edges,)
+        positions, cell, _ = structure
+        vectors = positions[src] - positions[dst] + shifts @ cell
+        distances = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))  # (n_edges,)
         if self.skin == 0:
             return Neighbors(src, dst, shifts, distances)
         near = distances < self.cutoff
         return Neighbors(src[near], dst[near], shifts[near], distances[near])
 
-    def _holds_for(self, atoms: Atoms) -> bool:
-        old = self._built_for
-        if self.skin == 0 or self.builds == 0 or len(old) != len(atoms):
+    def _holds_for(
+        self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+    ) -> bool:
+        if self.skin == 0 or not self._built_for:
             return False
-        if (old.cell.array != atoms.cell.array).any() or (old.pbc != atoms.pbc).any():
+        old_positions, old_cell, old_pbc = self._built_for
+        if len(old_positions) != len(positions):
             return False
-        moved = np.linalg.norm(atoms.positions - old.positions, axis=1).max()
-        return bool(moved <= self.skin / 2)
+        if (old_cell != cell).any() or (old_pbc != pbc).any():
+            return False
+        moved = np.square(positions - old_positions).sum(axis=1).max()
+        return bool(moved <= (self.skin / 2) ** 2)
 
-    def _build(self, atoms: Atoms) -> None:
+    def _build(self, *structure: np.ndarray) -> None:
+        self._built_for = ()
         try:
-            self._pairs = neighbor_list(
-                atoms.positions, atoms.cell.array, atoms.pbc, self.cutoff + self.skin
-            )
+            self._pairs = neighbor_list(*structure, self.cutoff + self.skin)
         except ValueError as error:
             raise InputError(str(error)) from error
-        self._built_for = Atoms(
-            positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc
-        )
+        self._built_for = tuple(array.copy() for array in structure)
         self.builds += 1

@@ -115,11 +115,11 @@ def average(
         eV/Angstrom: the standard deviations over the models (of the sample, n - 1).
         The second is empty for a single model.
     """
+    if len(predictions) == 1:
+        return dict(predictions[0]), {}
     mean = {
         name: np.mean([p[name] for p in predictions], axis=0) for name in predictions[0]
     }
-    if len(predictions) == 1:
-        return mean, {}
     deviation = {
         f"{name}_std": np.std([p[name] for p in predictions], axis=0, ddof=1)
         for name in ("energy", "forces")

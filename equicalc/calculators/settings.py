@@ -15,7 +15,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "model": None,
         "device": "auto",
         "dtype": "float32",
-        "skin": 0.0,
+        "skin": 0.5,
         "backend": "auto",
         "other_states": "error",
     }

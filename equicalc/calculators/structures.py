@@ -61,8 +61,8 @@ model, which knows H, O
     if len(atoms) == 0:
         raise InputError("the structure has no atoms: give at least one")
     numbers = atoms.numbers
-    unknown = np.flatnonzero(~np.isin(numbers, elements))
-    if len(unknown):
+    if not set(numbers.tolist()) <= set(elements):
+        unknown = np.flatnonzero(~np.isin(numbers, elements))
         number = numbers[unknown[0]]
         known = 0 <= number < len(chemical_symbols)
         symbol = chemical_symbols[number] if known else f"of atomic number {number}"

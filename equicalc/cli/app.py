@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from equicalc._version import __version__
+from equicalc.cli.ablate import ablate
+from equicalc.cli.analyze import analyze
 from equicalc.cli.conformers import conformers
 from equicalc.cli.crystals import crystals
 from equicalc.cli.data import data
+from equicalc.cli.design import design
+from equicalc.cli.embed import embed
 from equicalc.cli.errors import ErrorLine
 from equicalc.cli.evaluate import evaluate
 from equicalc.cli.evaluate_molecules import evaluate_molecules
@@ -19,7 +23,10 @@ from equicalc.cli.info import info
 from equicalc.cli.label import label
 from equicalc.cli.md import md
 from equicalc.cli.models import models
+from equicalc.cli.prune import prune
+from equicalc.cli.qm9 import qm9
 from equicalc.cli.relax import relax
+from equicalc.cli.report import report
 from equicalc.cli.train import train
 
 app = typer.Typer(
@@ -32,12 +39,17 @@ app = typer.Typer(
 )
 for command in (
     *(relax, md, label, train, evaluate),
+    *(embed, prune),
     *(generate, complete, evaluate_molecules),
+    *(design, report),
     *(models, info),
 ):
     app.command(no_args_is_help=command not in (generate, models, info))(command)
+app.add_typer(analyze)
+app.add_typer(ablate)
 app.add_typer(crystals)
-data.command(no_args_is_help=True)(conformers)
+for source in (conformers, qm9):
+    data.command(no_args_is_help=True)(source)
 app.add_typer(data)
 
 

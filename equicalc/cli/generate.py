@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from equicalc.cli import inputs
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from equicalc.generators import Rules
 
 Number = Annotated[int, typer.Option("-n", help="How many molecules.", min=1)]
 Generator = Annotated[
@@ -29,10 +32,39 @@ Focus = Annotated[
     float, typer.Option(help="Temperature of focus, element and stopping.", min=0.01)
 ]
 Position = Annotated[float, typer.Option(help="Temperature of positions.", min=0.01)]
-Batch = Annotated[int, typer.Option(help="Molecules that grow in step.", min=1)]
+BatchSize = Annotated[int, typer.Option(help="Molecules that grow in step.", min=1)]
 ValidOnly = Annotated[
-    bool, typer.Option("--valid-only", help="Write valid molecules only.")
+    bool,
+    typer.Option("--valid-only", help="Go on until so many valid ones are there."),
 ]
+TimeLimit = Annotated[
+    float | None, typer.Option(help="Begin no batch after so many seconds.")
+]
+Valence = Annotated[
+    bool, typer.Option("--valence", help="No atom gets more bonds than it can have.")
+]
+Clash = Annotated[
+    float | None,
+    typer.Option(
+        help="Keep atoms that are not bonded apart by so many times the sum of their "
+        "covalent radii, such as 1.25.",
+        show_default=False,
+    ),
+]
+Elements = Annotated[
+    str | None,
+    typer.Option(help="Elements that may be added, such as H,C,O.", show_default=False),
+]
+Formula = Annotated[
+    str | None,
+    typer.Option(help="Composition of all molecules: C5H8O.", show_default=False),
+]
+MinAtoms = Annotated[int, typer.Option(help="Atoms of the smallest molecule.", min=0)]
+MaxAtoms = Annotated[
+    int | None,
+    typer.Option(help="Atoms of the largest molecule.", show_default=False),
+]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
 def generate(
@@ -43,13 +75,17 @@ def generate(
     focus_temperature: Focus = 0.8,
     position_temperature: Position = 0.3,
     valid_only: ValidOnly = False,
-    batch_size: Batch = 128,
-    time_limit: Annotated[
-        float | None, typer.Option(help="Begin no batch after so many seconds.")
-    ] = None,
+    valence: Valence = False,
+    clash: Clash = None,
+    elements: Elements = None,
+    formula: Formula = None,
+    min_atoms: MinAtoms = 0,
+    max_atoms: MaxAtoms = None,
+    batch_size: BatchSize = 128,
+    time_limit: TimeLimit = None,
     resume: inputs.Resume = False,
     overwrite: inputs.Overwrite = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Make molecules from nothing.
 
@@ -61,29 +97,28 @@ def generate(
       [cyan]equicalc generate -n 1000 --seed 0 -o mols.extxyz[/cyan]
 
       [cyan]equicalc generate -n 100 --valid-only -o mols.sdf[/cyan]
+
+      [cyan]equicalc generate -n 20 --formula C5H8O --valence --clash 1.25[/cyan]
     """
     from equicalc import generators
-    from equicalc.generators.storage import check_format, next_molecule
 
-    check_format(output)
-    inputs.refuse_existing([output], resume, overwrite)
-    if overwrite:
-        output.unlink(missing_ok=True)
+    job = _Job(n, output, seed, batch_size, valid_only, time_limit)
+    job.prepare(resume, overwrite)
     builder = generators.load_builder(model, device)
-    first = next_molecule(output, seed)
     temperature = generators.Temperature(focus_temperature, position_temperature)
-    end = None if time_limit is None else time.monotonic() + time_limit
+    rules = _rules(valence, clash, elements, formula, min_atoms, max_atoms)
 
-    def batches() -> Iterable[Sequence[Atoms]]:
-        for begin in range(first, n, batch_size):
-            if end is not None and time.monotonic() > end:
-                return
-            size = min(batch_size, n - begin)
-            yield builder.generate(
-                size, seed, first=begin, batch_size=size, temperature=temperature
-            )
+    def batch(first: int, size: int) -> list[Atoms]:
+        return builder.generate(
+            size,
+            seed,
+            first=first,
+            batch_size=size,
+            temperature=temperature,
+            rules=rules,
+        )
 
-    _write(batches(), n - first, output, valid_only)
+    job.run(batch)
 
 
 def complete(
@@ -99,15 +134,30 @@ def complete(
             show_default=False,
         ),
     ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option(
+            help="File of atoms around the fragment that new ones keep away from.",
+            show_default=False,
+        ),
+    ] = None,
     model: Generator = "symphony",
     output: File = Path("completed.extxyz"),
     seed: inputs.Seed = 0,
     focus_temperature: Focus = 0.8,
     position_temperature: Position = 0.3,
     valid_only: ValidOnly = False,
-    batch_size: Batch = 128,
+    valence: Valence = False,
+    clash: Clash = None,
+    elements: Elements = None,
+    formula: Formula = None,
+    min_atoms: MinAtoms = 0,
+    max_atoms: MaxAtoms = None,
+    batch_size: BatchSize = 128,
+    time_limit: TimeLimit = None,
+    resume: inputs.Resume = False,
     overwrite: inputs.Overwrite = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Add atoms to a fragment until it is a whole molecule.
 
@@ -117,51 +167,121 @@ def complete(
 
       [cyan]equicalc complete fragment.xyz -n 20 -o whole.extxyz[/cyan]
 
-      [cyan]equicalc complete fragment.xyz --grow-from 2,5[/cyan]
+      [cyan]equicalc complete ring.xyz --grow-from 2,5 --environment pocket.xyz[/cyan]
     """
     from equicalc import generators
-    from equicalc.generators.storage import check_format
 
-    check_format(output)
-    inputs.refuse_existing([output], False, overwrite)
-    output.unlink(missing_ok=True)
-    (fragment, *others) = inputs.read_structures([structure], seed)
-    if others:
-        raise ValueError(f"{structure} holds {len(others) + 1} structures: name one")
+    job = _Job(n, output, seed, batch_size, valid_only, time_limit)
+    job.prepare(resume, overwrite)
+    fragment = _one_structure(structure, seed)
+    foci = None if grow_from is None else _indices(grow_from)
+    around = None if environment is None else _one_structure(environment, seed)
     builder = generators.load_builder(model, device)
-    molecules = builder.complete(
-        fragment.atoms,
-        n,
-        seed,
-        grow_from=None if grow_from is None else _indices(grow_from),
-        batch_size=batch_size,
-        temperature=generators.Temperature(focus_temperature, position_temperature),
+    temperature = generators.Temperature(focus_temperature, position_temperature)
+    rules = _rules(valence, clash, elements, formula, min_atoms, max_atoms, around)
+
+    def batch(first: int, size: int) -> list[Atoms]:
+        return builder.complete(
+            fragment,
+            size,
+            seed,
+            first=first,
+            batch_size=size,
+            grow_from=foci,
+            temperature=temperature,
+            rules=rules,
+        )
+
+    job.run(batch)
+
+
+@dataclass
+class _Job:
+    """So many molecules, in batches, into a file."""
+
+    n: int
+    output: Path
+    seed: int
+    batch_size: int
+    valid_only: bool
+    time_limit: float | None
+
+    def prepare(self, resume: bool, overwrite: bool) -> None:
+        """Find out what is there already."""
+        from equicalc.generators.storage import check_format, written_molecules
+
+        check_format(self.output)
+        inputs.refuse_existing([self.output], resume, overwrite)
+        if overwrite:
+            self.output.unlink(missing_ok=True)
+        self.written, self.first = written_molecules(self.output, self.seed)
+
+    def run(self, batch: Callable[[int, int], list[Atoms]]) -> None:
+        """Write batches as they come, with a bar that counts the valid ones."""
+        from equicalc.cli.console import progress_bar, stdout
+        from equicalc.generators import ValidFilter
+        from equicalc.generators.storage import append_structures
+
+        begun = time.monotonic()
+        filtered, written = ValidFilter(), self.written
+        with progress_bar() as bar:
+            task = bar.add_task("molecules", total=self.n, completed=written, note="")
+            for first, size in self._batches():
+                molecules = batch(first, size)
+                good = list(filtered(molecules))
+                kept = (good if self.valid_only else molecules)[: self.n - written]
+                append_structures(self.output, kept)
+                written += len(kept)
+                note = f"{filtered.valid} of {filtered.made} valid"
+                bar.update(task, completed=written, note=note)
+                if written >= self.n:
+                    break
+        seconds = (time.monotonic() - begun) / max(filtered.made, 1)
+        share = f" ({100 * filtered.acceptance:.1f} %)" if filtered.made else ""
+        stdout.print(
+            f"{filtered.made} molecules made, {filtered.valid} valid{share}, "
+            f"{seconds:.3f} s each; {written} of {self.n} in {self.output}"
+        )
+
+    def _batches(self) -> Iterator[tuple[int, int]]:
+        """First number and size of batches, until all are made or the time is up."""
+        end = None if self.time_limit is None else time.monotonic() + self.time_limit
+        first = self.first
+        while self.valid_only or first < self.n:
+            if self.written >= self.n or (end is not None and time.monotonic() > end):
+                return
+            size = self.batch_size
+            yield first, size if self.valid_only else min(size, self.n - first)
+            first += size
+
+
+def _rules(
+    valence: bool,
+    clash: float | None,
+    elements: str | None,
+    formula: str | None,
+    min_atoms: int,
+    max_atoms: int | None,
+    environment: Atoms | None = None,
+) -> Rules:
+    from equicalc.generators import Rules
+
+    return Rules(
+        valence=valence,
+        clash=clash,
+        elements=None if elements is None else elements.split(","),
+        formula=formula,
+        min_atoms=min_atoms,
+        max_atoms=max_atoms,
+        environment=environment,
     )
-    _write([molecules], n, output, valid_only)
 
 
-def _write(
-    batches: Iterable[Sequence[Atoms]],
-    total: int,
-    output: Path,
-    valid_only: bool,
-) -> None:
-    """Write batches as they come, with a bar that counts the valid ones."""
-    from equicalc.cli.console import progress_bar, stdout
-    from equicalc.generators.metrics import valid_molecule
-    from equicalc.generators.storage import append_structures
-
-    made = valid = 0
-    with progress_bar() as bar:
-        task = bar.add_task("molecules", total=total, note="")
-        for molecules in batches:
-            good = [valid_molecule(atoms) is not None for atoms in molecules]
-            made, valid = made + len(good), valid + sum(good)
-            kept = [a for a, ok in zip(molecules, good) if ok or not valid_only]
-            append_structures(output, kept)
-            bar.update(task, completed=made, note=f"{valid} of {made} valid")
-    share = f" ({100 * valid / made:.1f} %)" if made else ""
-    stdout.print(f"{made} molecules made, {valid} valid{share}: {output}")
+def _one_structure(text: str, seed: int) -> Atoms:
+    (first, *others) = inputs.read_structures([text], seed)
+    if others:
+        raise ValueError(f"{text} holds {len(others) + 1} structures: name one")
+    return first.atoms
 
 
 def _indices(text: str) -> list[int]:

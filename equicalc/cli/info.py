@@ -16,7 +16,7 @@ EXTRAS = {
     "mace": {"mace-torch": "mace"},
     "metrics": {"posebusters": "posebusters"},
     "openbabel": {"openbabel-wheel": "openbabel"},
-    "analysis": {"phate": "phate", "umap-learn": "umap"},
+    "analysis": {"phate": "phate", "scikit-learn": "sklearn", "umap-learn": "umap"},
     "cluster": {"dask": "dask", "joblib": "joblib"},
 }
 """Extra of the package -> distributions and the modules that they provide."""

@@ -61,7 +61,12 @@ def train(
         run = replace(run, stop=replace(run.stop, max_time=max_time))
     if run.init is not None:
         run = replace(run, init=str(weights_path(expand_path(run.init))))
-    best = training.train(run, resume=not fresh)
+    check = None
+    if run.task.startswith("symphony"):
+        from equicalc.generators import quick_check
+
+        check = quick_check()
+    best = training.train(run, resume=not fresh, check=check)
     metrics = json.loads((best.parent / "metrics.json").read_text())
     for part, table in metrics.items():
         rows = error_rows(table) if "units" in table else loss_rows(table)

@@ -14,6 +14,9 @@
 ``pbc.npy``          bool (n, 3)                  periodic along each lattice vector
 ``group.npy``        int64 (n,)                   molecule: splits never cut one
 ``kind.npy``         uint8 (n,)                   index into ``kinds`` of the meta data
+``mu.npy``, ...      float64 (n,)                 properties of QM9 by their names, see
+                                                  `equicalc.data.qm9.TARGETS`; U0 is
+                                                  the energy
 ==================== ============================ ===================================
 
 All but the first three are optional. `equicalc.data.packing` writes such a folder.
@@ -31,6 +34,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch_geometric.data import Data
 
+from equicalc.data.qm9 import TARGETS
 from equicalc.graph import LABELS, molecule_edges, neighbor_list
 
 __all__ = ["FIELDS", "FORMAT", "VERSION", "Field", "PackedDataset"]
@@ -62,6 +66,11 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "pbc": Field(np.bool_, shape=(3,)),
         "group": Field(np.int64),
         "kind": Field(np.uint8),
+    }
+    | {
+        name: Field(np.float64, unit=target.unit)
+        for name, target in TARGETS.items()
+        if name != "U0"  # the energy
     }
 )
 """The arrays that a packed data set may hold."""
@@ -204,6 +213,18 @@ class PackedDataset(Sequence[Data]):
         sizes = self._arrays["n_atoms"][self.rows]
         offset = self._first[self.rows] - np.cumsum(sizes) + sizes
         return array[np.arange(sizes.sum()) + np.repeat(offset, sizes)]
+
+    def values(self, name: str, indices: ArrayLike) -> NDArray[Any]:
+        """Return one array of structures' values for some structures.
+
+        Parameters
+        ----------
+        name
+            One of `fields`, not one of atoms' values.
+        indices : (n,) int
+            Which structures, counted within this data set.
+        """
+        return self._arrays[name][self.rows[np.asarray(indices)]]
 
     def subset(self, indices: ArrayLike) -> Self:
         """Return the data set of some structures; nothing is copied.

@@ -23,16 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from equicalc.data.arrays import load_arrays
 from equicalc.units import HARTREE
 
 __all__ = [
     "TARGETS",
     "Molecule",
     "Target",
+    "as_fields",
     "parse_qm9",
     "read_qm9",
-    "read_qm9_arrays",
     "read_uncharacterized",
 ]
 
@@ -106,6 +105,17 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 """The 15 properties, in the order of the files."""
 
 
+def as_fields(properties: Mapping[str, float]) -> dict[str, float]:
+    """Name properties as packed data sets do: U0 is the energy.
+
+    Examples
+    --------
+    >>> as_fields({"mu": 1.9, "U0": -2079.0})
+    {'mu': 1.9, 'energy': -2079.0}
+    """
+    return {"energy" if k == "U0" else k: value for k, value in properties.items()}
+
+
 @dataclass(frozen=True)
 class Molecule:
     """One record of the set.
@@ -137,8 +147,8 @@ class Molecule:
             "z": self.z,
             "pos": self.pos,
             "charges": self.charges,
-            "energy": self.properties["U0"],
             "group": self.index,
+            **as_fields(self.properties),
         }
 
 
@@ -270,42 +280,3 @@ def read_uncharacterized(path: str | Path) -> frozenset[int]:
     if not found:
         raise ValueError(f"{path} lists no index; one at the start of a line is needed")
     return found
-
-
-def read_qm9_arrays(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Read QM9 from arrays laid end to end.
-
-    Parameters
-    ----------
-    path
-        ``.npz`` with ``index``, ``n_atoms``, ``U0`` (Hartree) of each molecule, and
-        ``z``, ``pos`` (Angstrom) of all atoms.
-
-    Yields
-    ------
-    dict
-        Records for `equicalc.data.write_packed`; the energy is U0 in eV, the group
-        is the index.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or arrays are missing or do not fit together.
-    """
-    data = load_arrays(path, needed=("index", "n_atoms", "z", "pos", "U0"))
-    n_atoms = data["n_atoms"].astype(np.int64)
-    lengths = {name: len(data[name]) for name in data}
-    n, total = len(n_atoms), int(n_atoms.sum())
-    expected = {"index": n, "n_atoms": n, "U0": n, "z": total, "pos": total}
-    if lengths != expected:
-        raise ValueError(
-            f"{path} has arrays of lengths {lengths}; n_atoms asks for {expected}"
-        )
-    ends = np.cumsum(n_atoms)
-    for i, (start, end) in enumerate(zip(ends - n_atoms, ends)):
-        yield {
-            "z": data["z"][start:end],
-            "pos": data["pos"][start:end],
-            "energy": HARTREE * data["U0"][i],
-            "group": data["index"][i],
-        }

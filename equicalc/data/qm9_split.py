@@ -1,9 +1,10 @@
-"""The split of QM9 that generators of molecules are compared on."""
+"""Splits of QM9 that published work compares on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,25 @@ from numpy.typing import NDArray
 
 from equicalc.data.packing import write_packed
 
-__all__ = ["edm_split", "pack_edm_split"]
+__all__ = ["SPLITS", "edm_split", "pack_split", "paper_split", "thesis_split"]
 
-SIZES = {"train": 100_000, "valid": 17_748, "test": 13_083}
+Places = dict[str, NDArray[np.int64]]
+
+EDM_SIZES = {"train": 100_000, "valid": 17_748, "test": 13_083}
 
 
-def edm_split() -> dict[str, NDArray[np.int64]]:
+def edm_split(n: int = 130_831) -> Places:
     """Return the places, in order of their index, of the 130,831 characterised ones.
+
+    Parameters
+    ----------
+    n
+        Number of molecules.
+
+    Raises
+    ------
+    ValueError
+        If it is another number.
 
     References
     ----------
@@ -29,38 +42,101 @@ def edm_split() -> dict[str, NDArray[np.int64]]:
     >>> {name: len(places) for name, places in edm_split().items()}
     {'train': 100000, 'valid': 17748, 'test': 13083}
     """
+    if n != sum(EDM_SIZES.values()):
+        raise ValueError(
+            f"{n} molecules were given; the edm split is of "
+            f"{sum(EDM_SIZES.values())}: all of QM9 but the uncharacterised ones"
+        )
     # the published split is a permutation by numpy's legacy generator
-    shuffled = np.random.RandomState(0).permutation(sum(SIZES.values()))
-    ends = np.cumsum(list(SIZES.values()))
-    return dict(zip(SIZES, np.split(shuffled, ends[:-1])))
+    return _cut(np.random.RandomState(0).permutation(n), EDM_SIZES)
 
 
-def pack_edm_split(
-    records: Iterable[Mapping[str, Any]], folder: str | Path, source: str
-) -> None:
-    """Write the three parts as packed data sets ``train``, ``valid`` and ``test``.
+def paper_split(n: int) -> Places:
+    """Split 0.8 / 0.1 / 0.1 with the seed 21616.
 
-    Parameters
+    Shares and seed are those of the EquiTriton study; the generator it drew from is
+    not told.
+
+    References
     ----------
-    records
-        The 130,831 molecules in order of their index, see
-        `equicalc.data.qm9.read_qm9_arrays`.
-    folder
-        New folder.
-    source
-        Where they are from.
+    .. [1] Lee, Galkin, Miret, arXiv:2410.08131, Table 2.
+    """
+    part = n // 10
+    sizes = {"train": n - 2 * part, "valid": part, "test": part}
+    return _cut(np.random.default_rng(21616).permutation(n), sizes)
+
+
+def thesis_split(n: int) -> Places:
+    """Split into 109,000 to train, 1,000 to validate, and the rest to test.
+
+    As SchNet and the L0 to L2 networks were trained.
 
     Raises
     ------
     ValueError
-        If there are more or fewer molecules.
+        If that leaves none for the test.
+
+    References
+    ----------
+    .. [1] Schütt et al., "SchNet", J. Chem. Phys. 148, 241722 (2018).
+    """
+    if n <= 110_000:
+        raise ValueError(
+            f"{n} molecules were given; the thesis split needs more than 110,000: "
+            "choose `paper`, which takes shares"
+        )
+    sizes = {"train": 109_000, "valid": 1_000, "test": n - 110_000}
+    return _cut(np.random.default_rng(0).permutation(n), sizes)
+
+
+def whole(n: int) -> Places:
+    """Return all places as one part, for a split by the training run."""
+    return {"all": np.arange(n)}
+
+
+#: Name -> function of the number of molecules.
+SPLITS: Mapping[str, Callable[[int], Places]] = MappingProxyType(
+    {"edm": edm_split, "paper": paper_split, "thesis": thesis_split, "none": whole}
+)
+
+
+def pack_split(
+    records: Iterable[Mapping[str, Any]], folder: str | Path, split: str, source: str
+) -> list[Path]:
+    """Write the parts of a split as packed data sets.
+
+    Parameters
+    ----------
+    records
+        The molecules in order of their index, see `equicalc.data.readers`.
+    folder
+        Where the parts go, each a folder of its name. A part that is there is kept.
+    split
+        One of `SPLITS`.
+    source
+        Where the molecules are from.
+
+    Returns
+    -------
+    list of Path
+        The parts.
+
+    Raises
+    ------
+    ValueError
+        If the split is not of so many molecules.
     """
     molecules = list(records)
-    if len(molecules) != sum(SIZES.values()):
-        raise ValueError(
-            f"{len(molecules)} molecules were given; the split is of "
-            f"{sum(SIZES.values())}: all of QM9 but the uncharacterised ones"
-        )
-    for name, places in edm_split().items():
-        part = (molecules[place] for place in np.sort(places))
-        write_packed(Path(folder) / name, part, {"source": source, "part": name})
+    parts = []
+    for name, places in SPLITS[split](len(molecules)).items():
+        parts.append(Path(folder) / name)
+        if not parts[-1].exists():
+            chosen = (molecules[place] for place in np.sort(places))
+            meta = {"source": source, "part": name, "split": split}
+            write_packed(parts[-1], chosen, meta)
+    return parts
+
+
+def _cut(shuffled: NDArray[np.int64], sizes: Mapping[str, int]) -> Places:
+    ends = np.cumsum(list(sizes.values()))
+    return dict(zip(sizes, np.split(shuffled, ends[:-1])))

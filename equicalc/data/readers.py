@@ -13,13 +13,20 @@ from equicalc.data.arrays import array_names, load_arrays
 from equicalc.data.atoms import atoms_to_record
 from equicalc.data.packed import PackedDataset
 from equicalc.data.packing import write_packed
-from equicalc.data.qm9 import read_qm9, read_qm9_arrays
+from equicalc.data.qm9 import read_qm9
+from equicalc.data.qm9_arrays import read_qm9_arrays, read_qm9_tables
 from equicalc.units import KCAL_PER_MOL
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["cache_folder", "open_dataset", "read_rmd17", "read_structures"]
+__all__ = [
+    "cache_folder",
+    "open_dataset",
+    "read_records",
+    "read_rmd17",
+    "read_structures",
+]
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +176,7 @@ def open_dataset(
         return PackedDataset(path)
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    records = _records(path, keys)
+    records = read_records(path, keys)
     status = path.stat()
     identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, keys]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -190,8 +197,21 @@ def cache_folder() -> Path:
     return Path(root) / "datasets"
 
 
-def _records(path: Path, keys: Mapping[str, str] | None) -> Iterator[dict[str, Any]]:
-    """Choose the reader by what the path holds."""
+def read_records(
+    path: Path, keys: Mapping[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Read structures of any kind, as records for `equicalc.data.write_packed`.
+
+    Parameters
+    ----------
+    path, keys
+        As for `open_dataset`, but no packed data set.
+
+    Raises
+    ------
+    ValueError
+        If the file is unknown or damaged.
+    """
     if path.is_dir():
         if not any(path.glob("*.xyz")):
             raise ValueError(
@@ -205,5 +225,7 @@ def _records(path: Path, keys: Mapping[str, str] | None) -> Iterator[dict[str, A
         names = array_names(path)
         if {"n_atoms", "U0"} <= names:
             return read_qm9_arrays(path)
+        if "prop_names" in names:
+            return read_qm9_tables(path)
         return read_rmd17(path)
     return (atoms_to_record(atoms, keys) for atoms in read_structures(path))

@@ -64,6 +64,9 @@ class LabelOptions:
         Number of random pairs of molecules, structures of each.
     clusters, cluster_frames
         Number of random clusters of three to five molecules, structures of each.
+    crowds, crowd_frames
+        Number of random crowds of one to eight molecules, structures of each, most of
+        them squeezed as a whole: what happens at high density.
     diatomics
         Structures per pair of elements, between 0.5 and 6 Angstrom; 0 for none.
     single_atoms
@@ -89,6 +92,8 @@ class LabelOptions:
     dimer_frames: int = 6
     clusters: int = 0
     cluster_frames: int = 5
+    crowds: int = 0
+    crowd_frames: int = 5
     diatomics: int = 0
     single_atoms: bool = True
     max_force: float = 50.0
@@ -100,7 +105,7 @@ class LabelOptions:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("no sources: give at least one file of molecules")
-        for name in ("workers", "dimers", "clusters", "diatomics"):
+        for name in ("workers", "dimers", "clusters", "crowds", "diatomics"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}; give 0 or more")
         for name in ("max_force", "timeout", "shard_units", "max_heavy_atoms"):

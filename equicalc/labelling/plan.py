@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
@@ -33,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 N_GROUPS = 200
 CORE_GROUP = 0
-PARTNER_HEAVY_ATOMS = 7
-CLUSTER_PARTNER_HEAVY_ATOMS = 4
-COMPLEX_HEAVY_ATOMS = 10
 ATTEMPTS = 1000  # draws for each pair or cluster that is asked for
 WATER = "O"
 
@@ -100,6 +98,7 @@ def make_plan(options: LabelOptions) -> Plan:
     work = [("molecule", (m.structure,), m.frames, m.group) for m in pool]
     work += _complexes("dimer", pool, options.dimers, options.dimer_frames, rng)
     work += _complexes("cluster", pool, options.clusters, options.cluster_frames, rng)
+    work += _complexes("crowd", pool, options.crowds, options.crowd_frames, rng)
     work += _elements(options)
     order = rng.permutation(len(work))
     units = tuple(Unit(index, *work[place]) for index, place in enumerate(order))
@@ -216,16 +215,17 @@ def _complexes(
     ValueError
         If hardly any, or none, of what these molecules can form is small enough.
     """
-    partner, draw = {
-        "dimer": (PARTNER_HEAVY_ATOMS, _pair),
-        "cluster": (CLUSTER_PARTNER_HEAVY_ATOMS, _cluster),
+    draw, partner, largest = {
+        "dimer": (_pair, 7, 10),
+        "cluster": (partial(_cluster, others=(2, 4)), 4, 10),
+        "crowd": (partial(_cluster, others=(0, 7)), 7, 16),
     }[kind]
     small = [m for m in pool if m.heavy_atoms <= partner]
     groups = _by_group(small)
     found: list[tuple] = []
     for _ in range(ATTEMPTS * wanted if small else 0):
         members, group = draw(small, groups, rng)
-        if sum(m.heavy_atoms for m in members) <= COMPLEX_HEAVY_ATOMS:
+        if sum(m.heavy_atoms for m in members) <= largest:
             structures = tuple(m.structure for m in members)
             found.append((kind, structures, frames, group))
         if len(found) == wanted:
@@ -233,7 +233,7 @@ def _complexes(
     if wanted:
         raise ValueError(
             f"{kind}s = {wanted}, but only {len(found)} were found: hardly any {kind} "
-            f"of these molecules has {COMPLEX_HEAVY_ATOMS} heavy atoms or fewer (at "
+            f"of these molecules has {largest} heavy atoms or fewer (at "
             f"most {partner} in each molecule); add smaller molecules, or ask for "
             f"{kind}s = {len(found)}"
         )
@@ -252,19 +252,22 @@ def _pair(
 
 
 def _cluster(
-    small: list[Molecule], groups: Groups, rng: np.random.Generator
+    small: list[Molecule],
+    groups: Groups,
+    rng: np.random.Generator,
+    others: tuple[int, int],
 ) -> tuple[tuple[Molecule, ...], int]:
-    """Three to five molecules, many of them with water, and the group of all."""
+    """Draw a molecule with so many others, often water, and the group of all."""
     core = groups.get(CORE_GROUP, [])
     first = _draw(core if core and rng.random() < 0.5 else small, rng)
     partners = core or groups[first.group]
     water = [m for m in partners if m.structure == WATER]
     aqueous = bool(water) and rng.random() < 0.5
-    others = [
+    beside = [
         _draw(water if aqueous and rng.random() < 0.7 else partners, rng)
-        for _ in range(rng.integers(2, 5))
+        for _ in range(rng.integers(others[0], others[1] + 1))
     ]
-    return (first, *others), first.group
+    return (first, *beside), first.group
 
 
 def _elements(options: LabelOptions) -> list[tuple]:

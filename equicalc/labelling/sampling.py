@@ -25,6 +25,7 @@ KINDS = (
     "cluster",
     "atom",
     "diatomic",
+    "crowd",
 )
 SHARES = {  # of the structures of one molecule
     "conformer": 0.08,
@@ -39,6 +40,7 @@ MD_TEMPERATURES = (300.0, 600.0, 1000.0)  # K
 MD_STRIDE = 3  # steps between kept frames
 HEAVY_HYDROGEN = 4.0  # amu: allows 2 fs steps and samples the same structures
 CONFORMERS = 4
+SQUEEZED = (0.75, 1.05)  # lengths of a crowd, times those of its loose packing
 
 Frame = tuple[str, Atoms]
 
@@ -52,7 +54,8 @@ class Unit:
     index
         Place in the plan; with the seed of the run it fixes all random choices.
     kind
-        ``"molecule"``, ``"dimer"``, ``"cluster"``, ``"atom"`` or ``"diatomic"``.
+        ``"molecule"``, ``"dimer"``, ``"cluster"``, ``"crowd"``, ``"atom"`` or
+        ``"diatomic"``.
     members
         SMILES, element symbols or structures.
     frames
@@ -88,6 +91,7 @@ def frames(unit: Unit, calculator: BaseCalculator, seed: int) -> Iterator[Frame]
         "molecule": _molecule_frames,
         "dimer": _dimer_frames,
         "cluster": _cluster_frames,
+        "crowd": _crowd_frames,
         "atom": _atom_frames,
         "diatomic": _diatomic_frames,
     }[unit.kind]
@@ -208,6 +212,16 @@ def _cluster_frames(
             yield "cluster", geometry.thermal_modes(grown, temperature, rng)
         for atoms in _relaxation(grown, part - 1 - n_warm, calculator, rng):
             yield "cluster", atoms
+
+
+def _crowd_frames(
+    unit: Unit, calculator: BaseCalculator, rng: np.random.Generator
+) -> Iterator[Frame]:
+    """Make clusters and scale all their coordinates, mostly down, bonds included."""
+    for _, atoms in _cluster_frames(unit, calculator, rng):
+        squeezed = atoms.copy()
+        squeezed.positions *= rng.uniform(*SQUEEZED)
+        yield "crowd", squeezed
 
 
 def _atom_frames(

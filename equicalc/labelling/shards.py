@@ -148,7 +148,8 @@ def pack_shards(out: str | Path | Sequence[str | Path], dest: str | Path) -> Pat
         files += finished_files(run)
     if not files:
         raise ValueError(f"nothing of {', '.join(map(str, runs))} is finished yet")
-    write_packed(dest, read_records(files), descriptions[0])
+    kinds = max((one["kinds"] for one in descriptions), key=len)  # later ones add some
+    write_packed(dest, read_records(files), descriptions[0] | {"kinds": kinds})
     return dest
 
 

@@ -6,19 +6,34 @@ from typing import Any
 from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
+from equicalc.models.equitriton import EquiTriton, EquiTritonConfig
 from equicalc.models.evaluate import evaluate
+from equicalc.models.generator import Generator, GeneratorConfig
 from equicalc.models.head import Head, HeadConfig
+from equicalc.models.known_taps import taps_of
+from equicalc.models.lattice import LatticeConfig, LatticeNetwork
+from equicalc.models.mace import Mace, MaceConfig
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.models.potential import Potential, PotentialConfig
+from equicalc.models.property_network import PropertyNetwork, TargetConfig
+from equicalc.models.pruning import pruned
+from equicalc.models.qm9net import QM9Net, QM9NetConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
+from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
+from equicalc.models.taps import Tap, Taps
 
 #: Name in checkpoints and configurations -> (configuration, network).
 MODELS = {
+    "equitriton": (EquiTritonConfig, EquiTriton),
     "head": (HeadConfig, Head),
+    "lattice": (LatticeConfig, LatticeNetwork),
+    "mace": (MaceConfig, Mace),
     "mo3enet": (Mo3ENetConfig, Mo3ENet),
     "potential": (PotentialConfig, Potential),
+    "qm9net": (QM9NetConfig, QM9Net),
     "symphony": (SymphonyConfig, Symphony),
+    "symphony-paper": (SymphonyPaperConfig, SymphonyPaper),
 }
 
 
@@ -59,14 +74,32 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "EquiTriton",
+    "EquiTritonConfig",
+    "Generator",
+    "GeneratorConfig",
     "Head",
     "HeadConfig",
+    "LatticeConfig",
+    "LatticeNetwork",
+    "Mace",
+    "MaceConfig",
     "Mo3ENet",
     "Mo3ENetConfig",
     "Potential",
     "PotentialConfig",
+    "PropertyNetwork",
+    "QM9Net",
+    "QM9NetConfig",
     "Symphony",
     "SymphonyConfig",
+    "SymphonyPaper",
+    "SymphonyPaperConfig",
+    "Tap",
+    "Taps",
+    "TargetConfig",
     "build_model",
     "evaluate",
+    "pruned",
+    "taps_of",
 ]

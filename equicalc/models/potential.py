@@ -14,6 +14,7 @@ from equicalc.nn.gate import InvariantGate
 from equicalc.nn.linear import DegreeLinear
 from equicalc.nn.radial import BesselBasis, RadialFilter
 from equicalc.nn.repulsion import ZBLRepulsion
+from equicalc.nn.species import SpeciesIndex
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class PotentialConfig:
         Also predict atomic charges and the dipole moment.
     repulsion : bool
         Add the screened nuclear repulsion.
+    gate_widths : tuple of int
+        Hidden width of the gate of every layer; if empty, channels times degrees. A
+        network that lost degrees keeps the widths it was trained with.
     """
 
     elements: tuple[int, ...]
@@ -60,9 +64,11 @@ class PotentialConfig:
     reference_energies: tuple[float, ...] = ()
     dipole: bool = True
     repulsion: bool = True
+    gate_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("elements", "ls", "radial_hidden", "reference_energies"):
+        tuples = ("elements", "ls", "radial_hidden", "reference_energies")
+        for name in (*tuples, "gate_widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.elements or list(self.elements) != sorted(set(self.elements)):
             raise ValueError(
@@ -84,6 +90,11 @@ class PotentialConfig:
                 f"{len(self.reference_energies)} reference energies for "
                 f"{len(self.elements)} elements: give one each, or none"
             )
+        if len(self.gate_widths) not in (0, self.layers):
+            raise ValueError(
+                f"{len(self.gate_widths)} gate widths for {self.layers} layers: give "
+                "one each, or none"
+            )
 
 
 class InteractionLayer(nn.Module):
@@ -100,6 +111,7 @@ class InteractionLayer(nn.Module):
         ls_in: tuple[int, ...],
         ls_out: tuple[int, ...],
         backend: str,
+        gate_width: int | None = None,
     ) -> None:
         super().__init__()
         C = config.channels
@@ -121,7 +133,7 @@ class InteractionLayer(nn.Module):
             torch.ones(len(config.elements), len(kept_ls), C)
         )
         self.self_interaction = DegreeLinear(kept_ls, kept_channels, kept_channels)
-        self.gate = InvariantGate(ls_out, C)
+        self.gate = InvariantGate(ls_out, C, gate_width)
 
     def forward(
         self,
@@ -168,18 +180,13 @@ class Potential(nn.Module):
        and accurate interatomic potentials", Nat. Commun. 13, 2453 (2022).
     """
 
-    species_index: Tensor
-
     def __init__(self, config: PotentialConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
         self.cutoff = config.cutoff
         self.elements = config.elements
         C, ls = config.channels, config.ls
-        numbers = torch.tensor(config.elements)
-        index = torch.full((int(numbers.max()) + 1,), -1)
-        index[numbers] = torch.arange(len(numbers))
-        self.register_buffer("species_index", index, False)
+        self.species = SpeciesIndex(config.elements)
         self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
         self.harmonics = SphericalHarmonics(
             list(ls), normalize=True, normalization="component", backend=backend
@@ -188,8 +195,10 @@ class Potential(nn.Module):
         last = (0, 1) if config.dipole else (0,)
         inputs = [(0,), *[ls] * (config.layers - 1)]
         outputs = [*[ls] * (config.layers - 1), last]
+        widths = config.gate_widths or (None,) * config.layers
         self.layers = nn.ModuleList(
-            InteractionLayer(config, a, b, backend) for a, b in zip(inputs, outputs)
+            InteractionLayer(config, *degrees, backend, width)
+            for *degrees, width in zip(inputs, outputs, widths)
         )
         self.energy_head = nn.Sequential(
             nn.Linear(C, C), nn.SiLU(), nn.Linear(C, 1, bias=False)
@@ -198,24 +207,6 @@ class Potential(nn.Module):
             self.charge_head = nn.Linear(C, 1, bias=False)
             self.vector_head = nn.Linear(C, 1, bias=False)
         self.repulsion = ZBLRepulsion(config.elements) if config.repulsion else None
-
-    def species(self, z: Tensor) -> Tensor:
-        """Map atomic numbers (n_atoms,) to indices into `elements`.
-
-        Raises
-        ------
-        ValueError
-            If an element is unknown to the model; it names element and atoms.
-        """
-        inside = z.clamp(0, len(self.species_index) - 1)
-        species = torch.where(inside == z, self.species_index[inside], -1)
-        if (species < 0).any():
-            unknown = sorted(set(z[species < 0].tolist()))
-            raise ValueError(
-                f"atomic numbers {unknown} are unknown to this model, which was "
-                f"trained on {list(self.elements)}: use a model that covers them"
-            )
-        return species
 
     def forward(
         self, graph: Data, vectors: Tensor | None = None
@@ -268,14 +259,14 @@ class Potential(nn.Module):
         out = {"energies": energies, "embedding": scalars}
         if self.config.dipole:
             moments = self.vector_head(h[:n_atoms, 1:4]).squeeze(2)  # (n_atoms, 3)
-            out |= self.electrostatics(scalars, moments, basis, vectors, graph)
+            out |= self.electrostatics(scalars, moments, basis[:, 0], vectors, graph)
         return out
 
     def electrostatics(
         self,
         scalars: Tensor,
         moments: Tensor,
-        basis: Tensor,
+        decay: Tensor,
         vectors: Tensor,
         graph: Data,
     ) -> dict[str, Tensor]:
@@ -283,11 +274,12 @@ class Potential(nn.Module):
 
         What atom j gives, atom i receives: neutral by construction, and as local as
         the energy. The dipole of the transfers needs edge vectors only, so it does
-        not depend on the origin.
+        not depend on the origin. How much is given falls off with the distance like
+        `decay` (n_edges,), the first radial function.
         """
         src, dst = graph["edge_index"]
         potential = self.charge_head(scalars).squeeze(1)  # (n_atoms,)
-        transfer = basis[:, 0] * (potential[src] - potential[dst])  # (n_edges,)
+        transfer = decay * (potential[src] - potential[dst])  # (n_edges,)
         charges = torch.zeros_like(potential).index_add(0, dst, transfer)
         pairs = -0.5 * transfer.unsqueeze(1) * vectors  # each pair occurs twice
         moments = moments.index_add(0, dst, pairs)

@@ -128,6 +128,8 @@ class Symphony(nn.Module):
        harmonics for molecule generation", ICLR 2024.
     """
 
+    hydrogens_apart = True
+
     def __init__(self, config: SymphonyConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config

@@ -40,6 +40,8 @@ class InvariantGate(nn.Module):
         Degrees of the input, starting with 0.
     channels : int
         Channels of every degree.
+    width : int, optional
+        Hidden width of the perceptron; as many as there are invariants by default.
 
     References
     ----------
@@ -47,11 +49,13 @@ class InvariantGate(nn.Module):
     .. [2] Schütt, Unke, Gastegger, "Equivariant message passing", ICML 2021 (norms).
     """
 
-    def __init__(self, ls: Sequence[int], channels: int) -> None:
+    def __init__(
+        self, ls: Sequence[int], channels: int, width: int | None = None
+    ) -> None:
         super().__init__()
         n = len(ls) * channels
-        self.hidden = nn.Linear(n, n)
-        self.output = nn.Linear(n, n)
+        self.hidden = nn.Linear(n, width or n)
+        self.output = nn.Linear(width or n, n)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Gate features, a list of (n_nodes, 2l+1, channels) beginning with l = 0.
@@ -71,3 +75,46 @@ class InvariantGate(nn.Module):
         # 3. gated features
         gated = [x * gate for x, gate in zip(tensors, gates)]
         return torch.cat([new, *gated], 1)
+
+
+class ScalarGate(nn.Module):
+    """Gate every channel of degree l > 0 by a scalar of its own.
+
+    The input has these scalars after the others: those pass a SiLU, the gates a
+    sigmoid. No parameters.
+
+    References
+    ----------
+    .. [1] Weiler et al., "3D steerable CNNs", NeurIPS 2018.
+
+    Examples
+    --------
+    >>> out = ScalarGate()([torch.zeros(2, 1, 7), torch.ones(2, 3, 4)])
+    >>> [x.shape[2] for x in out], out[1][0, 0, 0].item()
+    ([3, 4], 0.5)
+    """
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Gate features, (n_nodes, 2l+1, channels) of every degree beginning with 0."""
+        scalars, *tensors = features
+        sizes = [x.shape[2] for x in tensors]
+        new, *gates = scalars.split([scalars.shape[2] - sum(sizes), *sizes], 2)
+        gated = [x * torch.sigmoid(gate) for x, gate in zip(tensors, gates)]
+        return [nn.functional.silu(new), *gated]
+
+
+class NormGate(nn.Module):
+    """Gate every channel by its own norm; no parameters.
+
+    Scalars pass a SiLU; degree l > 0 is multiplied by the sigmoid of the mean square
+    of its components.
+    """
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Gate features, (n_nodes, 2l+1, channels) of every degree, 0 among them."""
+        return [
+            nn.functional.silu(x)
+            if x.shape[1] == 1
+            else x * torch.sigmoid(x.square().mean(1, keepdim=True))
+            for x in features
+        ]

@@ -34,13 +34,8 @@ def polynomial_envelope(x: Tensor, p: int = 6) -> Tensor:
     tensor([1.0000, 0.8555, 0.0000, 0.0000])
     """
     x = x.clamp(max=1.0)
-    xp = x**p
-    return (
-        1.0
-        - 0.5 * (p + 1) * (p + 2) * xp
-        + p * (p + 2) * xp * x
-        - 0.5 * p * (p + 1) * xp * x * x
-    )
+    a, b, c = 0.5 * (p + 1) * (p + 2), p * (p + 2), 0.5 * p * (p + 1)
+    return 1.0 + x**p * (x * (b - c * x) - a)
 
 
 class BesselBasis(nn.Module):
@@ -52,6 +47,11 @@ class BesselBasis(nn.Module):
         Distance c beyond which everything is zero, Angstrom.
     n_basis : int
         Number of functions.
+
+    Attributes
+    ----------
+    reach : float
+        The cutoff, under the name that other bases have for it.
 
     References
     ----------
@@ -67,7 +67,7 @@ class BesselBasis(nn.Module):
 
     def __init__(self, cutoff: float, n_basis: int) -> None:
         super().__init__()
-        self.cutoff = cutoff
+        self.cutoff = self.reach = cutoff
         frequencies = torch.arange(1, n_basis + 1) * math.pi / cutoff
         self.register_buffer("frequencies", frequencies, persistent=False)
 
@@ -77,18 +77,11 @@ class BesselBasis(nn.Module):
         waves = torch.sin(self.frequencies * d) / d  # (n_edges, n_basis)
         return math.sqrt(2 * self.cutoff) * waves * polynomial_envelope(d / self.cutoff)
 
-    def with_derivative(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """Expand distances (n_edges,); values and slopes, (n_edges, n_basis) each."""
-        d = distance.unsqueeze(-1)  # (n_edges, 1)
-        phase, x, p = self.frequencies * d, d / self.cutoff, 6
-        waves = torch.sin(phase) / d
-        slopes = (self.frequencies * torch.cos(phase) - waves) / d
-        envelope = math.sqrt(2 * self.cutoff) * polynomial_envelope(x, p)
-        # of the envelope: -p (p + 1) (p + 2) / 2 x^(p - 1) (1 - x)^2
-        descent = x.clamp(max=1.0) ** (p - 1) * (1 - x.clamp(max=1.0)).square()
-        descent = descent * (-0.5 * p * (p + 1) * (p + 2) / self.cutoff)
-        descent = descent * math.sqrt(2 * self.cutoff)
-        return waves * envelope, slopes * envelope + waves * descent
+    def first(self, distance: Tensor) -> Tensor:
+        """Evaluate the longest wave only, (n_edges,)."""
+        wave = torch.sin(self.frequencies[0] * distance) / distance
+        envelope = polynomial_envelope(distance / self.cutoff)
+        return math.sqrt(2 * self.cutoff) * wave * envelope
 
 
 class RadialFilter(nn.Module):

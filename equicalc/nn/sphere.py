@@ -109,7 +109,7 @@ class SphereSampler(nn.Module):
 
     Parameters
     ----------
-    density : SphereDensity
+    density : SphereDensity or SphereSampler
         Defines the harmonics.
     n_rings : int
         Rings of cells, each of twice as many.
@@ -120,7 +120,9 @@ class SphereSampler(nn.Module):
 
     cell_harmonics: Tensor
 
-    def __init__(self, density: SphereDensity, n_rings: int = 64) -> None:
+    def __init__(
+        self, density: "SphereDensity | SphereSampler", n_rings: int = 64
+    ) -> None:
         super().__init__()
         self.harmonics = density.harmonics
         self.n_rings = n_rings

@@ -111,6 +111,7 @@ class Logs(Callback):
         """Open the logs where the run stands."""
         self.train = CsvLog(self.folder / "train.csv", trainer.global_step)
         self.valid = CsvLog(self.folder / "valid.csv", trainer.global_step)
+        self.begun, self.seen = time.monotonic(), 0
 
     def on_train_batch_end(
         self,
@@ -121,11 +122,13 @@ class Logs(Callback):
         batch_idx: int,
     ) -> None:
         """Write the mean of the last steps."""
+        self.seen += pl_module.task.count(batch)
         if trainer.global_step % self.every == 0:
             self.train.write(_head(pl_module) | pl_module.mean_terms())
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Write the errors of the running average."""
+        """Write the errors of the running average; say how fast training is."""
+        rate = self.seen / (time.monotonic() - self.begun)
         errors = dict(pl_module.errors)
         row = _head(pl_module) | {"loss": errors.pop("loss")}
         for name, value in errors.items():
@@ -134,7 +137,9 @@ class Logs(Callback):
             elif isinstance(value, dict) and "mae" in value:
                 row |= {f"{name}_{kind}": number for kind, number in value.items()}
         self.valid.write(row)
-        logger.info("validation: %s", _readable(row))
+        unit = pl_module.task.unit
+        logger.info("validation: %s, %.0f %s/s", _readable(row), rate, unit)
+        self.begun, self.seen = time.monotonic(), 0
 
 
 def _head(module: TrainingModule) -> dict[str, float]:

@@ -112,6 +112,27 @@ class LossConfig:
 
 
 @dataclass
+class PropertyConfig:
+    """What networks of molecular properties are trained on.
+
+    Their loss is the mean over the targets of `loss.kind`, applied to residuals in
+    units of the target's standard deviation.
+
+    Parameters
+    ----------
+    targets
+        Names out of `equicalc.data.qm9.TARGETS`, such as `U0` (which packed data
+        sets have as their energy), `mu` or `gap`.
+    references
+        What is subtracted for every atom: `atoms`, the free atom's value, where there
+        is one; `fit`, least squares on the composition; `none`.
+    """
+
+    targets: list[str] = field(default_factory=list)
+    references: Literal["atoms", "fit", "none"] = "atoms"
+
+
+@dataclass
 class OptimizerConfig:
     """AdamW, its learning-rate schedule and the running average of the weights.
 
@@ -228,6 +249,26 @@ class TrainerConfig:
 
 
 @dataclass
+class RegulariseConfig:
+    """Remedies against irreps that a potential has and does not use.
+
+    Parameters
+    ----------
+    irrep_dropout
+        Probability that an irrep with l > 0 has no influence in a step.
+    irrep_sparsity
+        Weight, in the loss, of the mean size of the channels with l > 0.
+    """
+
+    irrep_dropout: float = 0.0
+    irrep_sparsity: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_share(self, "irrep_dropout")
+        require_at_least(self, 0, "irrep_sparsity")
+
+
+@dataclass
 class TrainConfig:
     """A training run.
 
@@ -235,7 +276,7 @@ class TrainConfig:
     ----------
     output
         Folder of checkpoints, logs, plots and the best model.
-    data, loss, optimizer, stop, trainer
+    data, loss, properties, optimizer, stop, trainer
         See the classes of these names.
     model
         Fields of the model's own configuration (for a potential: `cutoff`, `ls`,
@@ -245,6 +286,8 @@ class TrainConfig:
         A checkpoint to start from instead of random weights: fine-tuning. Its shape
         is the default of `model`; reference energies come from the new data. The
         command line also takes the name of a shipped model.
+    regularise
+        See its class; potentials only.
     task
         Name of the model in `equicalc.models.MODELS`.
     seed
@@ -257,10 +300,12 @@ class TrainConfig:
     data: DataConfig
     model: dict[str, Any] = field(default_factory=dict)
     loss: LossConfig = field(default_factory=LossConfig)
+    properties: PropertyConfig = field(default_factory=PropertyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     stop: StopConfig = field(default_factory=StopConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     init: str | None = None
+    regularise: RegulariseConfig | None = None
     task: str = "potential"
     seed: int = 0
     card: dict[str, Any] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import yaml
 
@@ -108,8 +108,10 @@ def _unknown_keys(
     for key, value in content.items():
         if key not in known:
             yield (*where, str(key)), _did_you_mean(str(key), list(known))
-        elif dataclasses.is_dataclass(known[key]) and isinstance(value, dict):
-            yield from _unknown_keys(known[key], value, (*where, key))
+        elif isinstance(value, dict):
+            for part in get_args(known[key]) or (known[key],):  # one, or one or None
+                if dataclasses.is_dataclass(part):
+                    yield from _unknown_keys(cast(type, part), value, (*where, key))
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

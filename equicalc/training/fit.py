@@ -25,16 +25,17 @@ from equicalc.training.config import TrainConfig
 from equicalc.training.head_task import HeadTask
 from equicalc.training.mo3enet_task import Mo3ENetTask
 from equicalc.training.potential_task import PotentialTask
+from equicalc.training.property_task import PropertyTask
 from equicalc.training.report import write_json
 from equicalc.training.schedule import RunState
 from equicalc.training.sources import expand_path
-from equicalc.training.symphony_task import SymphonyTask
+from equicalc.training.symphony_task import SymphonyPaperTask, SymphonyTask
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from equicalc.training.module import TrainingModule
-    from equicalc.training.task import Task
+    from equicalc.training.task import Check, Task
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +44,20 @@ RECORD = "run.json"
 
 #: What each model of `equicalc.models.MODELS` is trained for.
 TASKS = {
+    "equitriton": PropertyTask,
     "head": HeadTask,
     "mo3enet": Mo3ENetTask,
     "potential": PotentialTask,
+    "qm9net": PropertyTask,
     "symphony": SymphonyTask,
+    "symphony-paper": SymphonyPaperTask,
 }
 
 #: Parts of the configuration that a resumed run may change.
 FREE = ("stop", "trainer", "card", "output")
 
 
-def train(config: TrainConfig, resume: bool = True) -> Path:
+def train(config: TrainConfig, resume: bool = True, check: Check | None = None) -> Path:
     """Train a model until a limit is reached.
 
     1. Open and split the data.
@@ -71,6 +75,9 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     resume
         Go on with the run in `config.output` if there is one; else begin anew. An
         earlier run is removed once data, model and device are known to be usable.
+    check
+        Measures the model at every validation, for the log; see
+        `equicalc.generators.quick_check`.
 
     Returns
     -------
@@ -100,7 +107,7 @@ def train(config: TrainConfig, resume: bool = True) -> Path:
     if config.init is not None:
         _copy_weights(model, config.init)
     with _threads(config.trainer.threads), _quiet():
-        fit = _prepared(model, task, parts, folder)
+        fit = _prepared(model, task, parts, folder, check)
         # from here on, files of an earlier run are touched
         if not resume:
             _clear(folder)
@@ -133,6 +140,7 @@ def _prepared(
     task: Task,
     parts: dict[str, PackedDataset],
     folder: Path,
+    check: Check | None,
 ) -> Callable[[], None]:
     """Return Lightning's loop from the newest checkpoint to the first limit."""
     config = task.config
@@ -147,7 +155,7 @@ def _prepared(
     batches = EndlessBatches(
         len(parts["train"]), config.optimizer.batch_size, config.seed
     )
-    module = TrainingModule(model, task, batches.per_epoch)
+    module = TrainingModule(model, task, batches.per_epoch, check)
     hooks = [
         callbacks.Logs(folder, config.trainer.log_every),
         callbacks.Best(lambda: export(module, folder / BEST)),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from equicalc.data.packed import PackedDataset
-    from equicalc.models.symphony import Symphony, SymphonyConfig
+    from equicalc.models import Generator, GeneratorConfig, SymphonyPaper
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,19 @@ class GrowthBatch(OnDevice):
         The focus and species that did come next.
     vectors : (n_queries, 3), Angstrom
         From the (noisy) focus to the (true) position.
+    alternative_query : (n_alternatives,)
+        Query of every atom of its species that might have come at its focus, the one
+        that did come among them.
+    alternatives : (n_alternatives, 3), Angstrom
+        Their positions, as `vectors`.
     """
 
     fragments: FragmentBatch
     counts: Tensor
     queries: Queries
     vectors: Tensor
+    alternative_query: Tensor
+    alternatives: Tensor
 
     def __len__(self) -> int:
         return len(self.fragments)
@@ -47,9 +54,10 @@ class GrowthBatch(OnDevice):
 def growth_batch(
     dataset: PackedDataset,
     indices: NDArray[np.int64],
-    config: SymphonyConfig,
+    config: GeneratorConfig,
     noise: float,
     seed: int,
+    hydrogens_apart: bool = True,
 ) -> GrowthBatch:
     """Draw an order for some molecules and collect their fragments.
 
@@ -67,6 +75,8 @@ def growth_batch(
         Standard deviation of the noise on input positions, Angstrom.
     seed
         Of orders, noise and orientations.
+    hydrogens_apart
+        See `equicalc.models.Generator`.
     """
     rng = np.random.default_rng([seed, *indices.tolist()])
     graph = dataset.batch(indices)
@@ -76,15 +86,16 @@ def growth_batch(
         graph["ptr"].diff().numpy(),
     )
     pos = (pos - pos[:, :1]) @ _rotations(len(z), rng)
-    return growth_of(z, pos, config, noise, rng)
+    return growth_of(z, pos, config, noise, rng, hydrogens_apart)
 
 
 def growth_of(
     z: NDArray[np.int64],
     pos: NDArray[np.float64],
-    config: SymphonyConfig,
+    config: GeneratorConfig,
     noise: float,
     rng: np.random.Generator,
+    hydrogens_apart: bool = True,
 ) -> GrowthBatch:
     """Collect the fragments of molecules, see `growth_batch`.
 
@@ -98,22 +109,26 @@ def growth_of(
         See `growth_batch`.
     rng
         Draws orders and noise.
+    hydrogens_apart
+        Whether the model's nodes are heavy atoms only; they are placed first then,
+        else by distance alone.
 
     Raises
     ------
     ValueError
-        If a molecule has hydrogens only.
+        If a molecule has hydrogens only, and these are no nodes.
     """
-    if not (z > 1).any(1).all():
+    if hydrogens_apart and not (z > 1).any(1).all():
         raise ValueError(
             "a molecule of hydrogens only cannot be grown: leave it out of the data"
         )
-    drawn = fragment_sequences(z, pos, rng)
+    order = "heavy-first" if hydrogens_apart else "nearest"
+    drawn = fragment_sequences(z, pos, rng, order)
     species = np.searchsorted(config.elements, z)
-    # 1. heavy atoms and hydrogens, each in the order in which they are placed
+    # 1. heavy atoms (all, if they are alike) and hydrogens, in the order of placing
     rows = np.arange(len(z))[:, None]
     there = drawn.order >= 0  # (n_molecules, n_max)
-    heavy_step = there & (z[rows, drawn.order] > 1)
+    heavy_step = there & ((z[rows, drawn.order] > 1) | (not hydrogens_apart))
     heavy_atoms = _selected(drawn.order, heavy_step)
     hydrogens = _selected(drawn.order, there & ~heavy_step)
     noisy = pos + noise * rng.standard_normal(pos.shape)
@@ -151,11 +166,23 @@ def growth_of(
         config.cutoff,
     )
     vectors = _single(pos[owner, atom] - noisy[owner, focus])
-    return GrowthBatch(fragments, torch.from_numpy(counts), queries, vectors)
+    # 5. what else might have come at the same focus
+    alike = species[owner] == species[owner, atom][:, None]  # (n_queries, n_max)
+    query, other = np.nonzero(alike & drawn.admissible[owner, step[grown], focus])
+    home = owner[query]
+    alternatives = _single(pos[home, other] - noisy[home, focus[query]])
+    return GrowthBatch(
+        fragments,
+        torch.from_numpy(counts),
+        queries,
+        vectors,
+        torch.from_numpy(query),
+        alternatives,
+    )
 
 
 def growth_loss(
-    model: Symphony, batch: GrowthBatch
+    model: Generator, batch: GrowthBatch
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the mean loss of a fragment and its terms.
 
@@ -181,7 +208,30 @@ def growth_loss(
     return loss, {name: term.detach() for name, term in terms.items()}
 
 
-def growth_log_prob(model: Symphony, batch: GrowthBatch) -> Tensor:
+def shell_loss(
+    model: SymphonyPaper, batch: GrowthBatch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the published loss of a fragment and its terms: divergences, nats.
+
+    ``focus`` as in `growth_loss`; ``position`` from a smoothed distribution of all
+    atoms of the species that might come at the focus.
+    """
+    h = model.embed(batch.fragments)
+    focus = focus_divergence(
+        model.focus_logits(h, batch.fragments),
+        batch.counts,
+        batch.fragments.pair_fragment,
+        len(batch),
+    )
+    position = model.place(h, batch.queries).divergence(
+        batch.alternatives, batch.alternative_query
+    )
+    terms = {"focus": focus.mean(), "position": position.mean()}
+    loss = terms["focus"] + len(position) / len(batch) * terms["position"]
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def growth_log_prob(model: Generator, batch: GrowthBatch) -> Tensor:
     """Return the log probability density of all steps of a batch together, a scalar.
 
     Focus, species, position (per cubic Angstrom) and stopping of every molecule; its

@@ -29,9 +29,10 @@ class CsvLog:
         temporary.replace(path)
 
     def write(self, row: dict[str, float]) -> None:
-        """Append a row; the first one fixes the columns."""
+        """Append a row; the first one fixes the columns, others are left out."""
+        columns = list(self.rows[0] if self.rows else row)
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[0] if self.rows else row))
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             if not self.rows:
                 writer.writeheader()
                 self.rows.append({name: str(value) for name, value in row.items()})

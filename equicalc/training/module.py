@@ -16,7 +16,7 @@ from equicalc.training.ema import ema_decay, update_ema
 from equicalc.training.schedule import RunState, learning_rate, progress
 
 if TYPE_CHECKING:
-    from equicalc.training.task import Task, Validation
+    from equicalc.training.task import Check, Task, Validation
 
 
 class DivergenceError(RuntimeError):
@@ -34,10 +34,16 @@ class TrainingModule(LightningModule):
         Loss and validation.
     steps_per_epoch
         Steps in one pass over the training set.
+    check
+        Measures the running average at the end of a validation, beside its errors.
     """
 
     def __init__(
-        self, model: torch.nn.Module, task: Task, steps_per_epoch: int
+        self,
+        model: torch.nn.Module,
+        task: Task,
+        steps_per_epoch: int,
+        check: Check | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -45,6 +51,7 @@ class TrainingModule(LightningModule):
         self.task = task
         self.config = task.config
         self.steps_per_epoch = steps_per_epoch
+        self.check = check
         self.state = RunState()
         self.sums: dict[str, Tensor] = {}  # of the loss terms since the last log row
         self.counted = 0  # steps in them
@@ -115,6 +122,8 @@ class TrainingModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compare with the best so far; reduce the learning rate or stop."""
         self.errors = self._validation.table()
+        if self.check is not None:
+            self.errors |= self.check(self.average)
         loss = self.errors["loss"]
         self.check_finite(loss)
         state, config = self.state, self.config

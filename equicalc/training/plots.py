@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,31 @@ def plot_terms(folder: Path, terms: Sequence[str]) -> Path:
                 axes.plot(_column(rows, "step"), _column(rows, term), label=name)
         axes.set(xlabel="step", ylabel=f"{term}, nats")
         axes.legend()
+    return _save(figure, folder / "learning_curve.png")
+
+
+def plot_target_errors(folder: Path, units: Mapping[str, str]) -> Path:
+    """Draw the validation errors of properties against the steps of a run.
+
+    Parameters
+    ----------
+    folder
+        Output of the run, with `valid.csv`.
+    units
+        Of every target, by its name.
+
+    Returns
+    -------
+    Path
+        `learning_curve.png` in the folder.
+    """
+    figure = _figure(4 * len(units), 4)
+    rows = read_log(folder / "valid.csv")
+    panels = figure.subplots(1, len(units), squeeze=False)[0]
+    for axes, (target, unit) in zip(panels, units.items()):
+        if rows:
+            axes.plot(_column(rows, "step"), _column(rows, f"{target}_mae"))
+        axes.set(xlabel="step", ylabel=f"MAE of {target}, {unit}", yscale="log")
     return _save(figure, folder / "learning_curve.png")
 
 

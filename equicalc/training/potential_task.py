@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.models import evaluate
+from equicalc.models import evaluate, taps_of
 from equicalc.training.config import LossConfig, TrainConfig
 from equicalc.training.errors import Predictions
 from equicalc.training.losses import total_loss
+from equicalc.training.regularise import irrep_dropout, irrep_sparsity
 from equicalc.training.report import write_report
 from equicalc.training.sources import load_parts, model_settings
 
@@ -43,7 +44,11 @@ class PotentialTask:
         self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray
     ) -> Data:
         """Collect structures into a graph with the model's cutoff."""
-        return dataset.batch(indices, model.cutoff)  # pyright: ignore[reportArgumentType]
+        graph = dataset.batch(indices, model.cutoff)  # pyright: ignore[reportArgumentType]
+        if self.config.regularise is not None:
+            draw = np.random.default_rng([self.config.seed, *indices.tolist()])
+            graph["draw"] = int(draw.integers(2**31))  # the same for a resumed run
+        return graph
 
     def count(self, batch: Data) -> int:
         """Return the number of structures."""
@@ -53,8 +58,20 @@ class PotentialTask:
         self, model: torch.nn.Module, batch: Data
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted loss and its unweighted terms."""
-        predicted = evaluate(model, batch, self._outputs, create_graph=True)
-        return total_loss(predicted, batch, self.config.loss)
+        remedy = self.config.regularise
+        if remedy is None:
+            predicted = evaluate(model, batch, self._outputs, create_graph=True)
+            return total_loss(predicted, batch, self.config.loss)
+        taps = taps_of(model)
+        with (
+            irrep_dropout(taps, remedy.irrep_dropout, batch["draw"]),
+            taps.recorded() as features,
+        ):
+            predicted = evaluate(model, batch, self._outputs, create_graph=True)
+        loss, terms = total_loss(predicted, batch, self.config.loss)
+        sparsity = irrep_sparsity(taps, features)
+        terms["sparsity"] = sparsity.detach()
+        return loss + remedy.irrep_sparsity * sparsity, terms
 
     def validation(self) -> PotentialValidation:
         """Begin to gather predictions."""

@@ -159,7 +159,7 @@ def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any
         fields["energy_scale"] = force_scale(dataset.column("forces"))
     if "avg_neighbors" not in fields:
         cutoff = kind(**fields).cutoff
-        fields["avg_neighbors"] = _average_neighbors(dataset, cutoff, config.seed)
+        fields["avg_neighbors"] = average_neighbors(dataset, cutoff, config.seed)
     return dataclasses.asdict(kind(**fields))
 
 
@@ -210,8 +210,8 @@ def _check(dataset: PackedDataset, name: str, labels: Collection[str]) -> None:
             )
 
 
-def _average_neighbors(dataset: PackedDataset, cutoff: float, seed: int) -> float:
-    """Mean number of edges per atom, from a sample."""
+def average_neighbors(dataset: PackedDataset, cutoff: float, seed: int) -> float:
+    """Return the mean number of edges of an atom, from a sample, at least 1."""
     sample = _limited(dataset, 1000, seed)
     edges = sum(
         sample.batch(indices, cutoff).num_edges

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -106,3 +107,61 @@ def force_scale(forces: np.ndarray) -> float:
     """
     scale = float(np.sqrt(np.mean(np.square(forces, dtype=np.float64))))
     return scale if scale > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class TargetStatistics:
+    """How a property is shifted and scaled, see `equicalc.nn.property_output`.
+
+    Attributes
+    ----------
+    references : tuple of float
+        Of every element, in the property's unit.
+    means, scales : float
+        Mean and standard deviation of what is left, of an atom or of a molecule.
+    """
+
+    references: tuple[float, ...]
+    means: float
+    scales: float
+
+    @classmethod
+    def of(
+        cls,
+        values: np.ndarray,
+        counts: np.ndarray,
+        references: np.ndarray | None,
+        per_atom: bool,
+    ) -> TargetStatistics:
+        """Take the statistics of molecules.
+
+        Parameters
+        ----------
+        values : (n_molecules,)
+            The property.
+        counts : (n_molecules, n_elements)
+            See `composition`.
+        references : (n_elements,), optional
+            Values of free atoms; without them, a least-squares fit.
+        per_atom
+            Whether mean and deviation are those of the values divided by the number
+            of atoms.
+
+        Examples
+        --------
+        >>> counts = np.array([[1, 1], [2, 1], [2, 2]])
+        >>> values = counts @ [1.0, 5.0] + [1.0, -1.0, 0.0]
+        >>> TargetStatistics.of(values, counts, np.array([1.0, 5.0]), False).scales
+        0.816496580927726
+        """
+        values = values.astype(np.float64)
+        if references is None:
+            references = np.linalg.lstsq(counts.astype(float), values, rcond=None)[0]
+        rest = values - counts @ references
+        if per_atom:
+            rest = rest / counts.sum(1)
+        return cls(
+            tuple(references.tolist()),
+            float(rest.mean()),
+            float(rest.std()) or 1.0,
+        )

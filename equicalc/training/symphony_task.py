@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,10 +13,17 @@ import torch
 from torch import Tensor
 
 from equicalc.checkpoint import load_checkpoint
-from equicalc.models.symphony import Symphony, SymphonyConfig
+from equicalc.models.generator import Generator
+from equicalc.models.symphony import SymphonyConfig
+from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
 from equicalc.training.batches import in_order
 from equicalc.training.config import TrainConfig
-from equicalc.training.growth import GrowthBatch, growth_batch, growth_loss
+from equicalc.training.growth import (
+    GrowthBatch,
+    growth_batch,
+    growth_loss,
+    shell_loss,
+)
 from equicalc.training.plots import plot_terms
 from equicalc.training.report import write_json
 from equicalc.training.sources import initial_shape, load_parts
@@ -23,11 +31,14 @@ from equicalc.training.sources import initial_shape, load_parts
 if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
 
+Loss = Callable[[torch.nn.Module, GrowthBatch], tuple[Tensor, dict[str, Tensor]]]
+
 
 class SymphonyTask:
     """A `Task` for `equicalc.models.Symphony`; it needs no labels."""
 
     unit = "fragments"
+    terms = ("focus", "radial", "angular")
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -48,12 +59,12 @@ class SymphonyTask:
         Elements, how often a molecule begins with each, and the largest number of
         atoms come from the molecules.
         """
-        z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
+        z = dataset.column("z")
         found, counts = np.unique(z[z > 1], return_counts=True)
         fields: dict[str, Any] = {
             "elements": (1, *found.tolist()),
             "start": (0.0, *(counts / counts.sum()).round(6).tolist()),
-            "max_atoms": int(n_atoms.max()) + 6,
+            "max_atoms": _room(dataset),
         }
         fields |= initial_shape(self.config) | self.config.model
         return dataclasses.asdict(SymphonyConfig(**fields))
@@ -62,8 +73,15 @@ class SymphonyTask:
         self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray
     ) -> GrowthBatch:
         """Draw orders for some molecules and collect their fragments."""
-        config = cast(SymphonyConfig, model.config)
-        return growth_batch(dataset, indices, config, config.noise, self.config.seed)
+        grower = cast(Generator, model)
+        return growth_batch(
+            dataset,
+            indices,
+            grower.config,
+            grower.config.noise,
+            self.config.seed,
+            grower.hydrogens_apart,
+        )
 
     def count(self, batch: GrowthBatch) -> int:
         """Return the number of fragments."""
@@ -73,11 +91,11 @@ class SymphonyTask:
         self, model: torch.nn.Module, batch: GrowthBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean loss of a fragment and its terms."""
-        return growth_loss(cast(Symphony, model), batch)
+        return growth_loss(cast(Generator, model), batch)
 
     def validation(self) -> GrowthValidation:
         """Begin to add up losses."""
-        return GrowthValidation()
+        return GrowthValidation(self.loss)
 
     def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
         """Write the losses of the best model and the learning curve."""
@@ -93,20 +111,48 @@ class SymphonyTask:
                 validation.add(model, prepare(indices))
             metrics[name] = validation.table()
         write_json(folder / "metrics.json", metrics)
-        plot_terms(folder, ("focus", "radial", "angular"))
+        plot_terms(folder, self.terms)
+
+
+class SymphonyPaperTask(SymphonyTask):
+    """A `Task` for `equicalc.models.SymphonyPaper`: the published objective."""
+
+    terms = ("focus", "position")
+
+    def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
+        """Return the model's configuration; elements and size from the molecules."""
+        fields: dict[str, Any] = {
+            "elements": tuple(np.unique(dataset.column("z")).tolist()),
+            "max_atoms": _room(dataset),
+        }
+        fields |= initial_shape(self.config) | self.config.model
+        return dataclasses.asdict(SymphonyPaperConfig(**fields))
+
+    def loss(
+        self, model: torch.nn.Module, batch: GrowthBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean loss of a fragment and its terms."""
+        return shell_loss(cast(SymphonyPaper, model), batch)
 
 
 class GrowthValidation:
-    """Mean losses of fragments, gathered batch by batch."""
+    """Mean losses of fragments, gathered batch by batch.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    loss
+        Mean loss of a batch, and its terms.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
         self.sums: dict[str, float] = {}
         self.n_fragments = 0
 
     @torch.no_grad()
     def add(self, model: torch.nn.Module, batch: GrowthBatch) -> None:
         """Evaluate a batch."""
-        loss, terms = growth_loss(cast(Symphony, model), batch)
+        loss, terms = self.loss(model, batch)
         for name, value in {"loss": loss, **terms}.items():
             total = self.sums.get(name, 0.0) + len(batch) * float(value)
             self.sums[name] = total
@@ -115,3 +161,8 @@ class GrowthValidation:
     def table(self) -> dict[str, Any]:
         """Return loss and terms, nats per fragment."""
         return {name: total / self.n_fragments for name, total in self.sums.items()}
+
+
+def _room(dataset: PackedDataset) -> int:
+    """Atoms of the largest molecule to make: some more than there are."""
+    return int(dataset.column("n_atoms").max()) + 6

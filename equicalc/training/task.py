@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
     from equicalc.training.config import TrainConfig
+
+#: Measures a model by other means than its loss: numbers by name.
+Check = Callable[[torch.nn.Module], dict[str, float]]
 
 
 class Validation(Protocol):

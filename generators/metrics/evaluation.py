@@ -1,23 +1,33 @@
-"""Validity, uniqueness, novelty and stability of a set of molecules."""
+"""All measures of a set of molecules in one table."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .lookup import lookup_stability
-from .validity import strictly_valid, valid_molecule
+from .lookup import lookup_molecule, lookup_stability
+from .open_babel import openbabel_smiles, openbabel_version
+from .poses import pose_checks, posebusters_version
+from .statistics import Statistics, compare
+from .validity import plain_smiles, strictly_valid, valid_molecule
 
 if TYPE_CHECKING:
     from ase import Atoms
-
 __all__ = ["evaluate_molecules"]
 
-PROTOCOL = "xyz2mol with the covalent radii of RDKit 2023.03 x 1.3, charge 0"
+PROTOCOL = (
+    "xyz2mol with the covalent radii of RDKit 2023.03 x 1.3, charge 0; "
+    "SMILES without stereochemistry"
+)
 
 
 def evaluate_molecules(
-    molecules: Iterable[Atoms], known: Collection[str] = ()
+    molecules: Iterable[Atoms],
+    known: Collection[str] = (),
+    *,
+    openbabel: bool = False,
+    n_posebusters: int = 0,
+    reference: Statistics | None = None,
 ) -> dict[str, Any]:
     """Return how many molecules are what they should be, in percent.
 
@@ -26,7 +36,13 @@ def evaluate_molecules(
     molecules
         Generated structures, all of them: what is not valid counts.
     known
-        Canonical SMILES of the training set, for the novelty.
+        Canonical SMILES of the training set, without stereo, for the novelty.
+    openbabel
+        Also ask OpenBabel for its validity.
+    n_posebusters
+        Check the first so many valid molecules with PoseBusters.
+    reference
+        Statistics of the training set to compare the valid molecules with.
 
     Returns
     -------
@@ -35,12 +51,16 @@ def evaluate_molecules(
         piece, no radicals, no charges); ``uniqueness`` (different SMILES among the
         valid); ``novelty`` (not among the known ones, of the different ones; only with
         `known`); ``atom_stability`` and ``molecule_stability`` by a table of
-        distances; ``protocol`` and ``versions``.
+        distances; ``tools``: validity and uniqueness by xyz2mol, lookup table and
+        OpenBabel; ``posebusters``, see `pose_checks`; the keys of `compare`;
+        ``protocol`` and ``versions``.
 
     Raises
     ------
     ValueError
         If there are no molecules.
+    ImportError
+        If a tool that is asked for is missing.
 
     Examples
     --------
@@ -49,32 +69,68 @@ def evaluate_molecules(
     >>> round(table["validity"], 1), table["uniqueness"]
     (66.7, 50.0)
     """
-    from rdkit import Chem, rdBase
+    from rdkit import rdBase
 
-    smiles: list[str] = []
-    n = strict = n_atoms = stable_atoms = stable = 0
-    for atoms in molecules:
-        n += 1
-        whole = valid_molecule(atoms)
-        if whole is not None:
-            smiles.append(Chem.MolToSmiles(Chem.RemoveHs(whole)))
-            strict += strictly_valid(whole)
-        good = lookup_stability(atoms)
-        n_atoms, stable_atoms = n_atoms + len(good), stable_atoms + int(good.sum())
-        stable += bool(good.all())
-    if not n:
+    structures = list(molecules)
+    if not structures:
         raise ValueError("there are no molecules to evaluate")
-    different = set(smiles)
-    table: dict[str, Any] = {
-        "n_molecules": n,
-        "validity": 100 * len(smiles) / n,
-        "strict_validity": 100 * strict / n,
-        "uniqueness": 100 * len(different) / max(len(smiles), 1),
-        "atom_stability": 100 * stable_atoms / n_atoms,
-        "molecule_stability": 100 * stable / n,
-        "protocol": PROTOCOL,
-        "versions": {"rdkit": rdBase.rdkitVersion},
+    found = [valid_molecule(atoms) for atoms in structures]
+    whole = [molecule for molecule in found if molecule is not None]
+    smiles = [
+        None if molecule is None else plain_smiles(molecule) for molecule in found
+    ]
+    tools = {
+        "xyz2mol": _shares(smiles),
+        "lookup": _shares([_lookup_smiles(atoms) for atoms in structures]),
     }
-    if known:
-        table["novelty"] = 100 * len(different - set(known)) / max(len(different), 1)
+    versions = {"rdkit": rdBase.rdkitVersion}
+    if openbabel:
+        tools["openbabel"] = _shares([openbabel_smiles(atoms) for atoms in structures])
+        versions["openbabel"] = openbabel_version()
+    table: dict[str, Any] = {
+        "n_molecules": len(structures),
+        **tools["xyz2mol"],
+        "strict_validity": _percent(map(strictly_valid, found)),
+        **_stability(structures),
+        "tools": tools,
+        "protocol": PROTOCOL,
+        "versions": versions,
+    }
+    if different := set(smiles) - {None}:
+        if known:
+            table["novelty"] = _percent(text not in known for text in different)
+        if n_posebusters:
+            table["posebusters"] = pose_checks(whole[:n_posebusters])
+            table["n_posebusters"] = len(whole[:n_posebusters])
+            versions["posebusters"] = posebusters_version()
+        if reference is not None:
+            table |= compare(Statistics.of(whole), reference)
+            table["n_reference"] = reference.n_molecules
     return table
+
+
+def _shares(smiles: Sequence[str | None]) -> dict[str, float]:
+    """Return validity, and uniqueness among the valid; None: not valid."""
+    valid = [text for text in smiles if text is not None]
+    return {
+        "validity": 100 * len(valid) / len(smiles),
+        "uniqueness": 100 * len(set(valid)) / max(len(valid), 1),
+    }
+
+
+def _stability(structures: Sequence[Atoms]) -> dict[str, float]:
+    stable = [lookup_stability(atoms) for atoms in structures]
+    return {
+        "atom_stability": _percent(bool(one) for good in stable for one in good),
+        "molecule_stability": _percent(bool(good.all()) for good in stable),
+    }
+
+
+def _lookup_smiles(atoms: Atoms) -> str | None:
+    molecule = lookup_molecule(atoms)
+    return None if molecule is None else plain_smiles(molecule)
+
+
+def _percent(flags: Iterable[bool]) -> float:
+    values = list(flags)
+    return 100 * sum(values) / len(values)

@@ -1,16 +1,24 @@
-"""Stability: bond orders from a table of distances, and what valences they give."""
+"""Bond orders from a table of distances: stability, and the molecules they make."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from rdkit.Chem import Mol
 
-__all__ = ["lookup_stability"]
+__all__ = [
+    "VALENCES",
+    "bond_limits",
+    "lookup_bond_orders",
+    "lookup_molecule",
+    "lookup_stability",
+]
 
 _SYMBOLS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
 #: Valence of a stable atom.
@@ -41,17 +49,52 @@ LENGTHS = (
 MARGINS = (10, 5, 3)
 
 
-def _limits() -> NDArray[np.float64]:
-    """Longest bond of every order and pair of elements, Angstrom; 0: none."""
+def bond_limits(margins: Sequence[float] = MARGINS) -> NDArray[np.float64]:
+    """Return the longest bond of every order and pair of elements, Angstrom; 0: none.
+
+    Parameters
+    ----------
+    margins
+        How much longer than usual a single, double and triple bond may be, pm.
+
+    Returns
+    -------
+    (3, 10, 10)
+        By order - 1 and atomic numbers.
+    """
     limits = np.zeros((3, 10, 10))
-    for order, (lengths, margin) in enumerate(zip(LENGTHS, MARGINS)):
+    for order, (lengths, margin) in enumerate(zip(LENGTHS, margins)):
         for (a, b), length in lengths.items():
             i, j = _SYMBOLS[a], _SYMBOLS[b]
             limits[order, i, j] = limits[order, j, i] = (length + margin) / 100
     return limits
 
 
-LIMITS = _limits()
+LIMITS = bond_limits()
+
+
+def lookup_bond_orders(atoms: Atoms) -> NDArray[np.int64]:
+    """Return the bond order of every pair of atoms by their distance, (n, n).
+
+    Parameters
+    ----------
+    atoms
+        A molecule of H, C, N, O, F.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> lookup_bond_orders(molecule("C2H4"))[0, :3].tolist()
+    [0, 2, 1]
+    """
+    z, pos = atoms.numbers, atoms.positions
+    if unknown := set(z.tolist()) - VALENCES.keys():
+        raise ValueError(f"no bond lengths for atomic numbers {sorted(unknown)}")
+    distance = np.linalg.norm(pos[:, None] - pos[None], axis=-1)
+    single, double, triple = (distance < LIMITS[:, z[:, None], z]).astype(int)
+    order = single * (1 + double * (1 + triple))
+    np.fill_diagonal(order, 0)
+    return order
 
 
 def lookup_stability(atoms: Atoms) -> NDArray[np.bool_]:
@@ -77,11 +120,38 @@ def lookup_stability(atoms: Atoms) -> NDArray[np.bool_]:
     >>> lookup_stability(molecule("CH3")).tolist()
     [False, True, True, True]
     """
-    z, pos = atoms.numbers, atoms.positions
-    if unknown := set(z.tolist()) - VALENCES.keys():
-        raise ValueError(f"no bond lengths for atomic numbers {sorted(unknown)}")
-    distance = np.linalg.norm(pos[:, None] - pos[None], axis=-1)
-    single, double, triple = (distance < LIMITS[:, z[:, None], z]).astype(int)
-    order = single * (1 + double * (1 + triple))
-    np.fill_diagonal(order, 0)
-    return order.sum(1) == [VALENCES[int(number)] for number in z]
+    valence = [VALENCES.get(int(number)) for number in atoms.numbers]
+    return lookup_bond_orders(atoms).sum(1) == valence
+
+
+def lookup_molecule(atoms: Atoms) -> Mol | None:
+    """Return the molecule of these bond orders, None if an atom has too many bonds.
+
+    An atom with too few is completed by RDKit's implicit hydrogens, as in the
+    published protocol: this validity is milder than `lookup_stability`.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> lookup_molecule(molecule("CH3")) is None
+    False
+    """
+    from rdkit import Chem, rdBase
+
+    order = lookup_bond_orders(atoms)
+    kinds = (
+        Chem.BondType.SINGLE,
+        Chem.BondType.DOUBLE,
+        Chem.BondType.TRIPLE,
+    )
+    molecule = Chem.RWMol()
+    for number in atoms.numbers:
+        molecule.AddAtom(Chem.Atom(int(number)))
+    for i, j in np.argwhere(np.tril(order)):
+        molecule.AddBond(int(i), int(j), kinds[order[i, j] - 1])
+    try:
+        with rdBase.BlockLogs():
+            Chem.SanitizeMol(molecule)
+    except ValueError:  # RDKit's own errors are these
+        return None
+    return cast("Mol", molecule.GetMol())

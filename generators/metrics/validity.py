@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from rdkit.Chem import Mol
 
-__all__ = ["RADII_2023", "strictly_valid", "valid_molecule"]
+__all__ = ["RADII_2023", "plain_smiles", "strictly_valid", "valid_molecule"]
 
 #: Covalent radii of RDKit 2023.03, Angstrom; later versions have others, with which
 #: fewer molecules of QM9 itself count as valid.
@@ -93,3 +93,10 @@ def strictly_valid(molecule: Mol | None) -> bool:
         atom.GetNumRadicalElectrons() == 0 and atom.GetFormalCharge() == 0
         for atom in molecule.GetAtoms()
     )
+
+
+def plain_smiles(molecule: Mol) -> str:
+    """Return the canonical SMILES without hydrogens and stereochemistry."""
+    from rdkit import Chem
+
+    return Chem.MolToSmiles(Chem.RemoveHs(molecule), isomericSmiles=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for libraries that read it once
 
-from . import accuracy, calculator, convolution, model, spherical_harmonics
+from . import accuracy, calculator, convolution, degrees, model, spherical_harmonics
 from .timing import one_thread
 
 BENCHMARKS = {
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "accuracy": accuracy.run,
     "conv": convolution.run,
     "model": model.run,
+    "degrees": degrees.run,
     "calculator": calculator.run,
 }
 ALIASES = {"spherical-harmonics": "harmonics"}

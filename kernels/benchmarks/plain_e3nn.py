@@ -146,7 +146,9 @@ class PlainPotential(Potential):
         if self.config.dipole:
             vectorial = h[:n_atoms, C : 4 * C].unflatten(1, (C, 3)).mT
             moments = self.vector_head(vectorial).squeeze(2)
-            out |= self.electrostatics(h[:n_atoms, :C], moments, basis, vectors, graph)
+            out |= self.electrostatics(
+                h[:n_atoms, :C], moments, basis[:, 0], vectors, graph
+            )
         return out
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from equicalc.kernels.cpp_vectors import vector_source
 from equicalc.kernels.emit import cpp_statements
 
 from .cpp_mixing import mixing_source
@@ -35,27 +36,9 @@ class Weights:
     tabulated: bool = False
 
 
-HEADER = """\
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-typedef {ctype} T;
-constexpr int W = {width};
-typedef T V __attribute__((vector_size(W * sizeof(T))));
-typedef V {ctype}_v;
-typedef V U __attribute__((aligned(sizeof(T))));  // a vector anywhere in memory
-static inline T total(V v) {{
-  T t[W], sum = 0;
-  std::memcpy(t, &v, sizeof(t));
-#pragma omp simd reduction(+ : sum)
-  for (int i = 0; i < W; i++) sum += t[i];
-  return sum;
-}}
-"""
-
 LOOP = """\
 extern "C" void {name}({arguments}, const long* ptr, const long* order,
-    const long* other, long n_nodes, long n_chunks, int n_threads) {{
+    const long* other, long n_nodes, long n_chunks, long n_threads) {{
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads)
   for (long chunk = 0; chunk < n_chunks; chunk++)
   for (long node = chunk * n_nodes / n_chunks;
@@ -160,13 +143,13 @@ class Writer:
             body.before.append("interpolate(n, edges, r, grid, table, hs, slopes);")
         else:
             body.before.append("gather(n, edges, h, hs);")
-        body.before.append("mix(n, hs, m, w, false);")
+        body.before.append("multiply<1, K, F>(n, hs, K, m, w, F, false);")
         if "vw" in where:
             body.before += [
                 f"T vhs[{self.block} * K];",
                 "gather(n, edges, vh, vhs);",
-                "mix(n, vhs, m, vw, false);",
-                "if (vm) mix(n, hs, vm, vw, true);",
+                "multiply<1, K, F>(n, vhs, K, m, vw, F, false);",
+                "if (vm) multiply<1, K, F>(n, hs, K, vm, vw, F, true);",
             ]
         if "gw" not in where:
             return
@@ -248,15 +231,13 @@ def cpp_source(
     weights : Weights
         Where the weights come from; tabulated ones have no double backward pass.
     """
-    widest = 16 if ctype == "float" else 8
-    width = next(w for w in (16, 8, 4, 2, 1) if w <= widest and channels % w == 0)
     filters = len(paths.couplings) * channels
     block = buffer_rows(filters)
     product = Product(paths)
     wanted = loops(product)[: 2 if weights.tabulated else None]
-    parts = [HEADER.format(ctype=ctype, width=width)]
+    parts = [vector_source(channels, ctype)]
     if weights.hidden:
-        parts.append(mixing_source(weights.hidden, filters, filters // width))
+        parts.append(mixing_source(weights.hidden, filters))
     writer = Writer(product, channels, ctype, weights, block)
     return "\n".join([*parts, *map(writer.write, wanted)])
 

@@ -4,9 +4,10 @@ With the hidden features h of a block of edges and the matrix m,
 
     w = h m,    gh = gw m^T,    gm += h^T gw,
 
-tiles of four rows by up to four vectors stay in registers. Hidden features are read
-from memory, or interpolated by cubic Hermite polynomials between the knots of a table
-that holds values and slopes (times the step) of every feature.
+tiles of four rows by up to four vectors stay in registers; the first product is
+`multiply` of `cpp_vectors`. Hidden features are read from memory, or interpolated by
+cubic Hermite polynomials between the knots of a table that holds values and slopes
+(times the step) of every feature.
 """
 
 from __future__ import annotations
@@ -15,16 +16,12 @@ __all__ = ["mixing_source"]
 
 SOURCE = """\
 constexpr int K = {hidden}, F = {filters};
-constexpr int TILE = 4, VECTORS = {vectors}, COLUMNS = {columns};
+constexpr int VECTORS = vectors(F), COLUMNS = K % 4 == 0 ? 4 : K % 2 == 0 ? 2 : 1;
 
-static inline U& at(T* p) {{ return *(U*)p; }}
-static inline const U& at(const T* p) {{ return *(const U*)p; }}
-
-// rows of a block of edges, and zeros up to a whole tile
+// rows of a block of edges
 static inline void gather(int n, const long* edges, const T* from, T* to) {{
   for (int i = 0; i < n; i++)
     std::memcpy(to + i * K, from + edges[i] * K, K * sizeof(T));
-  for (int i = n; i % TILE; i++) std::memset(to + i * K, 0, K * sizeof(T));
 }}
 
 static inline void scatter(int n, const long* edges, const T* from, T* to) {{
@@ -51,7 +48,6 @@ static inline void interpolate(int n, const long* edges, const T* r,
       slopes[i * K + k] = d0 * (next_v - v) + d1 * s + d3 * next_s;
     }}
   }}
-  for (int i = n; i % TILE; i++) std::memset(h + i * K, 0, K * sizeof(T));
 }}
 
 static inline void along(int n, const long* edges, const T* gh,
@@ -61,22 +57,6 @@ static inline void along(int n, const long* edges, const T* gh,
     for (int k = 0; k < K; k++) sum += gh[i * K + k] * slopes[i * K + k];
     gr[edges[i]] = sum;
   }}
-}}
-
-static void mix(int n, const T* h, const T* m, T* w, bool add) {{
-  for (int f = 0; f < F; f += VECTORS * W)
-    for (int i = 0; i < n; i += TILE) {{
-      V sum[TILE][VECTORS];
-      for (int a = 0; a < TILE; a++)
-        for (int b = 0; b < VECTORS; b++)
-          sum[a][b] = add ? at(w + (i + a) * F + f + b * W) : V{{}};
-      for (int k = 0; k < K; k++)
-        for (int a = 0; a < TILE; a++)
-          for (int b = 0; b < VECTORS; b++)
-            sum[a][b] += h[(i + a) * K + k] * at(m + k * F + f + b * W);
-      for (int a = 0; a < TILE; a++)
-        for (int b = 0; b < VECTORS; b++) at(w + (i + a) * F + f + b * W) = sum[a][b];
-    }}
 }}
 
 static void unmix(int n, const T* w, const T* m, T* h, bool add) {{
@@ -112,24 +92,6 @@ static void outer(int n, const T* h, const T* w, T* m) {{
 """
 
 
-def mixing_source(hidden: int, filters: int, vectors: int) -> str:
-    """Write the functions for rows of `hidden` features and `filters` weights.
-
-    Parameters
-    ----------
-    hidden, filters : int
-        Columns of h and of w.
-    vectors : int
-        Vectors in a row of w.
-    """
-    return SOURCE.format(
-        hidden=hidden,
-        filters=filters,
-        vectors=tile(vectors),
-        columns=tile(hidden),
-    )
-
-
-def tile(n: int) -> int:
-    """Width of a tile, 4, 2 or 1, that divides `n`."""
-    return next(w for w in (4, 2, 1) if n % w == 0)
+def mixing_source(hidden: int, filters: int) -> str:
+    """Write the functions for rows of `hidden` features and `filters` weights."""
+    return SOURCE.format(hidden=hidden, filters=filters)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from equicalc.kernels.cpp import load_library
+from equicalc.kernels.cpp import invoke, load_library
+from equicalc.kernels.cpp_vectors import CTYPES
 
 from . import triton_loops
 from .cpp_loops import Weights, cpp_source
@@ -24,7 +25,6 @@ from .paths import Paths
 
 __all__ = ["format_paths", "library", "run", "uvu"]
 
-CTYPES = {torch.float32: "float", torch.float64: "double"}
 NODES_PER_CHUNK = 8
 EDGES_PER_SUM = 256  # at least; a matrix's gradient is summed in at most 16 parts
 GIVEN = Weights()
@@ -88,13 +88,9 @@ def run(
     if compiled is None:
         raise RuntimeError("the convolution was not compiled: use backend='torch'")
     n_nodes = len(ptr) - 1
-    compiled[name](
-        *(ctypes.c_void_p(a.data_ptr()) if a is not None else None for a in arrays),
-        *(ctypes.c_void_p(o.data_ptr()) if o is not None else None for o in order),
-        ctypes.c_long(n_nodes),
-        ctypes.c_long(n_chunks or -(-n_nodes // NODES_PER_CHUNK)),
-        ctypes.c_int(torch.get_num_threads()),
-    )
+    n_chunks = n_chunks or -(-n_nodes // NODES_PER_CHUNK)
+    threads = torch.get_num_threads()
+    invoke(compiled, name, *arrays, *order, n_nodes, n_chunks, threads)
 
 
 def _call(

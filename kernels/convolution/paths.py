@@ -19,7 +19,8 @@ class Paths:
     """Which degrees couple: l_in x l_edge -> l_out with l_in + l_edge + l_out even.
 
     Even sums keep the parity (-1)^l of spherical harmonics, so the product is
-    equivariant under inversion too. The output has one block of rows per degree of
+    equivariant under inversion too; with odd ones it is so under rotations only, and
+    can tell mirror images apart. The output has one block of rows per degree of
     `ls_out`; in it the components come first, then the paths that lead there, so that
     a linear map over (path, channel) is one matrix product.
 
@@ -27,6 +28,8 @@ class Paths:
     ----------
     ls_in, ls_edge, ls_out : tuple of int
         Degrees of node features, of edge harmonics, and wanted.
+    chiral : bool
+        Couple to odd sums, too.
 
     Examples
     --------
@@ -40,6 +43,7 @@ class Paths:
     ls_in: tuple[int, ...]
     ls_edge: tuple[int, ...]
     ls_out: tuple[int, ...]
+    chiral: bool = False
 
     @functools.cached_property
     def couplings(self) -> tuple[tuple[int, int, int], ...]:
@@ -49,7 +53,8 @@ class Paths:
             for l3 in self.ls_out
             for l1 in self.ls_in
             for l2 in self.ls_edge
-            if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
+            if abs(l1 - l2) <= l3 <= l1 + l2
+            and (self.chiral or (l1 + l2 + l3) % 2 == 0)
         )
 
     @functools.cached_property

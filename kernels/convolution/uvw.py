@@ -46,6 +46,9 @@ class UVWConvolution(nn.Module):
         Degrees of the features, of the harmonics, and of the output.
     channels_in, channels_out : int
         Channels of every degree.
+    chiral : bool
+        Take paths with odd l_in + l_edge + l_out, too: equivariant under rotations,
+        not under inversion.
 
     References
     ----------
@@ -68,13 +71,15 @@ class UVWConvolution(nn.Module):
         ls_out: Sequence[int],
         channels_in: int,
         channels_out: int,
+        chiral: bool = False,
     ) -> None:
         super().__init__()
-        self.paths = Paths(tuple(ls_in), tuple(ls_edge), tuple(ls_out))
+        self.paths = Paths(tuple(ls_in), tuple(ls_edge), tuple(ls_out), chiral)
         if 0 in self.paths.per_degree:
+            rule = "" if chiral else " with even l1 + l2 + l3"
             raise ValueError(
                 f"degrees {tuple(ls_in)} x {tuple(ls_edge)} do not lead to all of "
-                f"{tuple(ls_out)} with even l1 + l2 + l3"
+                f"{tuple(ls_out)}{rule}"
             )
         self.channels_in, self.channels_out = channels_in, channels_out
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor
 
-from equicalc.kernels.cpp import load_library
+from equicalc.kernels.cpp import invoke, load_library
+from equicalc.kernels.cpp_vectors import CTYPES
 from equicalc.kernels.emit import cpp_statements
 from equicalc.kernels.expr import Expr
 
@@ -23,7 +24,6 @@ from .harmonics import Harmonics
 __all__ = ["DTYPES", "available", "backward", "double_backward", "forward"]
 
 DTYPES = (torch.float32, torch.float64)
-CTYPES = {torch.float32: "float", torch.float64: "double"}
 ROWS_PER_THREAD = 1024
 
 PRELUDE = """\
@@ -89,7 +89,7 @@ static inline void store(const T tile[D][W], T* array, int64_t first, int n) {
 
 def available(harmonics: Harmonics, dtype: torch.dtype) -> bool:
     """Whether the kernels could be compiled, or were before."""
-    return _functions(harmonics, dtype) is not None
+    return _library(harmonics, dtype) is not None
 
 
 def forward(harmonics: Harmonics, xyz: Tensor) -> Tensor:
@@ -116,31 +116,20 @@ def double_backward(
 
 
 def _call(harmonics: Harmonics, name: str, *tensors: Tensor) -> None:
-    functions = _functions(harmonics, tensors[0].dtype)
-    if functions is None:
+    library = _library(harmonics, tensors[0].dtype)
+    if library is None:
         raise RuntimeError(
             "backend='cpp' was asked for, but no C++ compiler works here; install g++ "
             "or clang++, set CXX, or use backend='auto'"
         )
     n = len(tensors[0])
     threads = max(1, min(torch.get_num_threads(), n // ROWS_PER_THREAD))
-    functions[name](*[tensor.data_ptr() for tensor in tensors], n, threads)
+    invoke(library, name, *tensors, n, threads)
 
 
 @functools.cache
-def _functions(
-    harmonics: Harmonics, dtype: torch.dtype
-) -> dict[str, Callable[..., None]] | None:
-    library = load_library(source(harmonics, CTYPES[dtype]))
-    if library is None:
-        return None
-    functions = {}
-    for name, n_tensors in (("forward", 2), ("backward", 3), ("double_backward", 5)):
-        pointers = [ctypes.c_void_p] * n_tensors
-        functions[name] = getattr(library, name)
-        functions[name].argtypes = [*pointers, ctypes.c_int64, ctypes.c_int]
-        functions[name].restype = None
-    return functions
+def _library(harmonics: Harmonics, dtype: torch.dtype) -> ctypes.CDLL | None:
+    return load_library(source(harmonics, CTYPES[dtype]))
 
 
 def source(harmonics: Harmonics, ctype: str) -> str:
@@ -181,7 +170,7 @@ def _function(
     targets = [f"{a}_tile[{j}][i]" for a, width in outs for j in range(width)]
     writes = [f"{t} = {value};" for t, value in zip(targets, results, strict=True)]
     return f"""
-extern "C" void {name}({", ".join(arguments)}, int64_t n_rows, int threads) {{
+extern "C" void {name}({", ".join(arguments)}, long n_rows, long threads) {{
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t first = 0; first < n_rows; first += W) {{
     const int n = std::min<int64_t>(W, n_rows - first);

@@ -23,7 +23,7 @@ from equicalc.kernels import jit
 from . import cpp_kernels, torch_kernels, triton_kernels
 from .harmonics import Harmonics
 
-__all__ = ["Backend", "spherical_harmonics_op"]
+__all__ = ["Backend", "compute", "spherical_harmonics_op"]
 
 Backend = Literal["auto", "torch", "cpp", "triton"]
 
@@ -81,7 +81,7 @@ def _kernels(
     return torch_kernels
 
 
-def _compute(name: str, tensors: tuple[Tensor, ...], settings: tuple) -> Any:
+def compute(name: str, tensors: tuple[Tensor, ...], settings: tuple) -> Any:
     """Flatten, convert, run one pass, and give the results the inputs' shape."""
     xyz = tensors[0]
     _check(xyz)
@@ -131,19 +131,19 @@ def _shaped(result: Tensor, xyz: Tensor) -> Tensor:
 
 @torch.library.impl(FORWARD, "default")
 def _forward(xyz: Tensor, *settings: Any) -> Tensor:
-    return _compute("forward", (xyz,), settings)
+    return compute("forward", (xyz,), settings)
 
 
 @torch.library.impl(BACKWARD, "default")
 def _backward(xyz: Tensor, grad: Tensor, *settings: Any) -> Tensor:
-    return _compute("backward", (xyz, grad), settings)
+    return compute("backward", (xyz, grad), settings)
 
 
 @torch.library.impl(DOUBLE_BACKWARD, "default")
 def _double_backward(
     xyz: Tensor, grad: Tensor, v: Tensor, *settings: Any
 ) -> tuple[Tensor, Tensor]:
-    return _compute("double_backward", (xyz, grad, v), settings)
+    return compute("double_backward", (xyz, grad, v), settings)
 
 
 @torch.library.register_fake(FORWARD)

@@ -11,7 +11,7 @@ from equicalc.calculators.neighbors import VerletList
 
 
 def edges(neighbors):
-    return sorted(zip(neighbors.src, neighbors.dst, map(tuple, neighbors.shifts)))
+    return list(zip(neighbors.dst, neighbors.src, map(tuple, neighbors.shifts)))
 
 
 def test_reused_list_has_exactly_the_pairs_within_the_cutoff(crystal):
@@ -21,7 +21,7 @@ def test_reused_list_has_exactly_the_pairs_within_the_cutoff(crystal):
         crystal.positions += rng.normal(0, 0.06, (len(crystal), 3))
         reused, fresh = (neighbors(crystal) for neighbors in lists)
         assert edges(reused) == edges(fresh)
-        np.testing.assert_array_equal(reused.dst, np.sort(reused.dst))
+        assert edges(reused) == sorted(edges(reused))
     assert 1 < lists[0].builds < 12
     assert lists[1].builds == 12
 

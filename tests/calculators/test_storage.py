@@ -55,7 +55,7 @@ def test_dictionary_holds_every_setting(calc, checkpoint):
         "model": str(checkpoint.resolve()),
         "device": "cpu",
         "dtype": "float64",
-        "skin": 0.0,
+        "skin": 0.5,
         "backend": "auto",
         "other_states": "error",
     }

@@ -1,6 +1,7 @@
 """``equicalc generate``, ``equicalc complete`` and ``equicalc evaluate-molecules``."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,10 @@ from ase.build import molecule
 from ase.io import iread, write
 
 from equicalc import generators
+from equicalc.data import write_packed
+from equicalc.generators import filtering
+from equicalc.generators.builder import load_builder
+from equicalc.generators.metrics import Statistics
 from equicalc.models import Symphony, SymphonyConfig
 
 
@@ -54,14 +59,119 @@ def test_complete_grows_from_named_atoms(cli):
     assert "no atom" not in out
 
 
+def test_rules_are_kept(cli):
+    out = cli("generate", "-n", 2, "--formula", "CH4", "--clash", 1.2, "--valence")
+    assert "2 of 2 in molecules.extxyz" in out
+    for atoms in iread("molecules.extxyz"):
+        assert atoms.get_chemical_formula() == "CH4" or not atoms.info["complete"]
+    assert "unknown to this" in cli(
+        "generate", "--elements", "Xe,H", "-o", "a.db", code=2
+    )
+    assert "too many hydrogens" in cli(
+        "generate", "--formula", "CH6O", "-o", "b.db", code=2
+    )
+
+
+def test_an_environment_is_read(cli):
+    write("fragment.xyz", Atoms("CO", [[0, 0, 0], [1.4, 0, 0]]))
+    write("wall.xyz", Atoms("Ar", [[0, 0, 1.5]]))
+    cli("complete", "fragment.xyz", "-n", 2, "--environment", "wall.xyz")
+    for atoms in iread("completed.extxyz"):
+        assert "Ar" not in atoms.symbols
+        assert (abs(atoms.positions[2:] - [0, 0, 1.5]) ** 2).sum(1).min(initial=9) > 4
+
+
+def test_valid_ones_are_counted_and_continued(cli, monkeypatch):
+    monkeypatch.setattr(
+        filtering, "valid_molecule", lambda a: a if len(a) > 3 else None
+    )
+    options = ("generate", "--valid-only", "--batch-size", 4)
+    assert "3 of 3 in" in cli(*options, "-n", 3)
+    first = [atoms.info["molecule"] for atoms in iread("molecules.extxyz")]
+    assert "6 of 6 in" in cli(*options, "-n", 6, "--resume")
+    cli(*options, "-n", 6, "-o", "whole.extxyz")
+    numbers = [atoms.info["molecule"] for atoms in iread("whole.extxyz")]
+    assert numbers[:3] == first
+    assert numbers == [atoms.info["molecule"] for atoms in iread("molecules.extxyz")]
+
+
+def test_a_run_killed_within_a_molecule_is_continued(cli):
+    cli("generate", "-n", 3)
+    path = Path("molecules.extxyz")
+    whole = list(iread(path))
+    path.write_text(path.read_text()[:-20])
+    assert "1 molecules made" in cli("generate", "-n", 3, "--resume")
+    for before, after in zip(whole, iread(path), strict=True):
+        assert before.info["molecule"] == after.info["molecule"]
+        assert before.get_chemical_formula() == after.get_chemical_formula()
+
+
+def test_an_sdf_has_bonds(cli):
+    from rdkit import Chem
+
+    out = cli("generate", "-n", 4, "--valid-only", "-o", "mols.sdf", "--seed", 3)
+    found = list(Chem.SDMolSupplier("mols.sdf", removeHs=False))
+    assert "4 of 4" in out
+    assert len(found) == 4
+    assert all(m.GetNumBonds() for m in found if m.GetNumAtoms() > 1)
+    assert found[0].GetProp("seed") == "3"
+
+
+def test_damaged_weights_are_refused(cli, monkeypatch):
+    monkeypatch.setattr(generators, "load_builder", load_builder)
+    Path("broken.safetensors").write_bytes(b"not weights")
+    out = cli("generate", "-n", 1, "-m", "broken.safetensors", code=2)
+    assert "not a whole safetensors file" in out
+
+
 def test_evaluation_is_printed_and_written(cli, tmp_path):
     write("set.extxyz", [molecule("CH4"), molecule("CH3"), molecule("C2H4")])
+    write("other.extxyz", [molecule("C2H6"), molecule("H2O")])
     (tmp_path / "known.smi").write_text("C methane\n")
     out = cli(
-        "evaluate-molecules", "set.extxyz", "--known", "known.smi", "--report", "out"
+        "evaluate-molecules",
+        *("set.extxyz", "other.extxyz", "--known", "known.smi", "--report", "out"),
     )
-    table = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert table["n_molecules"] == 3
-    assert table["novelty"] == 50
+    tables = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert tables["set"]["n_molecules"] == 3
+    assert tables["set"]["novelty"] == 50
     assert "66.67" in out
     assert "83.5" in out  # the paper's column
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "| xyz2mol validity | 66.67 | 100.00 | 99.99 | 83.50 |" in page
+    assert "rdkit" in page
+    for name in ("distributions", "molecules", "frontier"):
+        assert (tmp_path / "out" / f"{name}.png").stat().st_size > 1000
+    assert "does not exist" in cli("evaluate-molecules", "nothing.extxyz", code=2)
+
+
+def test_a_training_set_of_your_own_is_compared_with(cli):
+    names = ("CH4", "C2H6", "CH3CH2OH", "C6H6")
+    records = [{"z": a.numbers, "pos": a.positions} for a in map(molecule, names)]
+    write_packed(Path("data"), records)
+    write("set.extxyz", [molecule("CH4"), molecule("C2H4")])
+    out = cli(
+        "evaluate-molecules", "set.extxyz", "--reference", "data", "--known", "data"
+    )
+    assert "50.00" in out  # the novelty
+    kept = Path("data/molecule_statistics.npz")
+    assert Statistics.load(kept).n_molecules == 4
+    kept.write_bytes(b"cut")
+    again = cli("evaluate-molecules", "set.extxyz", "--reference", "data", code=2)
+    assert "no statistics of molecules" in again
+
+
+def test_temperatures_are_compared(cli):
+    out = cli(
+        "ablate",
+        *("temperature", "-n", 2, "--focus", "1", "--position", "0.3,1"),
+        *("-o", "t.csv"),
+    )
+    assert "validity" in out
+    assert len(Path("t.csv").read_text().splitlines()) == 3
+    assert "give numbers" in cli("ablate", "temperature", "--focus", "x", code=2)
+
+
+def test_grids_are_compared(cli):
+    cli("ablate", "grid", "-n", 2, "--rings", "4,8", "-o", "g.csv")
+    assert Path("g.csv").read_text().splitlines()[0].startswith("rings,validity")

@@ -11,9 +11,9 @@ from equicalc.data.qm9 import (
     TARGETS,
     parse_qm9,
     read_qm9,
-    read_qm9_arrays,
     read_uncharacterized,
 )
+from equicalc.data.qm9_arrays import read_qm9_arrays
 from equicalc.units import HARTREE
 
 # the layout of the published files, with the exponents that some of them have

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
-from ase.db import connect
-from ase.io import iread
 
 from equicalc.generators import Builder, Temperature, load_builder
-from equicalc.generators.storage import append_structures, next_molecule
+from equicalc.generators.storage import (
+    append_structures,
+    read_molecules,
+    written_molecules,
+)
+from equicalc.generators.structures import ARRAYS
 
 
 def same(a, b):
@@ -46,22 +49,21 @@ def test_molecules_say_where_they_come_from(builder):
 @pytest.mark.parametrize("suffix", [".extxyz", ".db"])
 def test_files_keep_the_provenance_and_can_be_continued(builder, tmp_path, suffix):
     path = tmp_path / f"molecules{suffix}"
-    assert next_molecule(path, seed=1) == 0
+    assert written_molecules(path, seed=1) == (0, 0)
     made = builder.generate(3, seed=1)
     append_structures(path, made[:2])
     append_structures(path, made[2:])
-    assert next_molecule(path, seed=1) == 3
+    assert written_molecules(path, seed=1) == (3, 3)
     with pytest.raises(ValueError, match="seed 1, not 2"):
-        next_molecule(path, seed=2)
-    if suffix == ".db":
-        row = list(connect(path).select())[1]
-        logp, molecule, back = row.data["gen_logp"], row.molecule, row.toatoms()
-    else:
-        back = list(iread(path))[1]
-        logp, molecule = back.arrays["gen_logp"], back.info["molecule"]
-    assert same(back, made[1])
-    assert molecule == 1
-    np.testing.assert_allclose(logp, made[1].arrays["gen_logp"], rtol=1e-6)
+        written_molecules(path, seed=2)
+    back = read_molecules(path)
+    assert len(back) == 3
+    for a, b in zip(made, back):
+        assert same(a, b)
+        for name in ("generator", "seed", "molecule", "complete", "focus_temperature"):
+            assert b.info[name] == a.info[name]
+        for name in ARRAYS:
+            np.testing.assert_allclose(b.arrays[name], a.arrays[name], rtol=1e-6)
 
 
 def test_completion_leaves_the_fragment_alone(builder, methanol):

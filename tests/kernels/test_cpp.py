@@ -11,7 +11,7 @@ from equicalc.kernels.spherical_harmonics import cpp_kernels, ops
 SOURCE = 'extern "C" int answer() { return 42; }'
 CACHES = (
     *(cpp.find_compiler, cpp.cache_directory, cpp.load_library, cpp._log_once),
-    *(cpp_kernels._functions, ops._kernels),
+    *(cpp_kernels._library, ops._kernels),
 )
 
 

@@ -1,6 +1,7 @@
 """Plans and their options."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ase import Atoms
@@ -13,6 +14,7 @@ from equicalc.data.smiles import canonical
 from equicalc.labelling import LabelOptions, Source, load_options
 from equicalc.labelling.plan import CORE_GROUP, make_plan
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMILES = ["CCO", "C[C@H](N)O", "C[C@@H](N)O", "CCN", "c1ccccc1", "CC=O", "CF", "OCC"]
 
 
@@ -23,7 +25,7 @@ def options(tmp_path):
     others.write_text("\n".join(SMILES))
     sources = (Source(str(core), core=True), Source(str(others), frames=4))
     return LabelOptions(
-        sources, str(tmp_path / "out"), dimers=40, clusters=10, diatomics=3
+        sources, str(tmp_path / "out"), dimers=40, clusters=10, crowds=7, diatomics=3
     )
 
 
@@ -49,7 +51,8 @@ def test_all_kinds_of_work_are_planned(options):
         kind: sum(u.kind == kind for u in units) for kind in {u.kind for u in units}
     }
     assert count == {
-        "molecule": 10, "dimer": 40, "cluster": 10, "atom": 1, "diatomic": 28
+        "molecule": 10, "dimer": 40, "cluster": 10, "crowd": 7,
+        "atom": 1, "diatomic": 28,
     }  # fmt: skip
     assert [unit.index for unit in units] == list(range(len(units)))
 
@@ -57,7 +60,7 @@ def test_all_kinds_of_work_are_planned(options):
 def test_no_molecule_is_in_two_groups_but_the_core(options):
     groups: dict[str, set[int]] = {}
     for unit in make_plan(options).units:
-        if unit.kind in ("molecule", "dimer", "cluster"):
+        if unit.kind in ("molecule", "dimer", "cluster", "crowd"):
             for member in unit.members:
                 key = canonical(str(member), stereo=False)
                 groups.setdefault(key, set()).add(unit.group)
@@ -123,8 +126,17 @@ def test_molecules_too_large_for_pairs_or_clusters_are_an_error(
 
 def test_plans_of_earlier_versions_are_the_same(options):
     """Else their runs could not be resumed."""
-    fingerprint = make_plan(replace(options, dimers=400, clusters=100)).fingerprint
+    fingerprint = make_plan(
+        replace(options, dimers=400, clusters=100, crowds=0)
+    ).fingerprint
     assert fingerprint.startswith("cdb1b3ae26308659")
+
+
+@pytest.mark.parametrize(
+    "file", sorted(CONFIGS.glob("label-*.yaml")), ids=lambda f: f.name
+)
+def test_configurations_of_the_repository_are_valid(file):
+    assert load_options(file).out == f"runs/{file.stem.replace('label', 'labels')}"
 
 
 def test_limits_of_a_source(options):

@@ -327,3 +327,16 @@ def test_gfn2_labels_are_the_calculators_own(options):
     np.testing.assert_allclose(graph.forces, atoms.get_forces(), atol=5e-3)
     np.testing.assert_allclose(graph.dipole[0], atoms.get_dipole_moment(), atol=1e-3)
     np.testing.assert_allclose(graph.charges, atoms.get_charges(), atol=1e-3)
+
+
+def test_crowds_are_squeezed_and_the_same_every_time():
+    from ase.calculators.lj import LennardJones
+
+    unit = Unit(0, "crowd", ("O", "C", "O"), 5, 0)
+    first, again = (list(frames(unit, LennardJones(), seed=3)) for _ in range(2))
+    assert [kind for kind, _ in first] == ["crowd"] * 5
+    assert all(
+        np.array_equal(a.positions, b.positions) for (_, a), (_, b) in zip(first, again)
+    )
+    bond = first[0][1].get_distance(0, 1)  # of water, not relaxed
+    assert 0.75 * 0.95 < bond < 1.05 * 1.0

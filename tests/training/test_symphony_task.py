@@ -10,7 +10,7 @@ from ase.build import molecule
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data import write_packed
 from equicalc.data.packed import PackedDataset
-from equicalc.models import Symphony, SymphonyConfig
+from equicalc.models import Symphony, SymphonyConfig, SymphonyPaper
 from equicalc.training import config_from_dict, fit, symphony_task
 from equicalc.training.growth import (
     focus_divergence,
@@ -176,3 +176,58 @@ def test_a_resumed_run_is_the_same_run(make_config, tmp_path):
     a, b = (load_checkpoint(path, backend="torch")[0] for path in (whole, best))
     for p, q in zip(a.parameters(), b.parameters()):
         torch.testing.assert_close(p, q)
+
+
+def test_validity_is_checked_during_training(make_config):
+    """Beside the loss of the validation; the model is the running average."""
+    seen = []
+
+    def check(model):
+        seen.append(type(model))
+        return {"validity": 12.5}
+
+    folder = fit.train(make_config(), check=check).parent
+    rows = read_log(folder / "valid.csv")
+    assert [float(row["validity"]) for row in rows] == [12.5] * 3
+    assert seen == [Symphony] * 3
+
+
+def test_the_published_objective_trains(make_config):
+    shape = {
+        "focus_channels": 4,
+        "focus_layers": 1,
+        "focus_ls": [0, 1],
+        "position_channels": 4,
+        "position_layers": 1,
+        "position_ls": [0, 1, 2],
+        "shells": 16,
+        "n_theta": 6,
+    }
+    config = make_config(task="symphony-paper", model=shape)
+    best = fit.train(config)
+    model, _ = load_checkpoint(best)
+    assert isinstance(model, SymphonyPaper)
+    assert model.config.start == (1.0, 0.0, 0.0)
+    rows = read_log(best.parent / "valid.csv")
+    assert float(rows[-1]["position"]) < float(rows[0]["position"])
+    assert json.loads((best.parent / "metrics.json").read_text())["valid"]["focus"] > 0
+
+
+def test_all_that_might_come_is_known(molecules):
+    """Of methane's carbon, all four hydrogens; the one that comes is among them."""
+    z, pos = np.array([[6, 1, 1, 1, 1]]), molecule("CH4").positions[None]
+    config = SymphonyConfig(elements=(1, 6))
+    rng = np.random.default_rng(0)
+    for apart in (True, False):
+        batch = growth_of(z, pos, config, 0.0, rng, apart)
+        assert batch.alternatives.norm(dim=1).allclose(torch.tensor(1.09), atol=0.01)
+        found = (batch.vectors[batch.alternative_query] - batch.alternatives).norm(
+            dim=1
+        ) < 1e-5
+        n_queries = len(batch.vectors)
+        assert (
+            torch.bincount(batch.alternative_query[found]).tolist() == [1] * n_queries
+        )
+    # heavy first: carbon, then 4, 3, 2, 1 hydrogens are left
+    batch = growth_of(z, pos, config, 0.0, rng)
+    assert torch.bincount(batch.alternative_query).tolist() == [4, 3, 2, 1]

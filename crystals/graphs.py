@@ -1,0 +1,69 @@
+"""Crystals as the lattice-energy networks see them: sites, and pairs of molecules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from equicalc.models.lattice_graph import LatticeGraph
+
+if TYPE_CHECKING:
+    from .crystal import MolecularCrystal
+
+__all__ = ["crystal_graph", "lattice_graph"]
+
+
+def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
+    """Describe a crystal by its independent molecules and what is around them.
+
+    Symmetry is used: the sites are the atoms of the independent molecules, and only
+    pairs with one of them are listed. An image is the rotation of its original, proper
+    or not.
+
+    Parameters
+    ----------
+    crystal
+        Any space group, any number of independent molecules.
+    cutoff : Angstrom
+        Of the pairs of atoms.
+    """
+    positions, numbers = crystal.unit_cell
+    size = numbers.shape[1]
+    counts = np.array(crystal.multiplicities)
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    original = np.repeat(np.arange(len(counts)), counts)  # of each molecule
+    dst, src, vectors = crystal.intermolecular_vectors(cutoff)
+    kept = np.isin(dst // size, first)
+    dst, src, vectors = dst[kept], src[kept], vectors[kept]
+    sites = positions[first]  # (n_independent, size, 3)
+    return LatticeGraph(
+        z=torch.as_tensor(numbers[first].ravel()),
+        pos=torch.as_tensor(sites.reshape(-1, 3)),
+        molecule=torch.arange(len(counts)).repeat_interleave(size),
+        weight=torch.as_tensor(counts / counts.sum()),
+        crystal=torch.zeros(len(counts), dtype=torch.int64),
+        src=torch.as_tensor(original[src // size] * size + src % size),
+        dst=torch.as_tensor(original[dst // size] * size + dst % size),
+        vectors=torch.as_tensor(vectors),
+        image=torch.as_tensor(src // size),
+        rotations=torch.as_tensor(_rotations(positions, sites[original])),
+    )
+
+
+def lattice_graph(crystals: Sequence[MolecularCrystal], cutoff: float) -> LatticeGraph:
+    """Put several crystals into one graph."""
+    return LatticeGraph.collate([crystal_graph(one, cutoff) for one in crystals])
+
+
+def _rotations(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
+    """Matrices (n, 3, 3) that turn the atoms of originals, as rows, into images.
+
+    For planar and linear molecules they do so within the plane or line, where all
+    vectors of the molecule are.
+    """
+    a = originals - originals.mean(axis=1, keepdims=True)
+    b = images - images.mean(axis=1, keepdims=True)
+    return np.linalg.pinv(a, rcond=1e-4) @ b

@@ -1,0 +1,276 @@
+"""Lattice energies by a trained network: in milliseconds, with an uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+import torch
+
+from equicalc.checkpoint import checksum, load_checkpoint
+from equicalc.models.lattice import LatticeNetwork
+from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.pretrained import weights_path
+from equicalc.units import KJ_PER_MOL
+
+from .crystal import MolecularCrystal
+from .errors import CrystalError, UnknownElementError
+from .graphs import crystal_graph
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from .lattice_calculator import LatticeCalculator
+    from .strain import Strain
+
+__all__ = ["LatticeEnergyPredictor", "Row"]
+
+DEFAULT = "lattice"
+MOST_PAIRS = 400_000  # in a batch
+OK, FAILED = "ok", "failed"
+CONTACTS, PACKINGS = (0.65, 1.2), (0.5, 0.9)  # of the crystals that it has seen
+FAR_OFF = 5.0  # kJ/mol that the members may differ
+
+Row = dict[str, object]
+
+
+class LatticeEnergyPredictor:
+    """Interaction energies of molecular crystals by a `LatticeNetwork`.
+
+    Parameters
+    ----------
+    model
+        The network.
+    card
+        What is known about it.
+
+    Examples
+    --------
+    >>> from equicalc.crystals import random_crystals
+    >>> from equicalc.models import LatticeConfig
+    >>> network = LatticeNetwork(LatticeConfig(elements=(1, 8), members=2))
+    >>> predictor = LatticeEnergyPredictor(network)
+    >>> waters = random_crystals("O", 1, n=2)
+    >>> predictor.predict(waters).shape, predictor.uncertainty(waters).shape
+    ((2,), (2,))
+    """
+
+    def __init__(
+        self, model: LatticeNetwork, card: Mapping[str, Any] | None = None
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.card = dict(card or {})
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path | None = None) -> Self:
+        """Load the shipped predictor, or another one.
+
+        Parameters
+        ----------
+        name
+            Name of a shipped model or a checkpoint file.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such model.
+        ValueError
+            If it is of another kind.
+        """
+        model, card = load_checkpoint(weights_path(name or DEFAULT))
+        if not isinstance(model, LatticeNetwork):
+            raise ValueError(
+                f"{name} is a {type(model).__name__}; a lattice-energy predictor is "
+                "needed"
+            )
+        return cls(model, card)
+
+    @property
+    def digest(self) -> str:
+        """Model and beginning of the sha256 of its tensors."""
+        return f"lattice {checksum(self.model.state_dict())[:12]}"
+
+    def predict(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
+        """Interaction energies (n,), kJ/mol per molecule; negative is bound.
+
+        Raises
+        ------
+        CrystalError
+            If one cannot be treated; `score` goes on.
+        """
+        return self._members(crystals).mean(axis=0)
+
+    def uncertainty(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
+        """Return deviations (n,) of the members, kJ/mol; zeros for one member."""
+        return self._members(crystals).std(axis=0)
+
+    def score(
+        self,
+        crystals: Sequence[MolecularCrystal | Atoms],
+        names: Sequence[str] | None = None,
+        strain: Strain | None = None,
+    ) -> list[Row]:
+        """Describe, evaluate and rank crystals; what is wrong stays in its row.
+
+        Parameters
+        ----------
+        crystals
+        names
+            Of the rows; by default numbers.
+        strain
+            What gives the energy of deformed molecules. Without it only the rigid
+            molecules' interaction is known, the strain stays empty.
+
+        Returns
+        -------
+        list of dict
+            In the order of the crystals. Ranks and ``dE_kJ/mol`` compare those with
+            the same formula. A failed row has no energies.
+        """
+        names = names or [str(n) for n in range(len(crystals))]
+        rows = [self._described(n, one) for n, one in zip(names, crystals, strict=True)]
+        good = [row for row in rows if row["status"] == OK]
+        found = [cast("MolecularCrystal", row.pop("crystal")) for row in good]
+        members = self._members(found)
+        for row, crystal, energies in zip(good, found, members.T):
+            _evaluate(row, crystal, energies, strain)
+        _rank(good)
+        return rows
+
+    def as_calculator(self, molecules: Any = None) -> LatticeCalculator:
+        """ASE calculator with energy, forces and stress, to relax crystals.
+
+        Parameters
+        ----------
+        molecules
+            Calculator of the single molecules, whose energies are added; by default
+            the shipped potential.
+        """
+        from .lattice_calculator import LatticeCalculator
+
+        return LatticeCalculator(self.model, molecules)
+
+    def require_elements(self, crystal: MolecularCrystal) -> None:
+        """Refuse elements that the network has not seen.
+
+        Raises
+        ------
+        UnknownElementError
+            With the first of them.
+        """
+        from ase.data import chemical_symbols
+
+        unknown = set(crystal.molecules[0].numbers.tolist()) - set(self.model.elements)
+        if unknown:
+            known = ", ".join(chemical_symbols[z] for z in self.model.elements)
+            raise UnknownElementError(
+                f"the predictor does not know {chemical_symbols[min(unknown)]}; it "
+                f"knows {known}"
+            )
+
+    def _described(self, name: str, crystal: MolecularCrystal | Atoms) -> Row:
+        """Row without energies; with the crystal itself if it can be treated."""
+        row: Row = {"file": name}
+        try:
+            crystal = _as_crystal(crystal)
+            row |= {
+                "formula": crystal.molecules[0].get_chemical_formula(),
+                "spacegroup": crystal.spacegroup,
+                "Z": crystal.z,
+                "Z'": crystal.z_prime,
+                "density_g/cm3": crystal.density,
+                "packing": crystal.packing,
+                "contact_vdW": crystal.contact,
+            }
+            self.require_elements(crystal)
+        except CrystalError as error:
+            return row | {"status": error.code, "message": str(error)}
+        except Exception as error:  # of whatever reads and analyses structures
+            reason = f"{type(error).__name__}: {error}"
+            return row | {"status": FAILED, "message": reason}
+        return row | {"crystal": crystal, "status": OK, "message": ""}
+
+    def _members(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
+        """Energies (n_members, n_crystals) of each member, kJ/mol."""
+        found = [np.empty((len(self.model.members), 0))]
+        batch: list[LatticeGraph] = []
+        pairs = 0
+        for one in crystals:
+            crystal = _as_crystal(one)
+            self.require_elements(crystal)
+            graph = crystal_graph(crystal, self.model.cutoff)
+            if batch and pairs + len(graph.src) > MOST_PAIRS:
+                found.append(self._evaluate(batch))
+                batch, pairs = [], 0
+            batch.append(graph)
+            pairs += len(graph.src)
+        if batch:
+            found.append(self._evaluate(batch))
+        return np.concatenate(found, axis=1) / KJ_PER_MOL
+
+    def _evaluate(self, batch: list[LatticeGraph]) -> np.ndarray:
+        with torch.no_grad():
+            out = self.model(LatticeGraph.collate(batch))
+        return out["members"].double().numpy()
+
+
+def _as_crystal(crystal: MolecularCrystal | Atoms) -> MolecularCrystal:
+    if isinstance(crystal, MolecularCrystal):
+        return crystal
+    return MolecularCrystal.from_atoms(crystal)
+
+
+def _evaluate(
+    row: Row,
+    crystal: MolecularCrystal,
+    energies: np.ndarray,
+    strain: Strain | None,
+) -> None:
+    """Add the energies of the members to a row, and what makes them doubtful."""
+    interaction, std = float(energies.mean()), float(energies.std())
+    if not np.isfinite(interaction):
+        row |= {"status": FAILED, "message": "the energy is not a number"}
+        return
+    notes = _doubts(crystal, std)
+    bent = 0.0
+    if strain is not None:
+        bent, more = strain.of(crystal)
+        notes += more
+    row["energy_kJ/mol"] = interaction + bent
+    row["interaction_kJ/mol"] = interaction
+    row["strain_kJ/mol"] = bent if strain is not None else ""
+    row["std_kJ/mol"] = std
+    row["message"] = "; ".join(notes)
+
+
+def _doubts(crystal: MolecularCrystal, std: float) -> list[str]:
+    """Ways in which a crystal is unlike those that the network has learned from."""
+    found = {
+        "contact": (crystal.contact, CONTACTS),
+        "packing": (crystal.packing, PACKINGS),
+    }
+    notes = [
+        f"unusual {name} {value:.2f}"
+        for name, (value, (low, high)) in found.items()
+        if not low <= value <= high
+    ]
+    return notes + ([f"members differ by {std:.1f} kJ/mol"] if std > FAR_OFF else [])
+
+
+def _rank(rows: Sequence[Row]) -> None:
+    """Rank crystals of the same formula by energy, the lowest first."""
+    by_formula: dict[object, list[Row]] = {}
+    for row in rows:
+        if "energy_kJ/mol" in row:
+            by_formula.setdefault(row["formula"], []).append(row)
+    for same in by_formula.values():
+        ordered = sorted(same, key=_energy)
+        for rank, row in enumerate(ordered, 1):
+            row["rank"] = rank
+            row["dE_kJ/mol"] = _energy(row) - _energy(ordered[0])
+
+
+def _energy(row: Row) -> float:
+    return cast("float", row["energy_kJ/mol"])

@@ -1,0 +1,211 @@
+"""``equicalc analyze``: what a network has learned, and which irreps it uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from equicalc.cli import inputs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+analyze = typer.Typer(
+    name="analyze",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    help="See what a network has learned, and which irreps it uses.",
+)
+
+NSPS = "nsps"
+
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        help="A shipped network or the file of a checkpoint.", metavar="MODEL"
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="A packed data set, a file of structures, or a file of SMILES.",
+        metavar="DATA",
+    ),
+]
+Limit = Annotated[
+    int, typer.Option(help="Look at so many structures, drawn at random.")
+]
+Property = Annotated[
+    str,
+    typer.Option(
+        "--property",
+        help="nsps (spacial score, a measure of complexity), energy, or a number in "
+        "the file's info.",
+    ),
+]
+BatchSize = Annotated[int, typer.Option(help="Structures at a time.")]
+
+
+@analyze.command(no_args_is_help=True)
+def irreps(
+    model: ModelName,
+    dataset: Data,
+    name: Property = NSPS,
+    limit: Limit = 500,
+    output: inputs.Output = Path("irreps"),
+    batch_size: BatchSize = 32,
+    seed: inputs.Seed = 0,
+    device: inputs.Device = "auto",
+) -> None:
+    """Measure the use of every irrep, and say which ones to drop.
+
+    Size and effective number of channels; how well the nearest molecules tell a
+    property (knn_r2); gradient times activation, and what becomes of a prediction
+    without the irrep, as change and, where the structures are labelled, as error
+    (energies in meV/atom, forces in meV/Å). Writes [cyan]irreps.csv[/cyan] and
+    [cyan]irreps.png[/cyan].
+
+    [bold]Examples[/bold]
+
+      [cyan]equicalc analyze irreps potential-gfn2 labels/packed[/cyan]
+
+      [cyan]equicalc analyze irreps symphony molecules.extxyz -o use[/cyan]
+    """
+    from equicalc.analysis.irreps import analyze_irreps
+    from equicalc.cli.console import print_table, stdout
+    from equicalc.embedding import Embedder
+
+    folder = inputs.output_folder(output)
+    structures = read_sample(dataset, limit, seed)
+    embedder = Embedder.from_pretrained(model, device=device, batch_size=batch_size)
+    found = analyze_irreps(
+        embedder, structures, property_of(structures, name), identities(structures)
+    )
+    rows = found.rows()
+    first, advice = ("irrep", "channels"), "advice"
+    print_table(
+        f"{model} on {len(structures)} structures",
+        [{k: v for k, v in row.items() if k != advice} for row in rows],
+    )
+    print_table("What to do", [{k: row[k] for k in (*first, advice)} for row in rows])
+    table = found.write_csv(folder / "irreps.csv")
+    figure = found.plot(folder / "irreps.png", f"{model}, {len(structures)} structures")
+    for answer, error in found.error.items():
+        stdout.print(f"{answer}_error with all irreps: {error:.4g}")
+    stdout.print(f"table: {table}   figure: {figure}")
+
+
+@analyze.command("map", no_args_is_help=True)
+def draw_map(
+    model: ModelName,
+    dataset: Data,
+    method: Annotated[str, typer.Option(help="phate, umap or pca.")] = "phate",
+    name: Property = NSPS,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Features as they are, not their invariants."),
+    ] = False,
+    limit: Limit = 2000,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Picture.", metavar="FILE")
+    ] = Path("map.png"),
+    batch_size: BatchSize = 32,
+    seed: inputs.Seed = 0,
+    device: inputs.Device = "auto",
+) -> None:
+    """Draw maps of molecules: all irreps together, and each by itself.
+
+    Molecules that a network finds alike lie close together; colours show a property,
+    and those at the extremes are drawn.
+
+    [bold]Examples[/bold]
+
+      [cyan]equicalc analyze map symphony molecules.extxyz[/cyan]
+
+      [cyan]equicalc analyze map potential-gfn2 labels/packed --method pca[/cyan]
+    """
+    from equicalc.analysis.maps import embedding_maps, plot_maps
+    from equicalc.cli.console import stdout
+    from equicalc.embedding import Embedder
+
+    inputs.output_folder(output.parent)
+    structures = read_sample(dataset, limit, seed)
+    embedder = Embedder.from_pretrained(model, device=device, batch_size=batch_size)
+    maps = embedding_maps(embedder, structures, method, raw, seed)
+    plot_maps(
+        maps,
+        property_of(structures, name),
+        output,
+        name.upper() if name == NSPS else name,
+        structures,
+        f"{model}, {method.upper()} of {len(structures)} structures",
+    )
+    stdout.print(f"{len(structures)} structures: {output}")
+
+
+def read_sample(given: str, limit: int, seed: int) -> list[Atoms]:
+    """Read some structures of a packed data set or of anything that holds some.
+
+    Raises
+    ------
+    ValueError
+        If it holds none.
+    """
+    from equicalc.analysis.sample import chosen, unpacked
+
+    if (Path(given) / "meta.json").is_file():
+        from equicalc.data import PackedDataset
+
+        dataset = PackedDataset(given)
+        return list(unpacked(dataset.subset(chosen(len(dataset), limit, seed))))
+    found = inputs.read_structures([given], seed)
+    return [found[k].atoms for k in chosen(len(found), limit, seed)]
+
+
+def property_of(structures: list[Atoms], name: str) -> np.ndarray:
+    """Return a number of every structure, NaN where there is none.
+
+    Raises
+    ------
+    ValueError
+        If no structure has it.
+    """
+    import numpy as np
+
+    from equicalc.analysis.complexity import nsps_of_all
+
+    if name == NSPS:
+        return nsps_of_all(structures)
+    numbers = [_number(atoms, name) for atoms in structures]
+    if np.isnan(numbers).all():
+        raise ValueError(
+            f"no structure has a number {name!r} in its info or results; "
+            f"the first has {sorted(structures[0].info)}"
+        )
+    return np.array(numbers)
+
+
+def identities(structures: list[Atoms]) -> list[str]:
+    """Return what tells molecules apart: SMILES, else formula."""
+    from equicalc.analysis.complexity import smiles_of
+
+    names = []
+    for atoms in structures:
+        try:
+            names.append(smiles_of(atoms))
+        except ValueError:
+            names.append(atoms.get_chemical_formula())
+    return names
+
+
+def _number(atoms: Atoms, name: str) -> float:
+    value = atoms.info.get(name)
+    if value is None and atoms.calc is not None:
+        value = getattr(atoms.calc, "results", {}).get(name)
+    try:
+        return float(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        return float("nan")

@@ -1,0 +1,264 @@
+"""``equicalc crystals score | relax | embed``: what the trained predictor does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from equicalc.cli import inputs
+from equicalc.cli.errors import USER_ERROR
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from equicalc.crystals import LatticeEnergyPredictor, MolecularCrystal
+    from equicalc.crystals.predictor import Row
+
+Files = Annotated[
+    list[str],
+    typer.Argument(help="Crystals in any ASE format.", metavar="FILE..."),
+]
+Predictor = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A shipped predictor or the file of a checkpoint.",
+        show_default="the shipped one",
+    ),
+]
+Table = Annotated[
+    Path, typer.Option("--output", "-o", help="Table, CSV.", metavar="FILE.csv")
+]
+SHOWN = ("file", "formula", "spacegroup", "density_g/cm3", "energy_kJ/mol")
+MORE = ("std_kJ/mol", "rank", "dE_kJ/mol", "status", "message")
+
+
+def score(
+    files: Files,
+    rank: Annotated[
+        bool, typer.Option("--rank", help="Sort by formula and energy.")
+    ] = False,
+    strain: Annotated[
+        bool,
+        typer.Option(
+            "--strain",
+            help="Add the strain of the molecules (shipped potential).",
+        ),
+    ] = False,
+    model: Predictor = None,
+    output: Table = Path("scores.csv"),
+) -> None:
+    """Predict lattice energies of crystals, in milliseconds each.
+
+    Energies are in kJ/mol per molecule, negative is bound. Without --strain they are
+    those of rigid molecules: compare packings of one conformer only. A crystal that
+    cannot be treated gets the reason in its row and no energy; the exit code is then 2.
+
+    [bold]Examples[/bold]
+
+      [cyan]equicalc crystals score *.cif -o scores.csv --rank[/cyan]
+
+      [cyan]equicalc crystals score polymorphs.extxyz --strain --rank[/cyan]
+    """
+    from equicalc.cli.console import print_table, stdout
+    from equicalc.cli.results import write_csv
+    from equicalc.crystals.strain import Strain
+
+    inputs.refuse_inputs(files, [output])
+    inputs.output_folder(output.parent)
+    rows = _scored(_predictor(model), files, Strain() if strain else None)
+    if rank:
+        rows.sort(key=_place)
+    write_csv(output, rows)
+    print_table(
+        "Lattice energies", [{c: row.get(c, "") for c in SHOWN + MORE} for row in rows]
+    )
+    good = sum(row["status"] == "ok" for row in rows)
+    stdout.print(f"{good} of {len(rows)} crystals scored: {output}")
+    if good < len(rows):
+        raise typer.Exit(USER_ERROR)
+
+
+def relax(
+    files: Files,
+    fmax: Annotated[float, typer.Option(help="Largest force, eV/Angstrom.")] = 0.05,
+    steps: Annotated[int, typer.Option(help="At most so many.")] = 200,
+    fixed_cell: Annotated[
+        bool, typer.Option("--fixed-cell", help="Move the atoms only.")
+    ] = False,
+    model: Predictor = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Extended XYZ.", metavar="FILE")
+    ] = Path("relaxed.extxyz"),
+    overwrite: inputs.Overwrite = False,
+) -> None:
+    """Relax crystals, atoms and cell, with the predictor.
+
+    The interaction is the predictor's, the molecules themselves are those of the
+    shipped potential. Crystals that cannot be treated are reported and left out; the
+    exit code is then 2.
+
+    [bold]Examples[/bold]
+
+      [cyan]equicalc crystals relax urea.cif -o relaxed.extxyz[/cyan]
+    """
+    from ase.io import write
+
+    from equicalc.cli.console import print_table, stdout
+
+    inputs.refuse_inputs(files, [output])
+    inputs.refuse_existing([output], resume=False, overwrite=overwrite)
+    inputs.output_folder(output.parent)
+    predictor = _predictor(model)
+    rows: list[Row] = []
+    finished: list[Atoms] = []
+    for name, crystal in _crystals(files):
+        row = _relaxed(name, crystal, predictor, fmax, steps, not fixed_cell, finished)
+        rows.append(row)
+    if finished:
+        write(output, finished, format="extxyz")
+    print_table("Relaxations", rows)
+    stdout.print(f"{len(finished)} of {len(rows)} crystals relaxed: {output}")
+    if len(finished) < len(rows):
+        raise typer.Exit(USER_ERROR)
+
+
+def embed(
+    files: Files,
+    embedding: Annotated[
+        str, typer.Option(help="Of the molecule: none, volume, axes or mo3enet[:FILE].")
+    ] = "axes",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Arrays.", metavar="FILE.npz")
+    ] = Path("embeddings.npz"),
+) -> None:
+    """Describe crystals by numbers: 12 parameters and an embedding of the molecule.
+
+    Writes names, parameters (a b c in Angstrom, alpha beta gamma in degrees, fractional
+    centroid, rotation vector), space groups, and scalars and vectors of the molecule as
+    it is posed in the crystal. One independent molecule is needed; other crystals are
+    reported and left out, and the exit code is then 2.
+
+    [bold]Examples[/bold]
+
+      [cyan]equicalc crystals embed *.cif --embedding volume -o packings.npz[/cyan]
+    """
+    import numpy as np
+
+    from equicalc.cli.console import print_table, stdout
+    from equicalc.crystals.embeddings import embed_crystals, named_embedding
+
+    method = named_embedding(embedding)
+    inputs.output_folder(output.parent)
+    names: list[str] = []
+    found: list[MolecularCrystal] = []
+    rows: list[Row] = []
+    for name, crystal in _crystals(files):
+        row: Row = {"file": name, "status": "ok", "message": ""}
+        if isinstance(crystal, dict):
+            row |= crystal
+        elif len(crystal.molecules) > 1:
+            row |= {"status": "z-prime", "message": "several independent molecules"}
+        else:
+            names.append(name)
+            found.append(crystal)
+        rows.append(row)
+    if found:
+        np.savez(output, names=np.array(names), **embed_crystals(found, method))
+    print_table(f"Embeddings, {embedding}", rows)
+    stdout.print(f"{len(found)} of {len(rows)} crystals embedded: {output}")
+    if len(found) < len(rows):
+        raise typer.Exit(USER_ERROR)
+
+
+def _predictor(model: str | None) -> LatticeEnergyPredictor:
+    from equicalc.crystals import LatticeEnergyPredictor
+
+    return LatticeEnergyPredictor.from_pretrained(model)
+
+
+def _crystals(files: list[str]) -> list[tuple[str, MolecularCrystal | Row]]:
+    """Crystals of files, each with its name; a row with the reason where one failed."""
+    from equicalc.crystals import CrystalError, MolecularCrystal
+    from equicalc.crystals.labels import read_frames
+
+    found: list[tuple[str, MolecularCrystal | Row]] = []
+    for name, atoms, failed in read_frames(files):
+        if failed is not None:
+            found.append((name, {"status": failed.status, "message": failed.message}))
+            continue
+        try:
+            found.append((name, MolecularCrystal.from_atoms(atoms)))
+        except CrystalError as error:
+            found.append((name, {"status": error.code, "message": str(error)}))
+        except Exception as error:  # whatever a strange structure brings about
+            reason = f"{type(error).__name__}: {error}"
+            found.append((name, {"status": "failed", "message": reason}))
+    return found
+
+
+def _scored(
+    predictor: LatticeEnergyPredictor, files: list[str], strain: object
+) -> list[Row]:
+    """Rows of all crystals of files, in their order."""
+    crystals = _crystals(files)
+    good = [(name, one) for name, one in crystals if not isinstance(one, dict)]
+    scored = predictor.score(
+        [one for _, one in good], [name for name, _ in good], strain
+    )
+    by_place = iter(scored)
+    return [
+        {"file": name, **one} if isinstance(one, dict) else next(by_place)
+        for name, one in crystals
+    ]
+
+
+def _place(row: Row) -> tuple[bool, str, float]:
+    """Failed crystals last, the others by formula and energy."""
+    energy = row.get("energy_kJ/mol")
+    failed = not isinstance(energy, float)
+    return failed, str(row.get("formula", "")), 0.0 if failed else energy
+
+
+def _relaxed(
+    name: str,
+    crystal: MolecularCrystal | Row,
+    predictor: LatticeEnergyPredictor,
+    fmax: float,
+    steps: int,
+    cell: bool,
+    finished: list[Atoms],
+) -> Row:
+    """Relax one crystal, and say how it went."""
+    from equicalc.simulation import relax as relax_structure
+    from equicalc.units import KJ_PER_MOL
+
+    row: Row = {"file": name}
+    if isinstance(crystal, dict):
+        return row | crystal
+    try:
+        predictor.require_elements(crystal)
+        done = relax_structure(
+            crystal.to_atoms(),
+            predictor.as_calculator(),
+            fmax=fmax,
+            steps=steps,
+            cell=cell,
+        )
+    except Exception as error:  # a strange structure must not stop the others
+        code = getattr(error, "code", "failed")
+        return row | {"status": code, "message": f"{type(error).__name__}: {error}"}
+    finished.append(done.atoms)
+    gain = (done.energy - done.energy_start) / crystal.n_molecules / KJ_PER_MOL
+    return row | {
+        "status": "ok",
+        "steps": done.steps,
+        "converged": done.converged,
+        "fmax_eV/A": done.fmax,
+        "change_kJ/mol": gain,
+        "volume_change_%": 100 * (done.atoms.get_volume() / crystal.volume - 1),
+        "message": "",
+    }

@@ -1,0 +1,85 @@
+"""Variants of a molecule: a part is cut off and grown anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from equicalc.analysis import find_bonds
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from equicalc.generators import Builder
+
+__all__ = ["kept_fragment", "regrow"]
+
+#: Smallest and largest share of the heavy atoms that is kept.
+KEEP = (0.3, 0.8)
+
+
+def kept_fragment(atoms: Atoms, seed: int) -> Atoms:
+    """Return a random connected part of a molecule, without hydrogens.
+
+    Generators place heavy atoms first: hydrogens of the rest would mislead them.
+
+    Parameters
+    ----------
+    atoms
+        A molecule with at least one heavy atom.
+    seed
+        Of the choice: an atom to begin with, and how many of those nearest to it along
+        bonds to keep.
+
+    Raises
+    ------
+    ValueError
+        If there are hydrogens only.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> fragment = kept_fragment(molecule("CH3CH2OH"), seed=0)
+    >>> 1 <= len(fragment) <= 2, 1 in fragment.numbers
+    (True, False)
+    """
+    heavy = atoms[atoms.numbers > 1]
+    if not len(heavy):
+        raise ValueError(f"{atoms.symbols} has no atom but hydrogens to grow from")
+    rng = np.random.default_rng(seed)
+    order = _outwards(len(heavy), find_bonds(heavy), int(rng.integers(len(heavy))))
+    share = rng.uniform(*KEEP)
+    fragment = heavy[order[: max(1, int(share * len(heavy)))]]
+    fragment.info = {}
+    return fragment
+
+
+def regrow(parent: Atoms, builder: Builder, seed: int) -> Atoms:
+    """Cut a random part off a molecule and let a generator complete the rest.
+
+    Parameters
+    ----------
+    parent
+        The molecule; it stays as it is.
+    builder
+        The generator.
+    seed
+        Of cut and growth.
+
+    Returns
+    -------
+    Atoms
+        As of `equicalc.generators.Builder.complete`: the kept atoms come first.
+    """
+    [grown] = builder.complete(kept_fragment(parent, seed), 1, seed)
+    return grown
+
+
+def _outwards(n: int, bonds: np.ndarray, start: int) -> list[int]:
+    """Atoms in the order of their distance along bonds; other pieces are left out."""
+    order = [start]
+    for atom in order:
+        partners = {int(a + b) - atom for a, b in bonds if atom in (a, b)}
+        order += sorted(partners - set(order))
+    return order

@@ -1,0 +1,146 @@
+"""Where molecules come from: a generator, files, or what a user wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from .regrowth import regrow
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from equicalc.generators import Builder
+
+__all__ = ["Files", "Fragment", "Generator", "Source"]
+
+
+class Source(BaseModel):
+    """New molecules and variants of known ones.
+
+    A source is its own configuration and must give the same structure for the same
+    numbers and seed: that is what makes a design resumable.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
+        """Return new molecules.
+
+        Parameters
+        ----------
+        numbers
+            Consecutive ones, each molecule has its own; fewer molecules come back
+            when there are no more.
+        seed
+            Of the design.
+        """
+        raise NotImplementedError
+
+    def variant(self, parent: Atoms, seed: int) -> Atoms:
+        """Return a molecule that has something of its parent."""
+        raise NotImplementedError
+
+
+class Generator(Source):
+    """Molecules that a generator makes from nothing, and regrown ones.
+
+    Attributes
+    ----------
+    model
+        A shipped generator or the file of a checkpoint.
+    focus_temperature, position_temperature
+        As of `equicalc.generators.Temperature`.
+
+    Examples
+    --------
+    >>> [molecule] = Generator(model="symphony").fresh([0], seed=0)
+    >>> molecule.info["generator"], molecule.info["molecule"]
+    ('symphony', 0)
+    """
+
+    model: str = "symphony"
+    focus_temperature: float = 0.8
+    position_temperature: float = 0.3
+
+    def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
+        """Generate molecules."""
+        from equicalc.generators import Temperature
+
+        temperature = Temperature(self.focus_temperature, self.position_temperature)
+        return _builder(self.model).generate(
+            len(numbers), seed, first=numbers[0], temperature=temperature
+        )
+
+    def variant(self, parent: Atoms, seed: int) -> Atoms:
+        """Cut a part off and grow it anew."""
+        return regrow(parent, _builder(self.model), seed)
+
+
+class Fragment(Generator):
+    """Completions of a fragment.
+
+    Attributes
+    ----------
+    file
+        Structure of the fragment, in any format of ASE.
+    grow_from
+        Atoms that something may be attached to; all by default.
+    """
+
+    file: Path
+    grow_from: tuple[int, ...] | None = None
+
+    def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
+        """Complete the fragment, once for each number."""
+        from ase.io import read
+
+        fragment = cast("Atoms", read(self.file))
+        builder = _builder(self.model)
+        return [
+            builder.complete(fragment, 1, seed + k, grow_from=self.grow_from)[0]
+            for k in numbers
+        ]
+
+
+class Files(Generator):
+    """Molecules of files to begin with, each once; a generator varies them.
+
+    Attributes
+    ----------
+    paths
+        Structures in any format of ASE, or files of SMILES.
+    """
+
+    paths: tuple[Path, ...]
+
+    def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
+        """Take molecules of the files in their order."""
+        known = _molecules(self.paths)
+        return [known[k].copy() for k in numbers if k < len(known)]
+
+
+@lru_cache(maxsize=2)
+def _builder(model: str) -> Builder:
+    from equicalc.generators import load_builder
+
+    return load_builder(model)
+
+
+@lru_cache(maxsize=2)
+def _molecules(paths: tuple[Path, ...]) -> list[Atoms]:
+    from ase.io import read
+
+    from equicalc.data.smiles import atoms_from_smiles, is_smiles_file, read_smiles
+
+    found: list[Atoms] = []
+    for path in paths:
+        if is_smiles_file(path):
+            found += [atoms_from_smiles(smiles) for smiles in read_smiles(path)]
+        else:
+            found += cast("list[Atoms]", read(path, ":"))
+    return found

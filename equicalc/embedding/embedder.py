@@ -1,0 +1,370 @@
+"""Features of a trained network as arrays, by irrep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self, overload
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import InputError
+from numpy.typing import NDArray
+from torch import nn
+from torch_geometric.data import Data
+
+from equicalc.calculators.committee import numbered
+from equicalc.calculators.members import resolve_device, resolve_dtype
+from equicalc.calculators.neighbors import VerletList
+from equicalc.calculators.prediction import graph_of
+from equicalc.calculators.structures import check_elements, list_of_atoms
+from equicalc.checkpoint import load_checkpoint
+from equicalc.graph import collate
+from equicalc.models.taps import irreps_of, taps_of
+from equicalc.pretrained import Registry
+
+if TYPE_CHECKING:
+    from equicalc.embedding.similarity import SimilarityIndex
+    from equicalc.o3 import Irreps
+
+Level = Literal["atom", "molecule"]
+Pooling = Literal["mean", "sum"]
+#: Irrep, such as "1o", to (n, channels, 2l+1).
+ByIrrep = dict[str, NDArray[np.floating]]
+
+
+class Embedder:
+    """Turn structures into the features that a network has learned.
+
+    The features of all layers stand side by side: of every irrep the channels of the
+    first layer, then those of the second. They rotate with the structure: row i of
+    irrep l as its spherical harmonics Y_lm do, in e3nn's order of components. What does
+    not rotate is in `invariants`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network that `equicalc.models.taps_of` knows.
+    layers : sequence of int, optional
+        Layers to take, counted from 0, negative ones from the last; all by default.
+    pooling : str
+        How atoms make a molecule: ``"mean"`` or ``"sum"``.
+    batch_size : int
+        Structures at a time.
+
+    Attributes
+    ----------
+    irreps : Irreps
+        Of an embedding, in the order in which its flat form has them.
+    elements : tuple of int
+        Atomic numbers that the network knows.
+
+    Raises
+    ------
+    ValueError
+        If the network is not registered, has no such layer, or a setting is unknown.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from equicalc.models import Potential, PotentialConfig
+    >>> config = PotentialConfig(elements=(1, 8), channels=4, layers=2, dipole=False)
+    >>> embedder = Embedder(Potential(config))
+    >>> embedder.irreps
+    8x0e+4x1o+4x2e
+    >>> water = molecule("H2O")
+    >>> {name: array.shape for name, array in embedder.embed(water).items()}
+    {'0e': (3, 8, 1), '1o': (3, 4, 3), '2e': (3, 4, 5)}
+    >>> embedder.embed([water, water], level="molecule", per_irrep=False).shape
+    (2, 40)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layers: Sequence[int] | None = None,
+        pooling: Pooling = "mean",
+        batch_size: int = 64,
+    ) -> None:
+        if pooling not in ("mean", "sum"):
+            raise ValueError(f"pooling is {pooling!r}; give 'mean' or 'sum'")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; give at least 1")
+        self.model = model
+        self.taps = taps_of(model)
+        self.pooling, self.batch_size = pooling, batch_size
+        self.layers = _checked_layers(layers, len(self.taps.features))
+        self.irreps: Irreps = irreps_of(
+            tuple(self.taps.features[k] for k in self.layers)
+        )
+        self.elements = tuple(model.elements)  # pyright: ignore[reportArgumentType]
+        self._cutoff = float(model.cutoff)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        backend: str = "auto",
+        layers: Sequence[int] | None = None,
+        pooling: Pooling = "mean",
+        batch_size: int = 64,
+    ) -> Self:
+        """Load a network.
+
+        Parameters
+        ----------
+        model
+            Name of a shipped model, the beginning of one (``"potential"``), or the
+            file of a checkpoint; the shipped default if omitted.
+        device, dtype, backend
+            As for `equicalc.EquiCalculator`.
+        layers, pooling, batch_size
+            See the class.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such name or file.
+
+        Examples
+        --------
+        >>> Embedder.from_pretrained("symphony", device="cpu").irreps
+        144x0e+144x1o+144x2e
+        """
+        network, _ = load_checkpoint(
+            find_weights(model), resolve_device(device), resolve_dtype(dtype), backend
+        )
+        return cls(network, layers=layers, pooling=pooling, batch_size=batch_size)
+
+    @overload
+    def embed(
+        self,
+        structures: Atoms | Iterable[Atoms],
+        level: Level = ...,
+        per_irrep: Literal[True] = ...,
+    ) -> ByIrrep: ...
+    @overload
+    def embed(
+        self,
+        structures: Atoms | Iterable[Atoms],
+        level: Level = ...,
+        *,
+        per_irrep: Literal[False],
+    ) -> NDArray[np.floating]: ...
+    def embed(
+        self,
+        structures: Atoms | Iterable[Atoms],
+        level: Level = "atom",
+        per_irrep: bool = True,
+    ) -> ByIrrep | NDArray[np.floating]:
+        """Return the features of structures.
+
+        Parameters
+        ----------
+        structures
+            One structure or many.
+        level
+            ``"atom"``: one row for every atom, structures end to end; an atom that the
+            network has no features of (a hydrogen in Symphony) has zeros.
+            ``"molecule"``: one row for every structure, pooled over its atoms.
+        per_irrep
+            By irrep, or as one flat array.
+
+        Returns
+        -------
+        dict or array
+            Irrep, ``"1o"`` say, to (n, channels, 2l+1); or (n, irreps.dim), the irreps
+            in the order of `irreps`, in each the components of the first channel, of
+            the second, ...: what `irreps.D_from_matrix` rotates.
+
+        Raises
+        ------
+        InputError
+            If an element is unknown; it names element and structure.
+        ValueError
+            If the level is unknown, or the network describes whole molecules only.
+        """
+        rows = self._rows(structures, level)
+        by_irrep = {name: np.concatenate(parts) for name, parts in rows.items()}
+        return by_irrep if per_irrep else _flat(by_irrep)
+
+    @overload
+    def invariants(
+        self,
+        structures: Atoms | Iterable[Atoms],
+        level: Level = ...,
+        per_irrep: Literal[True] = ...,
+    ) -> ByIrrep: ...
+    @overload
+    def invariants(
+        self,
+        structures: Atoms | Iterable[Atoms],
+        level: Level = ...,
+        *,
+        per_irrep: Literal[False],
+    ) -> NDArray[np.floating]: ...
+    def invariants(
+        self,
+        structures: Atoms | Iterable[Atoms],
+        level: Level = "molecule",
+        per_irrep: bool = True,
+    ) -> ByIrrep | NDArray[np.floating]:
+        """Return what of the features does not change when a structure is turned.
+
+        Scalars (0e) as they are, of every other channel the length. A molecule's are
+        pooled from those of its atoms: in a symmetric molecule the vectors of the
+        atoms add up to nothing, their lengths do not.
+
+        Parameters
+        ----------
+        structures, level, per_irrep
+            As for `embed`.
+
+        Returns
+        -------
+        dict or array
+            Irrep to (n, channels); or (n, number of channels), irreps in order.
+        """
+        rows = self._rows(structures, level, invariant=True)
+        by_irrep = {name: np.concatenate(parts)[..., 0] for name, parts in rows.items()}
+        return by_irrep if per_irrep else _flat(by_irrep)
+
+    def index(
+        self, structures: Iterable[Atoms], irreps: Sequence[str] | None = None
+    ) -> SimilarityIndex:
+        """Prepare a search for similar structures, see `SimilarityIndex`."""
+        from equicalc.embedding.similarity import SimilarityIndex
+
+        return SimilarityIndex(self, structures, irreps)
+
+    def feature_names(self, invariant: bool = False) -> list[str]:
+        """Name the columns of a flat embedding, or of flat invariants.
+
+        Examples
+        --------
+        >>> from equicalc.models import Potential, PotentialConfig
+        >>> config = PotentialConfig((1,), channels=1, ls=(0, 1), layers=1)
+        >>> Embedder(Potential(config)).feature_names()
+        ['0e_0', '1o_0_-1', '1o_0_0', '1o_0_1']
+        """
+        return [
+            f"{ir}_{channel}" if invariant or ir.l == 0 else f"{ir}_{channel}_{m}"
+            for mul, ir in self.irreps
+            for channel in range(mul)
+            for m in (range(-ir.l, ir.l + 1) if not invariant else (0,))
+        ]
+
+    def _rows(
+        self,
+        structures: Atoms | Iterable[Atoms],
+        level: Level,
+        invariant: bool = False,
+    ) -> dict[str, list[NDArray[np.floating]]]:
+        """Collect blocks (n, channels, components) batch by batch."""
+        if level not in ("atom", "molecule"):
+            raise ValueError(f"level is {level!r}; give 'atom' or 'molecule'")
+        if level == "atom" and not self.taps.per_atom:
+            raise ValueError(
+                f"{type(self.model).__name__} describes whole molecules, not atoms: "
+                "ask for level='molecule'"
+            )
+        given = [structures] if isinstance(structures, Atoms) else structures
+        listed = list_of_atoms(given)
+        if not listed:
+            raise InputError("there is no structure to embed: give at least one")
+        collected: dict[str, list[NDArray[np.floating]]] = {}
+        for graph in self.graphs(listed):
+            for name, block in self._blocks(graph, level, invariant).items():
+                collected.setdefault(name, []).append(block.cpu().numpy())
+        return collected
+
+    def graphs(self, structures: Sequence[Atoms]) -> Iterator[Data]:
+        """Yield structures as graphs, `batch_size` of them in each.
+
+        Raises
+        ------
+        InputError
+            If an element is unknown; it names element and structure.
+        """
+        neighbors = VerletList(self._cutoff)
+        device = str(next(self.model.parameters()).device)
+        for start in range(0, len(structures), self.batch_size):
+            graphs = []
+            for k, atoms in enumerate(structures[start : start + self.batch_size]):
+                with numbered(start + k):
+                    check_elements(atoms, self.elements)
+                    graphs.append(graph_of(atoms, neighbors(atoms)))
+            yield collate(graphs).to(device)
+
+    @torch.no_grad()
+    def _blocks(
+        self, graph: Data, level: Level, invariant: bool
+    ) -> dict[str, torch.Tensor]:
+        """Return blocks (n, channels, components) of a batch."""
+        features = self.taps.read(graph, self.layers)
+        if invariant:
+            features = {name: _lengths(name, x) for name, x in features.items()}
+        if not self.taps.per_atom:
+            return features
+        owner, n_rows = self.taps.rows(graph), len(graph["z"])
+        if level == "molecule":
+            owner, n_rows = graph["batch"][owner], len(graph["ptr"]) - 1
+        return {
+            name: self._pooled(block, owner, n_rows, level)
+            for name, block in features.items()
+        }
+
+    def _pooled(
+        self, block: torch.Tensor, owner: torch.Tensor, n_rows: int, level: Level
+    ) -> torch.Tensor:
+        """Add up the rows of every owner, or take their mean."""
+        total = block.new_zeros(n_rows, *block.shape[1:]).index_add(0, owner, block)
+        if level == "atom" or self.pooling == "sum":
+            return total
+        count = torch.bincount(owner, minlength=n_rows).clamp(min=1)
+        return total / count.view(-1, 1, 1)
+
+
+def find_weights(model: str | Path | None = None) -> Path:
+    """Return the checkpoint of a model; the beginning of a shipped name will do.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither such a name nor such a file.
+
+    Examples
+    --------
+    >>> find_weights("potential").name
+    'potential-gfn2.safetensors'
+    """
+    registry = Registry.read()
+    if model is not None and not Path(model).is_file():
+        begun = [name for name in registry.models if name.startswith(f"{model}-")]
+        if len(begun) == 1 and str(model) not in registry.models:
+            return registry.weights_path(begun[0])
+    return registry.weights_path(model)
+
+
+def _checked_layers(layers: Sequence[int] | None, n: int) -> list[int]:
+    if layers is None:
+        return list(range(n))
+    if not layers or any(not -n <= k < n for k in layers):
+        raise ValueError(
+            f"layers {list(layers)} were asked for; this network has 0 to {n - 1}"
+        )
+    return [k % n for k in layers]
+
+
+def _lengths(name: str, block: torch.Tensor) -> torch.Tensor:
+    """Invariants (n, channels, 1) of features (n, channels, 2l+1)."""
+    return block if name == "0e" else torch.linalg.vector_norm(block, dim=2)[..., None]
+
+
+def _flat(by_irrep: ByIrrep) -> NDArray[np.floating]:
+    return np.concatenate([x.reshape(len(x), -1) for x in by_irrep.values()], axis=1)

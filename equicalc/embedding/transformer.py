@@ -1,0 +1,99 @@
+"""Structures to feature vectors in a pipeline of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from equicalc.embedding.embedder import Embedder, Pooling
+
+try:
+    from sklearn.base import BaseEstimator, TransformerMixin
+except ModuleNotFoundError as error:
+    raise ImportError(
+        'EmbeddingTransformer needs scikit-learn: pip install "equicalc[analysis]"'
+    ) from error
+
+
+class EmbeddingTransformer(TransformerMixin, BaseEstimator):
+    """Describe molecules by the invariants of a network's features.
+
+    Nothing is fitted: the network is trained already.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        As for `Embedder.from_pretrained`.
+    irreps : sequence of str, optional
+        Take the invariants of these only, ``["0e"]`` say.
+    pooling : str
+        ``"mean"`` over the atoms, or ``"sum"`` for extensive properties.
+    batch_size : int
+        Structures at a time.
+    device : str
+        Where the network runs.
+
+    Attributes
+    ----------
+    embedder_ : Embedder
+        What `fit` loaded.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.pipeline import make_pipeline
+    >>> regression = make_pipeline(EmbeddingTransformer("potential"), Ridge())
+    >>> molecules = [molecule(name) for name in ("H2O", "CH4", "NH3")]
+    >>> regression.fit(molecules, [18.0, 16.0, 17.0]).predict(molecules).shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        irreps: list[str] | None = None,
+        pooling: Pooling = "mean",
+        batch_size: int = 64,
+        device: str = "auto",
+    ) -> None:
+        self.model = model
+        self.irreps = irreps
+        self.pooling: Pooling = pooling
+        self.batch_size = batch_size
+        self.device = device
+
+    def fit(self, X: Iterable[Atoms] | None = None, y: Any = None) -> Self:
+        """Load the network."""
+        self.embedder_ = Embedder.from_pretrained(
+            self.model,
+            device=self.device,
+            pooling=self.pooling,
+            batch_size=self.batch_size,
+        )
+        known = [str(ir) for _, ir in self.embedder_.irreps]
+        if unknown := [name for name in self.irreps or () if name not in known]:
+            raise ValueError(
+                f"irrep {unknown[0]} was asked for; this network has {', '.join(known)}"
+            )
+        return self
+
+    def transform(self, X: Iterable[Atoms]) -> NDArray[np.floating]:
+        """Return the invariants of structures, (n, n_features)."""
+        invariants = self.embedder_.invariants(X)
+        return np.concatenate([invariants[n] for n in self._chosen()], axis=1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Name the columns: irrep and channel."""
+        names = self.embedder_.feature_names(invariant=True)
+        chosen = set(self._chosen())
+        kept = [name for name in names if name.partition("_")[0] in chosen]
+        return np.array(kept, dtype=object)
+
+    def _chosen(self) -> list[str]:
+        return self.irreps or [str(ir) for _, ir in self.embedder_.irreps]

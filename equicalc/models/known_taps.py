@@ -1,0 +1,101 @@
+"""Where irreps pass through the potential and the generator."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from equicalc.data.fragment_batch import FragmentBatch, Molecules
+from equicalc.models.potential import InteractionLayer, Potential
+from equicalc.models.symphony import Symphony
+from equicalc.models.taps import Tap, Taps, taps_of
+from equicalc.o3 import Irreps
+
+
+@taps_of.register
+def _potential(model: Potential) -> Taps:
+    layers = [cast(InteractionLayer, layer) for layer in model.layers]
+    return Taps(
+        features=tuple(map(_features, layers)),
+        run=model,
+        inlets=(
+            Tap(model.harmonics, model.harmonics.irreps_out),
+            *(Tap(layer.after, _irreps(layer), "blocks") for layer in layers),
+        ),
+    )
+
+
+@taps_of.register
+def _symphony(model: Symphony) -> Taps:
+    """Tap the heavy atoms, which alone have features; the last layer is normalised."""
+    layers = [cast(InteractionLayer, layer) for layer in model.layers]
+    last = Tap(model.norm, _irreps(layers[-1]), "channels last")
+    return Taps(
+        features=(*map(_features, layers[:-1]), last),
+        run=lambda graph: model.embed(_whole_molecules(graph, model)),
+        inlets=(
+            Tap(model.harmonics, model.harmonics.irreps_out),
+            *(Tap(layer.after, _irreps(layer), "blocks") for layer in layers),
+        ),
+        rows=_heavy,
+    )
+
+
+def _features(layer: InteractionLayer) -> Tap:
+    return Tap(layer, _irreps(layer), "channels last")
+
+
+def _irreps(layer: InteractionLayer) -> Irreps:
+    channels = layer.species_scale.shape[2]
+    return Irreps([(channels, (l, (-1) ** l)) for l in layer.after.ls])
+
+
+def _heavy(graph: Data) -> Tensor:
+    return (graph["z"] > 1).nonzero().squeeze(1)
+
+
+def _whole_molecules(graph: Data, model: Symphony) -> FragmentBatch:
+    """Return the molecules of a graph as fragments that lack nothing."""
+    z, batch = graph["z"], graph["batch"]
+    if graph["pbc"].any():
+        raise ValueError(
+            "the generator knows molecules only, and a structure is periodic: set "
+            "atoms.pbc = False"
+        )
+    pos = graph["pos"].to(model.embedding.dtype)
+    n_graphs = len(graph["ptr"]) - 1
+    elements = torch.tensor(model.elements, device=z.device)
+    heavy, n_heavy = _rank(z > 1, batch, n_graphs)
+    hydrogen, n_hydrogen = _rank(z == 1, batch, n_graphs)
+    if not n_heavy.all():
+        raise ValueError(
+            "the generator has features of heavy atoms, and a structure has none"
+        )
+    species = z.new_zeros(n_graphs, int(n_heavy.max()))
+    species[heavy] = torch.searchsorted(elements, z[z > 1])
+    heavy_pos = pos.new_zeros(*species.shape, 3)
+    heavy_pos[heavy] = pos[z > 1]
+    hydrogen_pos = pos.new_zeros(n_graphs, int(n_hydrogen.max()), 3)
+    hydrogen_pos[hydrogen] = pos[z == 1]
+    return FragmentBatch.build(
+        Molecules(species, heavy_pos, hydrogen_pos),
+        torch.arange(n_graphs, device=z.device),
+        n_heavy,
+        n_hydrogen,
+        model.config.cutoff,
+        model.config.hydrogen_cutoff,
+    )
+
+
+def _rank(
+    chosen: Tensor, batch: Tensor, n_graphs: int
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Graph and place in it of every chosen atom, and how many there are by graph."""
+    graph = batch[chosen]
+    n = torch.bincount(graph, minlength=n_graphs)
+    first = n.cumsum(0) - n
+    place = torch.arange(len(graph), device=graph.device) - first[graph]
+    return (graph, place), n

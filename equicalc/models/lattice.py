@@ -1,0 +1,315 @@
+"""Lattice energies of rigid molecules: a physical pair potential and what it misses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from equicalc.graph import molecule_edges
+from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.nn.radial import BesselBasis
+from equicalc.units import BOHR, HARTREE
+
+COULOMB = HARTREE * BOHR  # eV Angstrom
+DAMPING = 0.2  # 1/Angstrom
+SOFT_CORE = 1.0  # Angstrom
+SWITCH = 0.7  # of the cutoff: from here on pairs fade
+START = (2500.0, 3.7, 15.0)  # eV, 1/Angstrom, eV Angstrom^6
+
+
+@dataclass(frozen=True)
+class LatticeConfig:
+    """Shape of a `LatticeNetwork`; everything needed to build it again.
+
+    Attributes
+    ----------
+    elements : tuple of int
+        Atomic numbers the model knows, ascending.
+    cutoff : float
+        Of the physical pair energies, Angstrom.
+    reach : float
+        Of the learned surroundings, Angstrom.
+    bond_reach : float
+        Within which atoms of a molecule see each other, Angstrom.
+    channels, vectors : int
+        Scalars and vectors that describe an atom in its molecule.
+    rounds : int
+        How often neighbours in a molecule exchange what they know.
+    n_radial : int
+        Bessel functions.
+    hidden : int
+        Width of the perceptrons.
+    members : int
+        Networks whose mean is the result and whose spread its uncertainty.
+    """
+
+    elements: tuple[int, ...]
+    cutoff: float = 9.0
+    reach: float = 5.5
+    bond_reach: float = 4.0
+    channels: int = 32
+    vectors: int = 8
+    rounds: int = 2
+    n_radial: int = 8
+    hidden: int = 64
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", tuple(self.elements))
+        if not self.reach <= self.cutoff:
+            raise ValueError(
+                f"reach {self.reach} is larger than the cutoff {self.cutoff}: pairs "
+                "are listed up to the cutoff only"
+            )
+
+
+class Sites(nn.Module):
+    """Atoms in their molecule: scalars (n, channels) and vectors (n, vectors, 3).
+
+    1. Neighbours in the molecule exchange scalars.
+    2. Vectors are sums over the directions to neighbours.
+    """
+
+    def __init__(self, config: LatticeConfig) -> None:
+        super().__init__()
+        C, K = config.channels, config.vectors
+        self.reach = config.bond_reach
+        self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
+        self.basis = BesselBasis(config.bond_reach, config.n_radial)
+        self.filters = nn.ModuleList(
+            nn.Linear(config.n_radial, C, bias=False) for _ in range(config.rounds)
+        )
+        self.updates = nn.ModuleList(
+            _perceptron(2 * C, config.hidden, C) for _ in range(config.rounds)
+        )
+        self.vector_filter = nn.Linear(config.n_radial, K, bias=False)
+        self.vector_source = nn.Linear(C, K, bias=False)
+
+    def forward(self, species: Tensor, graph: LatticeGraph) -> tuple[Tensor, Tensor]:
+        """Describe all sites."""
+        sizes = torch.bincount(graph.molecule)
+        ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        src, dst = molecule_edges(graph.pos, ptr, self.reach)
+        apart = graph.pos[src] - graph.pos[dst]
+        distance = torch.linalg.vector_norm(apart, dim=1)
+        basis = self.basis(distance)  # (n_edges, n_radial)
+        # 1
+        h = self.embedding[species]
+        for filters, update in zip(self.filters, self.updates):
+            message = torch.zeros_like(h).index_add(0, dst, filters(basis) * h[src])
+            h = h + update(torch.cat([h, message], 1))
+        # 2
+        strength = self.vector_filter(basis) * self.vector_source(h)[src]
+        arrows = strength.unsqueeze(2) * (apart / distance.unsqueeze(1)).unsqueeze(1)
+        return h, arrows.new_zeros(len(h), *arrows.shape[1:]).index_add(0, dst, arrows)
+
+
+class PairPhysics(nn.Module):
+    """Exp-6 and damped Coulomb energies; the atoms' numbers depend on their molecule.
+
+    The Coulomb energy is shifted so that it and its force vanish at the cutoff, the
+    rest fades between 70 % of the cutoff and the cutoff. Charges of a molecule add up
+    to zero.
+    """
+
+    def __init__(self, config: LatticeConfig) -> None:
+        super().__init__()
+        self.cutoff = config.cutoff
+        a, b, c = START
+        start = torch.tensor([0.5 * math.log(a), 0.5 * b, 0.5 * math.log(c), 0.0])
+        self.numbers = nn.Parameter(start.repeat(len(config.elements), 1))
+        self.shift = nn.Linear(config.channels, 4, bias=False)
+        nn.init.normal_(self.shift.weight, std=0.02)
+
+    def forward(
+        self, species: Tensor, h: Tensor, graph: LatticeGraph, distance: Tensor
+    ) -> Tensor:
+        """Half of the energies of all pairs, by site (n_sites,), eV."""
+        log_a, b, log_c, q = (self.numbers[species] + self.shift(h)).unbind(1)
+        charge = q - _mean_of_molecule(q, graph)
+        a, c = log_a.exp(), log_c.exp()
+        src, dst, r = graph.src, graph.dst, distance
+        repulsion = a[src] * a[dst] * torch.exp(-(b[src] + b[dst]) * r)
+        attraction = c[src] * c[dst] / (r**6 + SOFT_CORE**6)
+        coulomb = COULOMB * charge[src] * charge[dst] * self._coulomb(r)
+        each = (repulsion - attraction) * _fade(r / self.cutoff) + coulomb
+        return h.new_zeros(len(h)).index_add(0, dst, 0.5 * each)
+
+    def _coulomb(self, r: Tensor) -> Tensor:
+        """Damped and shifted 1/r, 1/Angstrom."""
+        end, x = self.cutoff, DAMPING * self.cutoff
+        there = math.erfc(x) / end
+        slope = there / end + 2 * DAMPING / math.sqrt(math.pi) * math.exp(-x * x) / end
+        return torch.erfc(DAMPING * r) / r - there + slope * (r - end)
+
+
+class Surroundings(nn.Module):
+    """Energy of an atom among the atoms of other molecules, beyond pairs.
+
+    1. Each neighbour sends scalars, which know the direction in its own molecule, and
+       a vector.
+    2. The sums, measured against the atom's own vectors, give an energy, which is zero
+       without neighbours.
+    """
+
+    def __init__(self, config: LatticeConfig) -> None:
+        super().__init__()
+        C, K = config.channels, config.vectors
+        self.reach = config.reach
+        self.basis = BesselBasis(config.reach, config.n_radial)
+        self.filter = nn.Linear(config.n_radial, C + K, bias=False)
+        self.source = nn.Linear(C, C + K)
+        self.direction = nn.Linear(K, C, bias=False)
+        self.energy = _perceptron(2 * C + 2 * K, config.hidden, 1)
+        nn.init.normal_(self.energy[-1].weight, std=1e-2)  # pyright: ignore[reportArgumentType]
+
+    def forward(
+        self, h: Tensor, u: Tensor, graph: LatticeGraph, distance: Tensor
+    ) -> Tensor:
+        """Energies by site (n_sites,), eV."""
+        C, K = h.shape[1], u.shape[1]
+        near = torch.nonzero(distance < self.reach).squeeze(1)
+        src, dst, r = graph.src[near], graph.dst[near], distance[near]
+        towards = graph.vectors[near] / r.unsqueeze(1)  # (n_near, 3)
+        # 1
+        turned = _turned(u, graph, near)  # (n_near, vectors, 3)
+        along = torch.einsum("nkx,nx->nk", turned, towards)
+        filters = self.filter(self.basis(r))
+        sent = self.source(h)[src]
+        scalars = filters[:, :C] * (sent[:, :C] + self.direction(along))
+        arrows = (filters[:, C:] * sent[:, C:]).unsqueeze(2) * towards.unsqueeze(1)
+        around = torch.zeros_like(h).index_add(0, dst, scalars)
+        pull = h.new_zeros(len(h), K, 3).index_add(0, dst, arrows)
+        # 2
+        measures = [around, (pull * u).sum(2), pull.square().sum(2)]
+        nothing = [torch.zeros_like(measure) for measure in measures]
+        energy = self.energy(torch.cat([h, *measures], 1))
+        return (energy - self.energy(torch.cat([h, *nothing], 1))).squeeze(1)
+
+
+class LatticeMember(nn.Module):
+    """One network: sites, pair physics and surroundings."""
+
+    def __init__(self, config: LatticeConfig) -> None:
+        super().__init__()
+        self.sites = Sites(config)
+        self.physics = PairPhysics(config)
+        self.surroundings = Surroundings(config)
+
+    def forward(self, species: Tensor, graph: LatticeGraph) -> Tensor:
+        """Energies by site (n_sites,), eV."""
+        distance = torch.linalg.vector_norm(graph.vectors, dim=1)
+        h, u = self.sites(species, graph)
+        pairs = self.physics(species, h, graph, distance)
+        return pairs + self.surroundings(h, u, graph, distance)
+
+
+class LatticeNetwork(nn.Module):
+    """Interaction of the rigid molecules of crystals.
+
+    The energy is a sum over the atoms of the independent molecules. Their surroundings
+    are the images that symmetry makes, so that it does not depend on the choice of
+    cell, origin or supercell, and holds for any space group and any number of
+    independent molecules. Vectors of a molecule are turned with its images.
+
+    Parameters
+    ----------
+    config : LatticeConfig
+        Shape of the network.
+    backend : str
+        Not used: the network has no kernels of its own.
+    """
+
+    species_index: Tensor
+
+    def __init__(self, config: LatticeConfig, backend: str = "auto") -> None:
+        super().__init__()
+        del backend
+        self.config = config
+        self.cutoff, self.elements = config.cutoff, config.elements
+        index = torch.full((max(config.elements) + 1,), -1)
+        index[torch.tensor(config.elements)] = torch.arange(len(config.elements))
+        self.register_buffer("species_index", index, False)
+        self.members = nn.ModuleList(
+            LatticeMember(config) for _ in range(config.members)
+        )
+
+    def forward(self, graph: LatticeGraph) -> Mapping[str, Tensor]:
+        """Evaluate a batch of crystals.
+
+        Parameters
+        ----------
+        graph : LatticeGraph
+            With all pairs up to the cutoff.
+
+        Returns
+        -------
+        dict
+            ``interaction`` (n_crystals,), eV per molecule, the mean of the members,
+            and ``members`` (n_members, n_crystals).
+
+        Raises
+        ------
+        ValueError
+            If an element is unknown.
+        """
+        dtype = next(self.parameters()).dtype
+        graph = graph.to(dtype)
+        species = self.species(graph.z)
+        share = graph.weight[graph.molecule]
+        owner = graph.crystal[graph.molecule]
+        energies = torch.stack([member(species, graph) for member in self.members])
+        zero = energies.new_zeros(len(energies), graph.n_crystals)
+        members = zero.index_add(1, owner, energies * share)
+        return {"interaction": members.mean(0), "members": members}
+
+    def species(self, z: Tensor) -> Tensor:
+        """Map atomic numbers (n_sites,) to indices into `elements`.
+
+        Raises
+        ------
+        ValueError
+            If an element is unknown.
+        """
+        inside = z.clamp(0, len(self.species_index) - 1)
+        species = torch.where(inside == z, self.species_index[inside], -1)
+        if (species < 0).any():
+            unknown = sorted(set(z[species < 0].tolist()))
+            raise ValueError(
+                f"atomic numbers {unknown} are unknown to this model, which knows "
+                f"{list(self.elements)}"
+            )
+        return species
+
+
+def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(n_in, hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, n_out),
+    )
+
+
+def _turned(u: Tensor, graph: LatticeGraph, pairs: Tensor) -> Tensor:
+    """Vectors of the images of the sources of pairs, (n_pairs, vectors, 3)."""
+    return u[graph.src[pairs]] @ graph.rotations[graph.image[pairs]]
+
+
+def _mean_of_molecule(values: Tensor, graph: LatticeGraph) -> Tensor:
+    """Mean over the molecule of each site."""
+    n = len(graph.weight)
+    sums = values.new_zeros(n).index_add(0, graph.molecule, values)
+    counts = torch.bincount(graph.molecule, minlength=n)
+    return (sums / counts)[graph.molecule]
+
+
+def _fade(x: Tensor) -> Tensor:
+    """One up to `SWITCH`, smoothly to zero at one."""
+    t = ((x - SWITCH) / (1 - SWITCH)).clamp(0, 1)
+    return 1 - t**3 * (10 - 15 * t + 6 * t * t)

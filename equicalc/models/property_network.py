@@ -1,0 +1,213 @@
+"""What networks that predict properties of molecules have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from equicalc.graph import edge_vectors
+from equicalc.kernels import SphericalHarmonics
+from equicalc.kernels.convolution import Adjacency
+from equicalc.models.taps import Tap, Taps, taps_of
+from equicalc.nn.irreps import natural_irreps, to_irreps
+from equicalc.nn.property_output import PropertyOutput
+from equicalc.nn.species import SpeciesIndex
+from equicalc.o3 import Irreps
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What a network predicts, and the constants beside its weights.
+
+    Attributes
+    ----------
+    elements : tuple of int
+        Atomic numbers the model knows, ascending.
+    targets : tuple of str
+        Names of the properties.
+    references : tuple of tuple of float
+        Of every target, the free atom's value of every element, in the target's unit;
+        zeros if empty.
+    means, scales : tuple of float
+        Of every target; zeros and ones if empty.
+    per_atom : bool
+        Whether the means are those of an atom or of a molecule.
+    """
+
+    elements: tuple[int, ...]
+    targets: tuple[str, ...] = ("U0",)
+    references: tuple[tuple[float, ...], ...] = ()
+    means: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
+    per_atom: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("elements", "targets", "means", "scales"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        rows = tuple(tuple(row) for row in self.references)
+        object.__setattr__(self, "references", rows)
+        if not self.elements or list(self.elements) != sorted(set(self.elements)):
+            raise ValueError(
+                f"elements must be distinct atomic numbers in ascending order, "
+                f"got {self.elements}"
+            )
+        if not self.targets:
+            raise ValueError("targets are empty: name at least one property")
+        for name in ("references", "means", "scales"):
+            if len(getattr(self, name)) not in (0, len(self.targets)):
+                raise ValueError(
+                    f"{len(getattr(self, name))} {name} for {len(self.targets)} "
+                    "targets: give one each, or none"
+                )
+
+    def output(self) -> PropertyOutput:
+        """Return the layer that shifts and scales."""
+        n = len(self.targets)
+        return PropertyOutput(
+            self.references or [[0.0] * len(self.elements)] * n,
+            self.means or [0.0] * n,
+            self.scales or [1.0] * n,
+            self.per_atom,
+        )
+
+
+class Surroundings(NamedTuple):
+    """What every layer reads of atoms and edges.
+
+    Attributes
+    ----------
+    species : Tensor
+        (n_atoms,) indices of the elements.
+    harmonics : Tensor
+        (n_edges, sum 2l+1).
+    basis : Tensor
+        (n_edges, n_radial).
+    adjacency : Adjacency
+        Who sends to whom.
+    """
+
+    species: Tensor
+    harmonics: Tensor
+    basis: Tensor
+    adjacency: Adjacency
+
+
+class PropertyNetwork(nn.Module, ABC):
+    """Features of atoms by message passing, and properties of molecules from them.
+
+    A network defines `atom_features` and `contributions`, and its ``layers``, each of
+    which returns one tensor for every degree.
+
+    Parameters
+    ----------
+    config : TargetConfig
+        Shape of the network.
+    ls, channels : sequence of int
+        Degrees of the features, and the channels of each.
+    harmonics : SphericalHarmonics
+        Of the edges.
+    basis : nn.Module
+        Radial basis.
+
+    Attributes
+    ----------
+    cutoff : float
+        How far edges go, Angstrom.
+    irreps_features : str
+        Irreps of `node_features`, for instance ``"32x0e + 32x1o"``. The parity is
+        that of the harmonics, (-1)^l.
+    """
+
+    def __init__(
+        self,
+        config: TargetConfig,
+        ls: Sequence[int],
+        channels: Sequence[int],
+        harmonics: SphericalHarmonics,
+        basis: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.elements = config.elements
+        self.cutoff: float = basis.reach  # pyright: ignore[reportAttributeAccessIssue]
+        self.irreps_features = natural_irreps(ls, channels)
+        self.layers = nn.ModuleList()
+        self.species = SpeciesIndex(config.elements)
+        self.harmonics, self.basis = harmonics, basis
+        self.degrees = tuple(ls)
+        self.output = config.output()
+
+    @abstractmethod
+    def atom_features(self, around: Surroundings) -> list[Tensor]:
+        """Return (n_atoms, 2l+1, channels) of every degree."""
+
+    @abstractmethod
+    def contributions(self, features: list[Tensor], around: Surroundings) -> Tensor:
+        """Return what atoms contribute to the targets, (n_atoms, n_targets)."""
+
+    def forward(
+        self, graph: Data, vectors: Tensor | None = None
+    ) -> Mapping[str, Tensor]:
+        """Evaluate a batch.
+
+        Parameters
+        ----------
+        graph : Data
+            See `equicalc.graph`.
+        vectors : Tensor, optional
+            (n_edges, 3) edge vectors, Angstrom, if already computed.
+
+        Returns
+        -------
+        dict
+            ``values`` (n_graphs, n_targets) float64, in the targets' units;
+            ``embedding`` (n_atoms, channels), the invariant features; if U0 is among
+            the targets, ``energies`` (n_atoms,), what atoms add to it, eV.
+        """
+        around = self.surroundings(graph, vectors)
+        features = self.atom_features(around)
+        atoms = self.output(
+            self.contributions(features, around), around.species, graph["batch"]
+        )
+        values = atoms.new_zeros(len(graph["ptr"]) - 1, atoms.shape[1])
+        out = {
+            "values": values.index_add(0, graph["batch"], atoms),
+            "embedding": features[self.degrees.index(0)].squeeze(1),
+        }
+        if "U0" in self.config.targets:
+            out["energies"] = atoms[:, self.config.targets.index("U0")]
+        return out
+
+    def node_features(self, graph: Data) -> Tensor:
+        """Return the features of atoms, (n_atoms, dim), as `irreps_features` says."""
+        return to_irreps(self.atom_features(self.surroundings(graph)))
+
+    def surroundings(self, graph: Data, vectors: Tensor | None = None) -> Surroundings:
+        """Return what all layers read of a batch."""
+        if vectors is None:
+            vectors = edge_vectors(graph)
+        vectors = vectors.to(next(self.parameters()).dtype)
+        src, dst = graph["edge_index"]
+        species = self.species(graph["z"])
+        return Surroundings(
+            species,
+            self.harmonics(vectors),
+            self.basis(torch.linalg.vector_norm(vectors, dim=1)),
+            Adjacency.from_edges(src, dst, len(species)),
+        )
+
+
+@taps_of.register
+def _property_network(model: PropertyNetwork) -> Taps:
+    irreps = Irreps(model.irreps_features)
+    return Taps(
+        features=tuple(Tap(layer, irreps, "blocks") for layer in model.layers),
+        run=model,
+        inlets=(Tap(model.harmonics, model.harmonics.irreps_out),),
+    )

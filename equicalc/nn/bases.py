@@ -1,0 +1,119 @@
+"""Radial bases of localised functions, and the choice of one by name."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from equicalc.nn.radial import BesselBasis
+
+BasisName = Literal["cosine", "gaussian", "bessel"]
+
+
+class CosineBasis(nn.Module):
+    r"""Humps :math:`\cos^2(\pi (d - \mu) / 2 \delta)` a distance :math:`\delta` apart.
+
+    Each is zero beyond its two neighbours; inside of the centres they add up to 1.
+
+    Parameters
+    ----------
+    cutoff : float
+        The last centre, Angstrom; the first one is 0.
+    n_basis : int
+        Number of functions, at least 2.
+
+    Attributes
+    ----------
+    reach : float
+        Distance beyond which all of them are zero, Angstrom.
+
+    Examples
+    --------
+    >>> CosineBasis(2.0, 3)(torch.tensor([0.0, 0.5, 2.0, 3.0])).round(decimals=2)
+    tensor([[1.0000, 0.0000, 0.0000],
+            [0.5000, 0.5000, 0.0000],
+            [0.0000, 0.0000, 1.0000],
+            [0.0000, 0.0000, 0.0000]])
+    """
+
+    centres: Tensor
+
+    def __init__(self, cutoff: float, n_basis: int) -> None:
+        super().__init__()
+        self.spacing = cutoff / (n_basis - 1)
+        self.reach = cutoff + self.spacing
+        centres = torch.linspace(0, cutoff, n_basis)
+        self.register_buffer("centres", centres, persistent=False)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Expand distances, (n_edges,) in Angstrom, to (n_edges, n_basis)."""
+        x = (distance.unsqueeze(1) - self.centres) / self.spacing
+        return torch.cos(0.5 * math.pi * x.clamp(-1, 1)).square()
+
+
+class GaussianBasis(nn.Module):
+    r"""Gaussians :math:`\exp(-(d - \mu)^2 / \delta)`, a distance :math:`\delta` apart.
+
+    Parameters
+    ----------
+    cutoff : float
+        The last centre, Angstrom; the first one is 0.
+    n_basis : int
+        Number of functions, at least 2.
+
+    Attributes
+    ----------
+    reach : float
+        Distance beyond which all of them are below 1e-4, Angstrom.
+    """
+
+    centres: Tensor
+
+    def __init__(self, cutoff: float, n_basis: int) -> None:
+        super().__init__()
+        self.spacing = cutoff / (n_basis - 1)  # Angstrom^2, as a width
+        self.reach = cutoff + math.sqrt(math.log(1e4) * self.spacing)
+        centres = torch.linspace(0, cutoff, n_basis)
+        self.register_buffer("centres", centres, persistent=False)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Expand distances, (n_edges,) in Angstrom, to (n_edges, n_basis)."""
+        x = distance.unsqueeze(1) - self.centres
+        return torch.exp(-x.square() / self.spacing)
+
+
+def radial_basis(
+    name: BasisName, cutoff: float, n_basis: int
+) -> CosineBasis | GaussianBasis | BesselBasis:
+    """Return a radial basis; its `reach` is how far edges have to go.
+
+    Parameters
+    ----------
+    name
+        ``"cosine"``, ``"gaussian"`` or ``"bessel"``.
+    cutoff : float
+        Last centre, or where the Bessel functions end, Angstrom.
+    n_basis : int
+        Number of functions.
+
+    Raises
+    ------
+    ValueError
+        For another name, or fewer than two functions with centres.
+
+    Examples
+    --------
+    >>> radial_basis("bessel", 5.0, 8).reach
+    5.0
+    """
+    if name == "bessel":
+        return BesselBasis(cutoff, n_basis)
+    if name not in ("cosine", "gaussian"):
+        raise ValueError(
+            f"unknown radial basis {name!r}; choose cosine, gaussian or bessel"
+        )
+    if n_basis < 2:
+        raise ValueError(f"a {name} basis needs at least 2 functions, got {n_basis}")
+    kind = CosineBasis if name == "cosine" else GaussianBasis
+    return kind(cutoff, n_basis)

@@ -1,0 +1,28 @@
+"""Go on from a fragment; ask what might come next; keep away from what is around."""
+
+import sys
+
+from ase import Atoms
+from ase.build import molecule
+
+from equicalc.generators import Rules, load_builder
+
+n = 3 if "--quick" in sys.argv else 50
+
+builder = load_builder("symphony")
+pyrrole = molecule("C4H4NH")
+carbon = int(pyrrole.get_distances(-1, range(len(pyrrole) - 1)).argmin())
+del pyrrole[-1]  # its hydrogen: something else will take the place
+
+for proposal in builder.propose(pyrrole, 3):
+    print(proposal.symbol, "at atom", proposal.focus, proposal.position.round(2))
+
+whole = builder.complete(pyrrole, n, seed=0)
+print({atoms.get_chemical_formula() for atoms in whole})
+print("placed at", {int(k) for a in whole for k in a.arrays["gen_focus"] if k >= 0})
+
+# a wall that no atom may come near; given atoms stay what and where they are
+wall = Atoms("Ar9", [(x, y, -3.5) for x in (-3, 0, 3) for y in (-3, 0, 3)])
+rules = Rules(environment=wall, clash=1.25, max_atoms=14)
+grown = builder.complete(pyrrole, n, grow_from=[carbon], rules=rules)
+print(max(len(atoms) for atoms in grown), "atoms at most")

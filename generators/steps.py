@@ -1,0 +1,209 @@
+"""Steps of growth: draw focus, species and position; keep to the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from equicalc.data.fragment_batch import FragmentBatch
+from equicalc.models import Generator
+from equicalc.nn.draw import draw
+
+from .constraints import Constraints
+from .growing import Addition, Growing
+
+__all__ = ["Step", "Temperature", "grow", "step"]
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """How boldly to draw: 1 as the model was trained, below 1 more careful.
+
+    The defaults are those that the errors of the shipped generator were measured with.
+
+    Attributes
+    ----------
+    focus
+        Of focus, species and stopping.
+    position
+        Of distance and direction.
+    """
+
+    focus: float = 0.8
+    position: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not (self.focus > 0 and self.position > 0):
+            raise ValueError(
+                f"temperatures must be positive, got focus {self.focus} and position "
+                f"{self.position}"
+            )
+
+    def provenance(self) -> dict[str, float]:
+        """Return what a structure says about it."""
+        return {
+            "focus_temperature": self.focus,
+            "position_temperature": self.position,
+        }
+
+
+class Step(NamedTuple):
+    """What a step did: molecules that ended, whether by stopping, and the others."""
+
+    ended: Growing
+    stopped: Tensor
+    growing: Growing
+    rows: Tensor
+
+
+@torch.no_grad()
+def grow(
+    model: Generator,
+    growing: Growing,
+    uniform: Tensor,
+    temperature: Temperature,
+    constraints: Constraints,
+    finished: Callable[[Growing, Tensor], None],
+) -> None:
+    """Grow molecules until each one stops, has no room left, or finds no way on.
+
+    Parameters
+    ----------
+    model
+        Says what comes next.
+    growing
+        Where to start; not changed.
+    uniform : (n, n_steps, n_attempts, DRAWS)
+        Random numbers, see `equicalc.generators.streams`.
+    temperature
+        Of the draws.
+    constraints
+        What may come.
+    finished
+        Takes molecules as they end, and (n,) whether the model said stop.
+    """
+    number = 0
+    while len(growing):
+        done = step(model, growing, uniform[:, number], temperature, constraints)
+        if len(done.ended):
+            finished(done.ended, done.stopped)
+        growing, uniform, number = done.growing, uniform[done.rows], number + 1
+
+
+def step(
+    model: Generator,
+    growing: Growing,
+    uniform: Tensor,
+    temperature: Temperature,
+    constraints: Constraints,
+    may_stop: bool = True,
+) -> Step:
+    """Add one atom to each molecule that does not end.
+
+    1. Logits of focus and species, and of stopping; what may not come is left out.
+    2. Draw one of them, then a position; where the constraints do not accept the atom,
+       try again with other random numbers.
+    3. Molecules end that stop, are full, or were refused in all attempts.
+
+    Parameters
+    ----------
+    model
+        Says what comes next.
+    growing
+        Fragments; not changed.
+    uniform : (n, n_attempts, DRAWS)
+        Random numbers.
+    temperature
+        Of the draws.
+    constraints
+        What may come.
+    may_stop
+        Whether stopping is an answer.
+    """
+    # 1. logits
+    view = _View.of(model, growing)
+    stopping = view.logits.shape[1] - 1
+    allowed = constraints.allowed(growing, view.atom) & view.logits.isfinite()
+    allowed[:, stopping] &= may_stop
+    lost = ~allowed.any(1)
+    allowed[lost, stopping] = True
+    chances = (view.logits / temperature.focus).masked_fill(~allowed, -torch.inf)
+    # 2. draws
+    full = growing.n_atoms == growing.species.shape[1]
+    stopped, grown = torch.zeros_like(full), torch.zeros_like(full)
+    undecided, after = torch.ones_like(full), growing.copy()
+    for numbers in uniform.unbind(1):
+        rows = undecided.nonzero().squeeze(1)
+        choice = draw(chances[rows], numbers[rows, 0])
+        stopped[rows] = choice == stopping
+        undecided[rows] = ~(stopped | full)[rows]
+        choice, rows = choice[undecided[rows]], undecided.nonzero().squeeze(1)
+        if not len(rows):
+            break
+        new = view.place(rows, choice, numbers[rows, 1:], temperature.position)
+        good = constraints.accept(growing[rows], new)
+        after.append(rows[good], new[good])
+        grown[rows[good]], undecided[rows[good]] = True, False
+    # 3. ends
+    ended = ~grown
+    rows = grown.nonzero().squeeze(1)
+    return Step(after[ended], (stopped & ~lost)[ended], after[grown], rows)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a model says of growing molecules.
+
+    Attributes
+    ----------
+    model, growing
+        Both.
+    batch, atom
+        Fragments, and the atom behind every possible focus, (n, n_foci).
+    h
+        Features of the fragments.
+    logits : (n, n_foci * n_elements + 1)
+        Of focus and species; stopping is last.
+    """
+
+    model: Generator
+    growing: Growing
+    batch: FragmentBatch
+    atom: Tensor
+    h: Any
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model: Generator, growing: Growing) -> Self:
+        """Ask the model."""
+        batch, atom = growing.fragments(model)
+        h = model.embed(batch)
+        logits = model.focus_logits(h, batch)  # (n_pairs, n_elements)
+        table = logits.new_full((*atom.shape, logits.shape[1]), -torch.inf)
+        place = batch.pair_node - batch.first_node[batch.pair_fragment]
+        table[batch.pair_fragment, place] = logits
+        may_focus = growing.may_focus.gather(1, atom).unsqueeze(2)
+        table = table.masked_fill(~may_focus, -torch.inf).flatten(1)
+        table = torch.cat([table, table.new_zeros(len(table), 1)], 1)
+        return cls(model, growing, batch, atom, h, table)
+
+    def place(
+        self, rows: Tensor, choice: Tensor, uniform: Tensor, temperature: float
+    ) -> Addition:
+        """Draw positions for choices of focus and species in some molecules."""
+        n_elements = len(self.model.elements)
+        rank, species = choice // n_elements, choice % n_elements
+        cutoff = self.model.config.cutoff
+        queries = self.batch.queries(rows, rank, species, cutoff)
+        placement = self.model.place(self.h, queries)
+        vectors = placement.sample(uniform, temperature)
+        radial, angular = placement.log_prob(vectors)
+        density = radial + angular - vectors.square().sum(1).log()
+        chosen = self.logits.log_softmax(1)[rows, choice]
+        focus = self.atom[rows, rank]
+        pos = self.growing.pos[rows, focus] + vectors
+        return Addition(species, pos, focus, chosen + density)

@@ -1,0 +1,95 @@
+"""``equicalc crystals``: score, relax, embed."""
+
+import csv
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import read, write
+
+from equicalc.checkpoint import save_checkpoint
+from equicalc.crystals import MolecularCrystal
+from equicalc.models import LatticeConfig, LatticeNetwork
+from equicalc.pretrained import available
+
+COLUMNS = (
+    "file,formula,spacegroup,Z,Z',density_g/cm3,packing,contact_vdW,status,message,"
+    "energy_kJ/mol,interaction_kJ/mol,strain_kJ/mol,std_kJ/mol,rank,dE_kJ/mol"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = LatticeNetwork(LatticeConfig(elements=(1, 6, 7, 8), members=2))
+    path = tmp_path_factory.mktemp("model") / "lattice.safetensors"
+    return save_checkpoint(path, network, {"licence": "MIT"})
+
+
+def table(name):
+    with Path(name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def water(length, group=14):
+    pose = [length, 5, 5, 90, 90, 90, 0.1, 0.2, 0.2, 0.2, 0.4, 0.1]
+    return MolecularCrystal.from_parameters(molecule("H2O"), group, pose).to_atoms()
+
+
+def test_score_ranks_and_keeps_bad_files_as_rows(cli, model):
+    write("x.extxyz", [water(7.0), water(6.0), water(6.5)])
+    write("salt.cif", bulk("NaCl", "rocksalt", a=9.0))
+    Path("empty.cif").write_text("")
+    files = ["salt.cif", "empty.cif", "x.extxyz"]
+    out = cli("crystals", "score", *files, "-m", model, "-o", "s.csv", "--rank", code=2)
+    assert "3 of 5 crystals scored: s.csv" in out
+    rows = table("s.csv")
+    assert list(rows[0]) == COLUMNS.split(",")
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "", ""]
+    assert float(rows[0]["dE_kJ/mol"]) == 0 < float(rows[2]["dE_kJ/mol"])
+    assert {row["status"] for row in rows[3:]} == {"salt", "unreadable"}
+    assert all(row["energy_kJ/mol"] == "" and row["message"] for row in rows[3:])
+
+
+def test_scores_without_rank_keep_their_order(cli, model):
+    write("x.extxyz", [water(7.0), water(6.0)])
+    cli("crystals", "score", "x.extxyz", "-m", model)
+    rows = table("scores.csv")
+    assert [row["file"] for row in rows] == ["x.extxyz@0", "x.extxyz@1"]
+    assert "x.extxyz is read" in cli(
+        "crystals", "score", "x.extxyz", "-m", model, "-o", "x.extxyz", code=2
+    )
+
+
+@pytest.mark.skipif(not available(), reason="no potential is shipped yet")
+def test_relax_lowers_the_energy(cli, model):
+    write("x.extxyz", [water(6.0, 1)])
+    write("salt.cif", bulk("NaCl", "rocksalt", a=9.0))
+    options = ["-m", model, "--steps", 2, "-o", "r.extxyz"]
+    out = cli("crystals", "relax", "x.extxyz", "salt.cif", *options, code=2)
+    assert "1 of 2 crystals relaxed: r.extxyz" in out
+    relaxed = cast("Atoms", read("r.extxyz"))
+    assert not np.allclose(relaxed.cell, water(6.0, 1).cell)
+    assert "exists" in cli("crystals", "relax", "x.extxyz", *options, code=2)
+
+
+@pytest.mark.parametrize(("name", "k", "m"), [("none", 0, 0), ("axes", 3, 3)])
+def test_embed(cli, name, k, m):
+    write("x.extxyz", [water(7.0), water(6.0)])
+    cli("crystals", "embed", "x.extxyz", "--embedding", name, "-o", "e.npz")
+    with np.load("e.npz") as found:
+        assert found["parameters"].shape == (2, 12)
+        assert found["vectors"].shape == (2, 3, k)
+        assert found["scalars"].shape == (2, m)
+        assert found["names"].tolist() == ["x.extxyz@0", "x.extxyz@1"]
+
+
+def test_embeddings_that_do_not_exist(cli):
+    assert "embedding 'x' is unknown" in cli(
+        "crystals", "embed", "x.cif", "--embedding", "x", code=2
+    )

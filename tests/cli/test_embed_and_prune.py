@@ -1,0 +1,90 @@
+"""``equicalc embed``, ``analyze`` and ``prune`` on a user's file."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.io import write
+
+from equicalc.checkpoint import save_checkpoint
+from equicalc.models import Potential, PotentialConfig
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    config = PotentialConfig(elements=(1, 6, 8), channels=4, layers=2)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    return save_checkpoint(path, Potential(config), {"licence": "MIT"})
+
+
+@pytest.fixture
+def molecules(tmp_path):
+    names = ("H2O", "CH4", "CH3OH", "C2H6", "H2CO", "CO2", "CH3CHO", "C2H4")
+    write(tmp_path / "m.extxyz", [molecule(name) for name in names])
+    return "m.extxyz"
+
+
+@pytest.mark.parametrize("command", ["embed", "prune", "analyze irreps", "analyze map"])
+def test_help_teaches_by_example(cli, command):
+    out = cli(*command.split(), "--help")
+    assert "Examples" in out
+    assert f"equicalc {command}" in out
+
+
+def test_embed_writes_arrays_and_tables(cli, tmp_path, network, molecules):
+    out = cli("embed", molecules, "-m", network, "--device", "cpu")
+    assert "8 structures, atoms as 8x0e+8x1o+4x2e" in out
+    with np.load(tmp_path / "embedding.npz") as file:
+        assert file["1o"].shape == (42, 8, 3)
+        assert file["name"][0] == "m-0"
+    options = ["--level", "molecule", "--invariants", "-o", "table.csv"]
+    cli("embed", molecules, "-m", network, "--device", "cpu", *options)
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert len(rows) == 9
+    assert rows[0][:3] == ["name", "structure", "0e_0"]
+
+
+def test_embed_keeps_files_and_names_mistakes(cli, network, molecules):
+    cli("embed", molecules, "-m", network, "--device", "cpu")
+    assert "--overwrite" in cli("embed", molecules, "-m", network, code=2)
+    assert "ends in .npz or .csv" in cli("embed", molecules, "-o", "e.txt", code=2)
+    bad = ["embed", molecules, "-o", "f.npz", "-m", network, "--level", "crystal"]
+    assert "give 'atom' or 'molecule'" in cli(*bad, code=2)
+
+
+def test_prune_leaves_a_smaller_potential(cli, tmp_path, network, molecules):
+    given = ["prune", network, molecules, "--drop", "2", "--time", "0", "--threads", 1]
+    assert "the smaller model: pruned/best.safetensors" in cli(*given)
+    report = json.loads((tmp_path / "pruned" / "prune.json").read_text())
+    assert [row["degrees"] for row in report["networks"]] == ["0 1 2", "0 1", "0 1"]
+    assert report["labels"] == "the whole network"
+    assert "--overwrite" in cli(*given, code=2)
+    assert "such as 1,2" in cli(
+        "prune", network, molecules, "--drop", "x", "-o", "y", code=2
+    )
+    cli("relax", "O", "-m", "pruned/best.safetensors", "--steps", 1)
+
+
+def test_analyze_irreps_writes_table_and_figure(cli, tmp_path, network, molecules):
+    out = cli("analyze", "irreps", network, molecules, "--device", "cpu", "-o", "use")
+    assert "What to do" in out
+    with (tmp_path / "use" / "irreps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["irrep"] for row in rows] == ["0e", "1o", "2e"]
+    assert "force_change" in rows[0]
+    assert "force_error" not in rows[0]  # there are no labels
+    assert float(rows[1]["force_change"]) > 0
+    assert (tmp_path / "use" / "irreps.png").stat().st_size > 0
+
+
+def test_analyze_map_draws_a_property(cli, tmp_path, network, molecules):
+    given = ["analyze", "map", network, molecules, "--device", "cpu", "--method", "pca"]
+    cli(*given, "-o", "m.png")
+    assert (tmp_path / "m.png").stat().st_size > 0
+    out = cli(*given, "--property", "nothing", code=2)
+    assert "no structure has a number 'nothing'" in out
+    given[-1] = "tsne"
+    assert "give pca, umap, phate" in cli(*given, code=2)

@@ -1,0 +1,160 @@
+"""Local processes and a Dask cluster do the same work, even if a worker dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from equicalc.design import (
+    Composition,
+    Conformers,
+    Design,
+    Files,
+    Progress,
+    Properties,
+    RunDatabase,
+    Score,
+    Unique,
+    Workers,
+    run,
+)
+
+SMILES = ["C" * n + end for n in range(2, 14) for end in ("O", "=O", "N", "#N")]
+
+
+def negated(number):
+    return -number
+
+
+def square_or_fail(number):
+    if number == 3:
+        raise ValueError("three is refused")
+    return number**2
+
+
+@pytest.fixture
+def design(tmp_path):
+    """Every kind of task: chunks, a choice, an expansion."""
+    (tmp_path / "molecules.smi").write_text("\n".join(SMILES))
+
+    def design(name):
+        return Design(
+            output=tmp_path / name,
+            molecules=len(SMILES),
+            source=Files(paths=(tmp_path / "molecules.smi",)),
+            steps=[
+                Composition(heavy_atoms=(2, 9)),
+                Unique(),
+                Properties(names=["gap"]),
+                Conformers(n=2),
+                Score(goals={"gap": 1.0}),
+            ],
+        )
+
+    return design
+
+
+def test_this_process_does_the_work_in_order():
+    with Workers() as workers:
+        assert list(workers.map(negated, [1, 2])) == [-1, -2]
+
+
+def test_negative_numbers_are_refused():
+    with pytest.raises(ValueError, match="workers = -1"):
+        Workers(-1)
+
+
+def test_a_missing_scheduler_is_named():
+    pytest.importorskip("distributed")
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with (
+        pytest.raises(ValueError, match="no Dask scheduler answers"),
+        Workers(scheduler=address, patience=1),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_local_processes_do_the_same(design, same_records):
+    run(design("alone"))
+    run(design("pool"), Workers(2))
+    databases = [RunDatabase(design(n).output / "run.db") for n in ("alone", "pool")]
+    assert same_records(*databases)
+
+
+@pytest.mark.slow
+def test_an_error_of_the_design_comes_through():
+    with Workers(2) as workers, pytest.raises(ValueError, match="three"):
+        list(workers.map(square_or_fail, [1, 2, 3]))
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_survives_the_death_of_a_worker(design, same_records):
+    pytest.importorskip("distributed")
+    run(design("alone"))
+    with cluster(n_workers=2) as (address, workers):
+        killed = []
+
+        def kill(now: Progress):
+            if now.stage.startswith("properties") and now.done and not killed:
+                os.kill(workers[0].pid, signal.SIGKILL)
+                killed.append(now)
+
+        run(design("cluster"), Workers(scheduler=address), kill)
+    assert killed
+    assert killed[0].done < killed[0].total
+    assert workers[0].wait() == -signal.SIGKILL
+    databases = [RunDatabase(design(n).output / "run.db") for n in ("alone", "cluster")]
+    assert same_records(*databases)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def cluster(n_workers):
+    """A scheduler and workers on loopback, each one process of one thread."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    host, port = address.removeprefix("tcp://").split(":")
+    with ExitStack() as stack:
+        serve = ["scheduler", "--host", host, "--port", port, "--no-dashboard"]
+        stack.enter_context(dask(*serve))
+        wait_for_port(host, int(port))
+        work = ["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        yield address, [stack.enter_context(dask(*work)) for _ in range(n_workers)]
+
+
+@contextmanager
+def dask(*arguments):
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dask", *arguments],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for_port(host, port):
+    for _ in range(600):
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the scheduler does not start")

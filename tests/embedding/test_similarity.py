@@ -1,0 +1,95 @@
+"""Search, pipelines and files."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from equicalc import o3
+from equicalc.embedding import Embedder, EmbeddingTransformer, write_embedding
+
+
+def test_a_structure_is_nearest_to_itself(embedder, molecules):
+    index = embedder.index(molecules)
+    turned = [atoms.copy() for atoms in molecules]
+    for atoms in turned:
+        matrix = o3.rand_matrix(dtype=torch.float64).numpy()
+        atoms.positions = atoms.positions @ matrix.T
+    found = index.nearest(turned, k=2)
+    assert found.indices[:, 0].tolist() == list(range(len(molecules)))
+    assert found.distances[:, 0].max() < 1e-6
+    assert (found.distances[:, 1] > 1e-3).all()
+
+
+def test_the_search_is_that_of_scikit_learn(embedder, molecules):
+    from sklearn.neighbors import NearestNeighbors
+
+    index = embedder.index(molecules, irreps=["0e"])
+    points = embedder.invariants(molecules)["0e"]
+    other = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(points)
+    distances, indices = other.kneighbors(points[:1])
+    found = index.nearest(molecules[0], k=3)
+    assert found.indices.tolist() == indices[0].tolist()
+    ratio = found.distances[1:] / distances[0, 1:]  # one scale for the irrep
+    np.testing.assert_allclose(ratio, ratio[0])
+
+
+def test_impossible_searches_are_refused(embedder, molecules):
+    with pytest.raises(ValueError, match="give 1 to 6"):
+        embedder.index(molecules).nearest(molecules[0], k=7)
+    with pytest.raises(ValueError, match=r"irrep 7o .* has 0e, 1o"):
+        embedder.index(molecules, irreps=["7o"])
+
+
+def test_the_transformer_follows_scikit_learn(molecules):
+    from sklearn.base import clone
+
+    transformer = clone(EmbeddingTransformer("potential", irreps=["0e"], device="cpu"))
+    features = transformer.fit_transform(molecules)
+    names = transformer.get_feature_names_out()
+    assert features.shape == (len(molecules), len(names)) == (len(molecules), 128)
+    assert names[0] == "0e_0"
+    expected = Embedder.from_pretrained("potential", device="cpu").invariants(molecules)
+    np.testing.assert_array_equal(features, expected["0e"])
+    with pytest.raises(ValueError, match="irrep 3o"):
+        EmbeddingTransformer("potential", irreps=["3o"]).fit()
+
+
+def test_arrays_on_disk_are_those_in_memory(embedder, molecules, tmp_path):
+    path = write_embedding(tmp_path / "e.npz", embedder, molecules)
+    with np.load(path) as file:
+        for name, block in embedder.embed(molecules).items():
+            np.testing.assert_array_equal(file[name], block)
+        assert str(file["irreps"]) == str(embedder.irreps)
+        assert json.loads(str(file["settings"]))["level"] == "atom"
+        first = file["structure"] == 0
+        assert file["number"][first].tolist() == molecules[0].numbers.tolist()
+
+
+@pytest.mark.parametrize("invariant", [False, True])
+def test_a_table_has_one_named_column_for_each_feature(
+    embedder, molecules, tmp_path, invariant
+):
+    names = [f"m{k}" for k in range(len(molecules))]
+    path = write_embedding(
+        tmp_path / "e.csv",
+        embedder,
+        molecules,
+        level="molecule",
+        invariant=invariant,
+        names=names,
+    )
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == names
+    describe = embedder.invariants if invariant else embedder.embed
+    expected = describe(molecules, "molecule", per_irrep=False)
+    found = [[float(row[n]) for n in embedder.feature_names(invariant)] for row in rows]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_other_formats_are_refused(embedder, molecules, tmp_path):
+    with pytest.raises(ValueError, match=r"\.npz or \.csv"):
+        write_embedding(tmp_path / "e.txt", embedder, molecules)

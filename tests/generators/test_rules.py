@@ -1,0 +1,195 @@
+"""Molecules keep to the rules that are set, and impossible ones are refused."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.data import covalent_radii
+
+from equicalc.generators import Builder, Rules, TooFewValidError, filtering
+from equicalc.generators.metrics import valid_molecule
+
+
+def ratios(atoms):
+    """Distances over sums of covalent radii, (n, n), infinite on the diagonal."""
+    radii = covalent_radii[atoms.numbers]
+    distance = atoms.get_all_distances() + np.diag(np.full(len(atoms), np.inf))
+    return distance / (radii[:, None] + radii)
+
+
+def test_rules_that_refuse_nothing_change_nothing(builder):
+    free = builder.generate(4, seed=0)
+    ruled = builder.generate(4, seed=0, rules=Rules(clash=1e-6, max_atoms=7))
+    for a, b in zip(free, ruled):
+        np.testing.assert_allclose(a.positions, b.positions)
+
+
+def test_molecules_do_not_clash(builder):
+    for atoms in builder.generate(12, seed=0, rules=Rules(clash=1.25)):
+        found = ratios(atoms)
+        assert ((found < 1.15 + 1e-5) | (found > 1.25 - 1e-5)).all()
+
+
+def test_no_atom_has_more_bonds_than_it_can(builder):
+    """Distances that are certainly bonds, whatever the kind."""
+    reach = {(1, 1): 0.84, (1, 6): 1.19, (1, 8): 1.06, (6, 6): 1.64, (6, 8): 1.53}
+    reach |= {(8, 8): 1.58}
+    for atoms in builder.generate(12, seed=0, rules=Rules(valence=True)):
+        d, z = atoms.get_all_distances(), atoms.numbers
+        for i in range(len(atoms)):
+            bonds = sum(
+                0 < d[i, j] < reach[tuple(sorted((z[i], z[j])))] - 1e-4
+                for j in range(len(atoms))
+            )
+            assert bonds <= {1: 1, 6: 4, 8: 2}[int(z[i])]
+
+
+def test_elements_and_sizes_are_kept(builder):
+    rules = Rules(elements=["H", "C"], min_atoms=4, max_atoms=5)
+    for atoms in builder.generate(8, seed=0, rules=rules):
+        assert set(atoms.symbols) <= {"H", "C"}
+        assert 4 <= len(atoms) <= 5
+
+
+def test_a_formula_is_met(builder):
+    made = builder.generate(6, seed=1, rules=Rules(formula="CH4O"))
+    for atoms in made:
+        assert atoms.info["complete"]
+        assert atoms.get_chemical_formula() == "CH4O"
+
+
+def test_a_fragment_is_completed_to_a_formula(builder, methanol):
+    for atoms in builder.complete(methanol[[0, 1]], 3, rules=Rules(formula="CH4O")):
+        assert atoms.get_chemical_formula() == "CH4O"
+        assert atoms.info["complete"]
+
+
+def test_the_environment_is_left_alone(builder, methanol):
+    around = Atoms("Au4", [[3, 0, 0], [-3, 0, 0], [0, 3, 0], [0, -3, 0]])
+    fragment = methanol[[0, 1]]
+    reach = 1.7 * (covalent_radii[79] + covalent_radii[[1, 6, 8]])
+    for atoms in builder.complete(fragment, 6, rules=Rules(environment=around)):
+        for new in atoms[2:]:
+            distance = np.linalg.norm(around.positions - new.position, axis=1)
+            assert distance.min() > reach[[1, 6, 8].index(new.number)] - 1e-4
+
+
+def test_rules_do_not_depend_on_the_batch(builder):
+    rules = Rules(valence=True, clash=1.25, attempts=3)
+    together = builder.generate(4, seed=2, rules=rules)
+    for k, atoms in enumerate(together):
+        (alone,) = builder.generate(1, seed=2, first=k, rules=rules)
+        assert alone.get_chemical_formula() == atoms.get_chemical_formula()
+        np.testing.assert_allclose(alone.positions, atoms.positions, atol=1e-3)
+
+
+def test_a_molecule_without_a_way_on_ends(builder, methanol):
+    """Everything around is taken."""
+    around = Atoms("Au", methanol.positions[:1])
+    for atoms in builder.complete(methanol[[0]], 8, rules=Rules(environment=around)):
+        assert len(atoms) == 1
+    assert builder.propose(methanol[[0]], 3, rules=Rules(environment=around)) == []
+
+
+def test_valid_ones_are_delivered(builder, monkeypatch):
+    valid = builder.generate(3, seed=0, valid_only=True)
+    assert len(valid) == 3
+    assert all(valid_molecule(atoms) is not None for atoms in valid)
+    every = islice(builder.stream(None, seed=0, batch_size=16), 200)
+    numbers = [a.info["molecule"] for a in every if valid_molecule(a) is not None]
+    assert [atoms.info["molecule"] for atoms in valid] == numbers[:3]
+    monkeypatch.setattr(filtering, "PATIENCE", 5)
+    monkeypatch.setattr(filtering, "valid_molecule", lambda atoms: None)
+    with pytest.raises(TooFewValidError, match="5 molecules in a row"):
+        builder.generate(1, seed=0, valid_only=True)
+
+
+def test_many_fragments_are_completed_at_once(builder):
+    """As each alone: the first as molecule 0, the second as molecule 1."""
+    fragments = [molecule("CH3OH")[[0]], molecule("CH3CHO")[[0, 1, 2]]]
+    together = builder.complete_each(fragments, seed=3)
+    for k, (fragment, atoms) in enumerate(zip(fragments, together)):
+        (alone,) = builder.complete(fragment, 1, seed=3, first=k)
+        n = min(len(alone), len(atoms))
+        assert (atoms.numbers[: len(fragment)] == fragment.numbers).all()
+        np.testing.assert_allclose(alone.positions[:n], atoms.positions[:n], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rules", "match"),
+    [
+        ({"formula": "C2H5Si"}, "Si unknown to this generator, which knows H, C, O"),
+        ({"formula": "C2H9"}, "too many hydrogens"),
+        ({"formula": "C2H5"}, "odd number of bonds"),
+        ({"formula": "C2Hx"}, "cannot be read"),
+        ({"formula": "H2"}, "hydrogens only"),
+        ({"formula": "C3H8O"}, "12 atoms are asked for; this generator .* up to 7"),
+        ({"elements": ["H", "F"]}, "F unknown"),
+        ({"elements": ["H"]}, "hydrogens only"),
+        ({"min_atoms": 40}, "40 atoms are asked for"),
+    ],
+)
+def test_impossible_rules_are_refused(builder, rules, match):
+    with pytest.raises(ValueError, match=match):
+        builder.generate(1, rules=Rules(**rules))
+
+
+@pytest.mark.parametrize(
+    ("rules", "match"),
+    [
+        ({"clash": -1.0}, "clash must be positive"),
+        ({"attempts": 0}, "at least 1"),
+        ({"min_atoms": 5, "max_atoms": 3}, "max_atoms 3 is below min_atoms 5"),
+        ({"formula": "CH4", "max_atoms": 3}, "not both"),
+        ({"environment": Atoms("Au", cell=[3, 3, 3], pbc=True)}, "periodic"),
+    ],
+)
+def test_rules_that_contradict_themselves_are_refused(rules, match):
+    with pytest.raises(ValueError, match=match):
+        Rules(**rules)
+
+
+@pytest.mark.parametrize(
+    ("rules", "match"),
+    [
+        ({"formula": "CH4"}, "the fragment has 1 O, the formula CH4 only 0"),
+        ({"max_atoms": 2}, "the fragment has 6 atoms, more than the 2 allowed"),
+    ],
+)
+def test_fragments_must_fit(builder, methanol, rules, match):
+    with pytest.raises(ValueError, match=match):
+        builder.complete(methanol, rules=Rules(**rules))
+
+
+def test_the_published_model_works_behind_the_same_builder():
+    import torch
+
+    from equicalc.models import SymphonyPaper, SymphonyPaperConfig
+
+    torch.manual_seed(0)
+    config = SymphonyPaperConfig(
+        elements=(1, 6, 8),
+        focus_channels=4,
+        focus_layers=1,
+        focus_ls=(0, 1),
+        position_channels=4,
+        position_layers=1,
+        position_ls=(0, 1, 2),
+        shells=12,
+        n_theta=6,
+        max_atoms=5,
+    )
+    builder = Builder(SymphonyPaper(config, backend="torch"), "paper")
+    for k, atoms in enumerate(builder.generate(4, seed=0)):
+        assert atoms.numbers[0] == 1  # as published
+        (alone,) = builder.generate(1, seed=0, first=k)
+        np.testing.assert_allclose(alone.positions, atoms.positions, atol=1e-3)
+    grown = builder.complete(Atoms("H"), 2, seed=0)
+    assert all(len(atoms) >= 1 for atoms in grown)
+    proposal = builder.propose(Atoms("H"), 1)[0]
+    r = np.linalg.norm(proposal.position)
+    assert np.abs(r - np.linspace(0.9, 2.0, 12)).min() < 1e-5
+    placed = Atoms(["H", proposal.symbol], [np.zeros(3), proposal.position])
+    assert np.isfinite(builder.log_prob(placed))

@@ -1,0 +1,141 @@
+"""What passes through a network: read, removed, and pruned away."""
+
+import pytest
+import torch
+from torch import nn
+
+from equicalc.graph import collate, make_graph
+from equicalc.models import (
+    Potential,
+    PotentialConfig,
+    Symphony,
+    SymphonyConfig,
+    Tap,
+    Taps,
+    evaluate,
+    pruned,
+    taps_of,
+)
+from equicalc.o3 import Irreps
+
+OUTPUTS = ("energy", "energies", "forces")
+
+
+def potential(**changes):
+    settings = {"elements": (1, 6, 8), "channels": 4, "layers": 2, **changes}
+    return Potential(PotentialConfig(**settings), "torch").double()
+
+
+def graph(n_atoms=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.tensor([1, 6, 8])[torch.randint(0, 3, (n_atoms,), generator=generator)]
+    sites = torch.cartesian_prod(*[torch.arange(3.0, dtype=torch.float64)] * 3)
+    pos = 1.2 * sites[torch.randperm(27, generator=generator)[:n_atoms]]
+    return make_graph(z, pos.numpy(), cutoff=5.0)
+
+
+@pytest.mark.parametrize("layout", ["e3nn", "channels last", "blocks"])
+def test_layouts_hold_the_same_features(layout):
+    scalars, vectors = torch.randn(5, 2, 1), torch.randn(5, 2, 3)
+    output = {
+        "e3nn": torch.cat([scalars.flatten(1), vectors.flatten(1)], 1),
+        "channels last": torch.cat([scalars, vectors], 2).transpose(1, 2),
+        "blocks": [scalars.transpose(1, 2), vectors.transpose(1, 2)],
+    }[layout]
+    tap = Tap(nn.Identity(), Irreps("2x0e+2x1o"), layout)
+    found = tap.split(output)
+    assert torch.equal(found["0e"], scalars)
+    assert torch.equal(found["1o"], vectors)
+    halved = tap.split(tap.scale(output, {"1o": 0.5}))
+    assert torch.equal(halved["0e"], scalars)
+    assert torch.equal(halved["1o"], 0.5 * vectors)
+
+
+@pytest.mark.parametrize(
+    "model", [potential(), Symphony(SymphonyConfig(channels=4), "torch")]
+)
+def test_features_have_the_irreps_that_are_said(model):
+    taps, batch = taps_of(model), collate([graph(4), graph(7, 1)])
+    found = taps.read(batch)
+    rows = len(taps.rows(batch))
+    shapes = {str(ir): (rows, mul, ir.dim) for mul, ir in taps.irreps}
+    assert {name: tuple(block.shape) for name, block in found.items()} == shapes
+
+
+def test_layers_lie_side_by_side():
+    taps = taps_of(potential())
+    both = taps.read(graph())["0e"]
+    first, last = (taps.read(graph(), [k])["0e"] for k in (0, 1))
+    assert torch.equal(both, torch.cat([first, last], 1))
+
+
+def test_scaling_ends_with_its_context():
+    model = potential()
+    before = evaluate(model, graph())["energy"]
+    with taps_of(model).scaled({"1o": 0.0}):
+        assert not torch.equal(evaluate(model, graph())["energy"], before)
+    assert torch.equal(evaluate(model, graph())["energy"], before)
+
+
+@pytest.mark.parametrize(
+    ("ls", "layers", "drop"),
+    [
+        ((0, 1, 2), 2, {2}),
+        ((0, 1, 2, 3), 3, {2}),
+        ((0, 1, 2), 3, {1}),
+        ((0, 1, 2), 2, {1, 2}),
+    ],
+)
+def test_a_pruned_network_is_the_whole_one_without_degrees(ls, layers, drop):
+    model = potential(ls=ls, layers=layers, radial_hidden=(5,))
+    taps = taps_of(model)
+    names = [str(ir) for _, ir in taps.irreps if ir.l in drop]
+    with taps.scaled(dict.fromkeys(names, 0.0)):
+        expected = evaluate(model, graph(), OUTPUTS)
+    smaller = pruned(model, drop)
+    found = evaluate(smaller, graph(), OUTPUTS)
+    for name in OUTPUTS:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
+    whole = evaluate(model, graph(), OUTPUTS)
+    assert (whole["forces"] - found["forces"]).abs().max() > 1e-6
+    size, full = (sum(p.numel() for p in m.parameters()) for m in (smaller, model))
+    assert size < full
+
+
+def test_pruning_keeps_dipoles_where_vectors_stay():
+    assert pruned(potential(), {2}).config.dipole
+    assert not pruned(potential(), {1}).config.dipole
+
+
+def test_pruning_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="read from the scalars"):
+        pruned(potential(), {0})
+    with pytest.raises(ValueError, match=r"\[5\].*\[0, 1, 2\]"):
+        pruned(potential(), {5})
+    with pytest.raises(ValueError, match="not for Symphony"):
+        pruned(Symphony(SymphonyConfig(channels=4), "torch"), {2})
+
+
+def test_a_network_plugs_in_by_one_registration():
+    class Toy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(3, 3)
+
+        def forward(self, data):
+            return self.last(data["pos"].float())
+
+    model = Toy()
+    with pytest.raises(ValueError, match="register it"):
+        taps_of(model)
+
+    @taps_of.register
+    def _(model: Toy) -> Taps:
+        return Taps((Tap(model.last, Irreps("1x1o")),), run=model)
+
+    assert taps_of(model).read(graph())["1o"].shape == (6, 1, 3)
+
+
+def test_gate_widths_must_fit():
+    with pytest.raises(ValueError, match="1 gate widths for 2 layers"):
+        potential(gate_widths=(3,))

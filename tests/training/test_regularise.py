@@ -1,0 +1,89 @@
+"""Dropout and sparsity of irreps do what they say, and the same after a stop."""
+
+import pytest
+import torch
+
+from equicalc.checkpoint import load_checkpoint
+from equicalc.graph import make_graph
+from equicalc.models import Potential, PotentialConfig, evaluate, pruned, taps_of
+from equicalc.training import train
+from equicalc.training.regularise import irrep_dropout, irrep_sparsity
+
+
+@pytest.fixture
+def network():
+    config = PotentialConfig(elements=(1, 8), channels=4, layers=2)
+    return Potential(config, "torch").double()
+
+
+@pytest.fixture
+def graph():
+    water = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
+    return make_graph([8, 1, 1], water, cutoff=5.0)
+
+
+def test_a_silent_irrep_is_a_pruned_one(network, graph):
+    taps = taps_of(network)
+    energies = []
+    for seed in range(12):
+        with irrep_dropout(taps, 0.5, seed):
+            energies.append(evaluate(network, graph, ["energy"])["energy"].item())
+    choices = [network, *(pruned(network, drop) for drop in ([1], [2], [1, 2]))]
+    expected = [evaluate(m, graph, ["energy"])["energy"].item() for m in choices]
+    found = {min(expected, key=lambda x: abs(x - energy)) for energy in energies}
+    assert all(min(abs(x - e) for x in expected) < 1e-9 for e in energies)
+    assert len(found) == 4  # in twelve draws, all of them
+
+
+def test_no_chance_is_no_change(network, graph):
+    with irrep_dropout(taps_of(network), 0.0, seed=0):
+        found = evaluate(network, graph, ["energy"])["energy"]
+    assert torch.equal(found, evaluate(network, graph, ["energy"])["energy"])
+
+
+def test_sparsity_is_the_size_of_channels(network, graph):
+    taps = taps_of(network)
+    with taps.recorded() as outputs:
+        taps.run(graph)
+    found = irrep_sparsity(taps, outputs)
+    features = [tap.split(x) for tap, x in zip(taps.features, outputs)]
+    sizes = [
+        features[layer][name][:, u].square().mean().sqrt()
+        for layer, name in ((0, "1o"), (0, "2e"), (1, "1o"))
+        for u in range(4)
+    ]
+    torch.testing.assert_close(found, torch.stack(sizes).mean(), rtol=1e-4, atol=1e-6)
+    with taps.scaled({"1o": 0.0, "2e": 0.0}), taps.recorded() as silent:
+        taps.run(graph)
+    assert irrep_sparsity(taps, silent) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "remedy",
+    [{"irrep_dropout": 0.5}, {"irrep_sparsity": 0.1}],
+    ids=lambda r: next(iter(r)),
+)
+def test_a_resumed_run_is_the_same_run(make_config, tmp_path, remedy):
+    def run(name, steps):
+        return train(
+            make_config(
+                output=str(tmp_path / name),
+                regularise=remedy,
+                stop={"max_steps": steps},
+                optimizer={"schedule": "constant"},
+            )
+        )
+
+    run("parts", 4)
+    parts, whole = run("parts", 8), run("whole", 8)
+    a, b = (load_checkpoint(path)[0].state_dict() for path in (parts, whole))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    log = (tmp_path / "whole" / "train.csv").read_text()
+    assert "sparsity" in log
+
+
+def test_impossible_remedies_are_refused(make_config):
+    with pytest.raises(ValueError, match="irrep_dropout"):
+        make_config(regularise={"irrep_dropout": 1.0})
+    with pytest.raises(ValueError, match="did you mean 'irrep_dropout'"):
+        make_config(regularise={"irrep_dropot": 0.1})
