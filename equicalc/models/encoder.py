@@ -33,16 +33,20 @@ class AtomFeatures(nn.Module):
         Largest distance from the centroid, Angstrom.
     channels : int
         Scalars, and vectors, of an atom.
+    softness : float
+        Of the counts, Angstrom.
     """
 
-    SOFTNESS = 0.01  # of the counts, Angstrom
     N_RADIAL = 32
     N_SPECIES = 32
 
-    def __init__(self, n_elements: int, radius: float, channels: int) -> None:
+    def __init__(
+        self, n_elements: int, radius: float, channels: int, softness: float
+    ) -> None:
         super().__init__()
         self.n_elements = n_elements
         self.radius = radius
+        self.softness = softness
         self.species = nn.Embedding(n_elements, self.N_SPECIES)
         self.radii = GaussianBasis(2 * radius, self.N_RADIAL)
         n_in = self.N_SPECIES + self.N_RADIAL + n_elements + n_elements * PLACES
@@ -82,7 +86,7 @@ class AtomFeatures(nn.Module):
         """
         onehot = nn.functional.one_hot(cloud.species, self.n_elements).to(r.dtype)
         rows, types = cloud.padded(r), cloud.padded(onehot)
-        further = (rows.unsqueeze(2) - rows.unsqueeze(1)) / self.SOFTNESS
+        further = (rows.unsqueeze(2) - rows.unsqueeze(1)) / self.softness
         counts = further.sigmoid() @ types - 0.5 * types  # itself counts one half
         return counts[cloud.batch, cloud.place]
 
@@ -107,7 +111,9 @@ class Encoder(nn.Module):
         C, n_radial = config.channels, config.n_radial
         scale = config.avg_neighbors**-0.5
         self.cutoff = config.cutoff
-        self.atoms = AtomFeatures(len(config.elements), config.radius, C)
+        self.atoms = AtomFeatures(
+            len(config.elements), config.radius, C, config.softness
+        )
         self.basis = BASES[config.basis](config.cutoff, n_radial)
         self.layers = nn.ModuleList(
             EMLP(C, config.depth) for _ in range(config.layers + 1)

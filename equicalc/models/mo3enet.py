@@ -22,7 +22,9 @@ class Mo3ENet(nn.Module):
 
     What a symmetry of the molecule turns around cancels in the sum over its atoms:
     benzene's embedding is zero, and an atom alone has none. Noise of a hundredth of an
-    Angstrom lifts it, see `equicalc.models.reconstruction`.
+    Angstrom lifts it, see `equicalc.models.reconstruction`. With slots, the embedding
+    is continuous, but steep where two atoms of an element swap their order from the
+    centroid.
 
     Parameters
     ----------

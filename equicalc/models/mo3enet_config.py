@@ -30,6 +30,10 @@ class Mo3ENetConfig:
     slots : tuple of int
         How many vectors begin as single atoms of every element, see `slots`; at most
         `bottleneck` and `points` together. None, if empty.
+    softness : float
+        Difference of distances from the centroid within which two atoms of one
+        element swap numbers, and their slots, Angstrom. Smaller: more molecules come
+        back whole, and the embedding is steeper where two atoms swap.
     channels : int
         Scalars, and vectors, of an atom; a multiple of 4.
     layers : int
@@ -63,6 +67,7 @@ class Mo3ENetConfig:
     avg_neighbors: float = 9.0
     bottleneck: int = 64
     slots: tuple[int, ...] = ()
+    softness: float = 0.003
     channels: int = 64
     layers: int = 2
     messages: int = 32
@@ -86,6 +91,8 @@ class Mo3ENetConfig:
         for name in ("bottleneck", "channels", "decoder_channels"):
             if getattr(self, name) < 4 or getattr(self, name) % 4:
                 raise ValueError(f"{name} = {getattr(self, name)}; a multiple of 4")
+        if not self.softness > 0:
+            raise ValueError(f"softness = {self.softness}; a length above 0")
         most = min(self.bottleneck, self.points)
         if sum(self.slots) > most:
             raise ValueError(
