@@ -9,9 +9,10 @@ from equicalc.graph import molecule_edges
 from equicalc.kernels.convolution import Adjacency
 from equicalc.models.cloud import Cloud
 from equicalc.models.mo3enet_config import Mo3ENetConfig
+from equicalc.models.slots import PLACES, SlotSum, addresses
 from equicalc.nn.radial import BesselBasis, GaussianBasis, polynomial_envelope
 from equicalc.nn.vector_conv import VectorConvolution
-from equicalc.nn.vectors import EMLP, AugmentedSoftmax, lengths
+from equicalc.nn.vectors import EMLP, lengths
 
 #: Name in configurations -> radial functions.
 BASES = {"gaussian": GaussianBasis, "bessel": BesselBasis}
@@ -32,33 +33,46 @@ class AtomFeatures(nn.Module):
         Largest distance from the centroid, Angstrom.
     channels : int
         Scalars, and vectors, of an atom.
+    softness : float
+        Of the counts, Angstrom.
     """
 
-    SOFTNESS = 0.1  # of the counts, Angstrom
     N_RADIAL = 32
-    N_COUNTS = 24
     N_SPECIES = 32
 
-    def __init__(self, n_elements: int, radius: float, channels: int) -> None:
+    def __init__(
+        self, n_elements: int, radius: float, channels: int, softness: float
+    ) -> None:
         super().__init__()
         self.n_elements = n_elements
         self.radius = radius
+        self.softness = softness
         self.species = nn.Embedding(n_elements, self.N_SPECIES)
         self.radii = GaussianBasis(2 * radius, self.N_RADIAL)
-        n_in = self.N_SPECIES + self.N_RADIAL + n_elements + self.N_COUNTS
+        n_in = self.N_SPECIES + self.N_RADIAL + n_elements + n_elements * PLACES
         self.scalars = nn.Linear(n_in, channels)
         self.vectors = nn.Parameter(torch.randn(channels))
 
-    def forward(self, cloud: Cloud) -> tuple[Tensor, Tensor]:
-        """Return scalars (n_atoms, channels) and vectors (n_atoms, 3, channels)."""
+    def forward(self, cloud: Cloud) -> tuple[Tensor, Tensor, Tensor]:
+        """Describe atoms.
+
+        Returns
+        -------
+        s : (n_atoms, channels)
+            Scalars.
+        v : (n_atoms, 3, channels)
+            Vectors.
+        address : (n_atoms, n_elements * PLACES)
+            See `addresses`.
+        """
         pos = cloud.pos.unsqueeze(2)  # (n_atoms, 3, 1)
         r = lengths(pos).flatten()
         counts = self.inside(cloud, r)  # (n_atoms, n_elements)
-        own = counts.gather(1, cloud.species.unsqueeze(1))
-        steps = torch.arange(self.N_COUNTS, device=r.device)
-        bells = torch.exp(-2 * (own - steps).square().clamp(max=20))
-        parts = [self.species(cloud.species), self.radii(r), 0.2 * counts, bells]
-        return self.scalars(torch.cat(parts, 1)), pos / self.radius * self.vectors
+        own = counts.gather(1, cloud.species.unsqueeze(1)).squeeze(1)
+        address = addresses(cloud.species, own, self.n_elements)
+        parts = [self.species(cloud.species), self.radii(r), 0.2 * counts, address]
+        s = self.scalars(torch.cat(parts, 1))
+        return s, pos / self.radius * self.vectors, address
 
     def inside(self, cloud: Cloud, r: Tensor) -> Tensor:
         """Count atoms of every element nearer to the centroid, (n_atoms, n_elements).
@@ -72,7 +86,7 @@ class AtomFeatures(nn.Module):
         """
         onehot = nn.functional.one_hot(cloud.species, self.n_elements).to(r.dtype)
         rows, types = cloud.padded(r), cloud.padded(onehot)
-        further = (rows.unsqueeze(2) - rows.unsqueeze(1)) / self.SOFTNESS
+        further = (rows.unsqueeze(2) - rows.unsqueeze(1)) / self.softness
         counts = further.sigmoid() @ types - 0.5 * types  # itself counts one half
         return counts[cloud.batch, cloud.place]
 
@@ -97,7 +111,9 @@ class Encoder(nn.Module):
         C, n_radial = config.channels, config.n_radial
         scale = config.avg_neighbors**-0.5
         self.cutoff = config.cutoff
-        self.atoms = AtomFeatures(len(config.elements), config.radius, C)
+        self.atoms = AtomFeatures(
+            len(config.elements), config.radius, C, config.softness
+        )
         self.basis = BASES[config.basis](config.cutoff, n_radial)
         self.layers = nn.ModuleList(
             EMLP(C, config.depth) for _ in range(config.layers + 1)
@@ -106,7 +122,8 @@ class Encoder(nn.Module):
             VectorConvolution(C, config.messages, n_radial, scale, backend)
             for _ in range(config.layers)
         )
-        self.aggregate = AugmentedSoftmax(C, config.bottleneck)
+        self.radius = config.radius
+        self.aggregate = SlotSum(C, config.bottleneck, config.slot_table)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -116,7 +133,7 @@ class Encoder(nn.Module):
     def forward(self, cloud: Cloud) -> Tensor:
         """Encode molecules to (n_graphs, 3, bottleneck)."""
         # 1. atoms and edges
-        s, v = self.atoms(cloud)
+        s, v, address = self.atoms(cloud)
         src, dst = molecule_edges(cloud.pos, cloud.ptr, self.cutoff)
         adj = Adjacency.from_edges(src, dst, len(cloud.pos))
         away = cloud.pos.index_select(0, src) - cloud.pos.index_select(0, dst)
@@ -128,4 +145,5 @@ class Encoder(nn.Module):
             s, v = convolution(*layer(s, v), adj, basis, envelope)
         s, v = self.layers[-1](s, v)
         # 3. molecules
-        return self.aggregate(s, v, cloud.batch, cloud.ptr)
+        r = cloud.pos.unsqueeze(2) / self.radius
+        return self.aggregate((s, v, address), r, cloud.batch, cloud.ptr)

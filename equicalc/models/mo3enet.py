@@ -8,6 +8,7 @@ from torch_geometric.data import Data
 from equicalc.models.cloud import Cloud, point_cloud
 from equicalc.models.encoder import Encoder
 from equicalc.models.mo3enet_config import Mo3ENetConfig
+from equicalc.models.slots import SlotPoints
 from equicalc.models.swarm import DECODERS, Swarm
 from equicalc.nn.vectors import Scalariser
 
@@ -21,7 +22,9 @@ class Mo3ENet(nn.Module):
 
     What a symmetry of the molecule turns around cancels in the sum over its atoms:
     benzene's embedding is zero, and an atom alone has none. Noise of a hundredth of an
-    Angstrom lifts it, see `equicalc.models.reconstruction`.
+    Angstrom lifts it, see `equicalc.models.reconstruction`. With slots, the embedding
+    is continuous, but steep where two atoms of an element swap their order from the
+    centroid.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ class Mo3ENet(nn.Module):
             len(config.elements),
         )
 
+        self.slots = SlotPoints(config.bottleneck, config.points, config.slot_table)
+
     def cloud(self, graph: Data) -> Cloud:
         """Return the atoms that the model sees, centred; see `point_cloud`."""
         return point_cloud(graph, self.elements, self.encoder.dtype)
@@ -89,7 +94,8 @@ class Mo3ENet(nn.Module):
 
     def decode(self, g: Tensor) -> Swarm:
         """Turn embeddings (n_graphs, 3, bottleneck) into points around the origin."""
-        positions, logits = self.decoder(self.invariants(g), g)
+        decoded, directly = self.decoder(self.invariants(g), g), self.slots(g)
+        positions, logits = (a + b for a, b in zip(decoded, directly))
         return Swarm(
             positions * self.config.radius,
             logits[..., :-1].softmax(2),

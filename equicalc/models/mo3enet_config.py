@@ -27,6 +27,13 @@ class Mo3ENetConfig:
         Mean number of neighbours, normalises sums of messages.
     bottleneck : int
         Vectors of the embedding; a multiple of 4.
+    slots : tuple of int
+        How many vectors begin as single atoms of every element, see `slots`; at most
+        `bottleneck` and `points` together. None, if empty.
+    softness : float
+        Difference of distances from the centroid within which two atoms of one
+        element swap numbers, and their slots, Angstrom. Smaller: more molecules come
+        back whole, and the embedding is steeper where two atoms swap.
     channels : int
         Scalars, and vectors, of an atom; a multiple of 4.
     layers : int
@@ -59,6 +66,8 @@ class Mo3ENetConfig:
     n_radial: int = 50
     avg_neighbors: float = 9.0
     bottleneck: int = 64
+    slots: tuple[int, ...] = ()
+    softness: float = 0.003
     channels: int = 64
     layers: int = 2
     messages: int = 32
@@ -72,7 +81,8 @@ class Mo3ENetConfig:
     sigma: float = 2.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple(self.elements))
+        for name in ("elements", "slots"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.elements or list(self.elements) != sorted(set(self.elements)):
             raise ValueError(
                 f"elements must be distinct atomic numbers in ascending order, "
@@ -81,3 +91,27 @@ class Mo3ENetConfig:
         for name in ("bottleneck", "channels", "decoder_channels"):
             if getattr(self, name) < 4 or getattr(self, name) % 4:
                 raise ValueError(f"{name} = {getattr(self, name)}; a multiple of 4")
+        if not self.softness > 0:
+            raise ValueError(f"softness = {self.softness}; a length above 0")
+        most = min(self.bottleneck, self.points)
+        if sum(self.slots) > most:
+            raise ValueError(
+                f"slots {self.slots}: together at most {most}, the smaller one of "
+                "bottleneck and points"
+            )
+
+    @property
+    def slot_table(self) -> tuple[int, ...]:
+        """Slots of every element.
+
+        Raises
+        ------
+        ValueError
+            If there is not one number for each element.
+        """
+        if len(self.slots) not in (0, len(self.elements)):
+            raise ValueError(
+                f"slots {self.slots}: one number for each of the elements "
+                f"{self.elements}, or none"
+            )
+        return self.slots or (0,) * len(self.elements)

@@ -35,6 +35,17 @@ class Swarm:
         return len(self.positions)
 
 
+#: Scale of what is learned beside the slots' own positions: positions are to be right
+#: to a hundredth, and a step of the training should not move them much.
+GENTLE = 0.1
+
+
+def start_small(*layers: nn.Linear) -> None:
+    """Let a decoder begin with little to say beside the slots."""
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=0.01)
+
+
 class MLPDecoder(nn.Module):
     """All points are read from the same scalars and vectors.
 
@@ -67,6 +78,7 @@ class MLPDecoder(nn.Module):
         self.positions = nn.Linear(channels, n_points, bias=False)
         self.types = nn.Linear(channels, n_points * (n_elements + 1))
         self.n_points = n_points
+        start_small(self.positions, self.types)
 
     def forward(self, s: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Decode embeddings.
@@ -85,7 +97,7 @@ class MLPDecoder(nn.Module):
             Of the elements and, last, of the share.
         """
         s, v = self.layers(self.scalars(s), self.vectors(g))
-        positions = self.positions(v).transpose(1, 2)
+        positions = GENTLE * self.positions(v).transpose(1, 2)
         return positions, self.types(s).unflatten(1, (self.n_points, -1))
 
 
@@ -132,6 +144,7 @@ class GNNDecoder(nn.Module):
         )
         self.positions = nn.Linear(channels, 1, bias=False)
         self.types = nn.Linear(channels, n_elements + 1)
+        start_small(self.positions, self.types)
 
     def edges(self, n_graphs: int, device: torch.device) -> Tensor:
         """Return the edges of complete graphs, (2, n_edges), sorted by centre."""
@@ -156,7 +169,7 @@ class GNNDecoder(nn.Module):
         for layer, convolution in zip(self.layers, self.convolutions):
             s, v = convolution(*layer(s, v), adj, basis, envelope)
         # 3. points
-        positions = self.positions(v).squeeze(2).unflatten(0, (-1, n))
+        positions = GENTLE * self.positions(v).squeeze(2).unflatten(0, (-1, n))
         return positions, self.types(s).unflatten(0, (-1, n))
 
 

@@ -152,33 +152,36 @@ class EMLP(nn.Module):
 class AugmentedSoftmax(nn.Module):
     """Sum the vectors of every graph, weighted towards some of them.
 
-    g_k = sum_i (softmax_i(beta_k |u_ik| + l_ik) + b_k) u_ik, where the scalars of a
-    node give the logits l_ik and gate its vectors, u = gate(s) W v: a channel can pick
-    out single nodes. beta and b are learned.
+    g_k = sum_i (softmax_i(beta_k |v_ik| + l_ik) + b_k) v_ik for given logits l, and
+    learned beta and b.
 
     Parameters
     ----------
-    n_in : int
-        Channels of scalars and of vectors.
-    n_out : int
-        Channels of the sum.
+    channels : int
+        Channels of the vectors.
     """
 
-    def __init__(self, n_in: int, n_out: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(n_in, n_out, bias=False)
-        self.choose = nn.Linear(n_in, 2 * n_out)
-        self.beta = nn.Parameter(torch.ones(n_out))
-        self.offset = nn.Parameter(torch.full((n_out,), 0.1))
+        self.beta = nn.Parameter(torch.ones(channels))
+        self.offset = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, s: Tensor, v: Tensor, batch: Tensor, ptr: Tensor) -> Tensor:
-        """Sum vectors (n_nodes, 3, n_in) to (n_graphs, 3, n_out)."""
-        gates, chosen = self.choose(s).chunk(2, 1)  # (n_nodes, n_out) each
-        u = gates.sigmoid().unsqueeze(1) * self.linear(v)  # (n_nodes, 3, n_out)
-        logits = self.beta * lengths(u).squeeze(1) + chosen
+    def forward(self, v: Tensor, logits: Tensor, batch: Tensor, ptr: Tensor) -> Tensor:
+        """Sum vectors (n_nodes, 3, channels) to (n_graphs, 3, channels).
+
+        Parameters
+        ----------
+        v
+            The vectors.
+        logits
+            (n_nodes, channels).
+        batch, ptr
+            Graph of each node; first node of each graph, and the end.
+        """
+        logits = self.beta * lengths(v).squeeze(1) + logits
         top = torch.segment_reduce(logits.detach(), "max", offsets=ptr)
         weights = (logits - top[batch]).exp()
         total = torch.zeros_like(top).index_add(0, batch, weights)
         weights = weights / total[batch] + self.offset
-        summed = v.new_zeros(len(ptr) - 1, *u.shape[1:])
-        return summed.index_add(0, batch, weights.unsqueeze(1) * u)
+        summed = v.new_zeros(len(ptr) - 1, *v.shape[1:])
+        return summed.index_add(0, batch, weights.unsqueeze(1) * v)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from equicalc.models.reconstruction import lift_symmetry
 from equicalc.training.batches import in_order
 from equicalc.training.config import TrainConfig
 from equicalc.training.plots import plot_terms
-from equicalc.training.report import write_json
+from equicalc.training.report import part_metrics, write_json
 from equicalc.training.sources import expand_path
 
 
@@ -204,13 +204,7 @@ class HeadTask:
         model, _ = load_checkpoint(
             folder / "best.safetensors", backend=self.config.trainer.backend
         )
-        metrics = {}
-        for name in [name for name in parts if name != "train"]:
-            prepare = partial(self.batch, model, parts[name])
-            validation = self.validation()
-            for indices in in_order(len(parts[name]), 256):
-                validation.add(model, prepare(indices))
-            metrics[name] = validation.table()
+        metrics = part_metrics(self, model, parts, batch_size=256)
         write_json(folder / "metrics.json", metrics)
         plot_terms(folder, ("loss",))
 

@@ -12,7 +12,7 @@ from equicalc.models.swarm import Swarm
 SPACING = 2.0
 
 #: Weights of the terms beside the overlap.
-WEIGHTS = {"orphan": 0.3, "stray": 0.3, "outside": 1.0, "light": 1.0}
+WEIGHTS = {"orphan": 0.3, "stray": 0.3, "outside": 1.0, "light": 0.1}
 
 #: Where the penalty of an overlap turns from quadratic to linear.
 BETA = 0.1

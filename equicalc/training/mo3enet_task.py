@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,16 +15,20 @@ from equicalc.checkpoint import load_checkpoint
 from equicalc.models.cloud import Cloud
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
-from equicalc.training.batches import in_order
+from equicalc.models.slots import PLACES
 from equicalc.training.config import TrainConfig
 from equicalc.training.mixture import mixture_loss, mixture_terms
 from equicalc.training.plots import plot_terms
 from equicalc.training.reconstruction import ReconstructionValidation
-from equicalc.training.report import write_json
+from equicalc.training.report import part_metrics, write_json
 from equicalc.training.sources import initial_shape, load_parts
 
 if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
+
+
+#: Points of the swarm beyond those of the slots, unless given.
+SPARE_POINTS = 4
 
 
 class Width(nn.Module):
@@ -76,13 +80,18 @@ class Mo3ENetTask(nn.Module):
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
         """Return the model's configuration, completed from the training set.
 
-        Elements, radius and, unless given, points come from the molecules.
+        Elements, radius, slots and number of points come from the molecules unless
+        given.
         """
         given = initial_shape(self.config) | self.config.model
         elements = given.get("elements") or np.unique(dataset.column("z")).tolist()
-        if "radius" not in given:
-            given["radius"] = _radius(dataset)
-        fields = {"elements": tuple(elements)} | given
+        fields: dict[str, Any] = {
+            "elements": tuple(elements),
+            "radius": _radius(dataset),
+            "slots": _most_atoms(dataset, elements),
+        }
+        fields |= given
+        fields.setdefault("points", sum(fields["slots"]) + SPARE_POINTS)
         return dataclasses.asdict(Mo3ENetConfig(**fields))
 
     def batch(
@@ -124,14 +133,7 @@ class Mo3ENetTask(nn.Module):
         model, _ = load_checkpoint(
             folder / "best.safetensors", backend=self.config.trainer.backend
         )
-        metrics = {}
-        for name in [name for name in parts if name != "train"]:
-            prepare = partial(self.batch, model, parts[name])
-            validation = self.validation()
-            size = self.config.optimizer.batch_size
-            for indices in in_order(len(parts[name]), size):
-                validation.add(model, prepare(indices))
-            metrics[name] = validation.table()
+        metrics = part_metrics(self, model, parts, self.config.optimizer.batch_size)
         write_json(folder / "metrics.json", metrics)
         plot_terms(folder, ("overlap", "orphan", "stray"))
 
@@ -142,3 +144,13 @@ def _radius(dataset: PackedDataset) -> float:
     pos, batch, size = graph["pos"], graph["batch"], graph["ptr"].diff()
     centre = pos.new_zeros(len(size), 3).index_add(0, batch, pos) / size.unsqueeze(1)
     return round(float((pos - centre[batch]).norm(dim=1).max()), 3)
+
+
+def _most_atoms(dataset: PackedDataset, elements: Sequence[int]) -> tuple[int, ...]:
+    """Largest number of atoms of every element in one molecule."""
+    z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
+    first = np.cumsum(n_atoms) - n_atoms
+    return tuple(
+        min(int(np.add.reduceat(z == number, first, dtype=int).max()), PLACES)
+        for number in elements
+    )

@@ -67,11 +67,11 @@ def plot_terms(folder: Path, terms: Sequence[str]) -> Path:
         `learning_curve.png` in the folder.
     """
     figure = _figure(4 * len(terms), 4)
-    for axes, term in zip(figure.subplots(1, len(terms)), terms):
+    for axes, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms):
         for name in ("train", "valid"):
             if rows := read_log(folder / f"{name}.csv"):
                 axes.plot(_column(rows, "step"), _column(rows, term), label=name)
-        axes.set(xlabel="step", ylabel=f"{term}, nats")
+        axes.set(xlabel="step", ylabel=term)
         axes.legend()
     return _save(figure, folder / "learning_curve.png")
 

@@ -6,14 +6,20 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
+from equicalc.training.batches import in_order
 from equicalc.training.config import TrainConfig
 from equicalc.training.errors import Predictions
 from equicalc.training.evaluation import evaluate_model
 from equicalc.training.plots import plot_learning_curve, plot_parity
+
+if TYPE_CHECKING:
+    from equicalc.training.task import Task
 
 
 def write_report(
@@ -43,6 +49,31 @@ def write_report(
         plot_parity(predictions, folder / f"parity_{name}.png")
     write_json(folder / "metrics.json", metrics)
     plot_learning_curve(folder)
+    return metrics
+
+
+def part_metrics(
+    task: Task, model: torch.nn.Module, parts: dict[str, Any], batch_size: int
+) -> dict[str, Any]:
+    """Validate a model on all parts of a run's data but the training set.
+
+    Parameters
+    ----------
+    task
+        What the model is for.
+    model
+        The model.
+    parts
+        See `Task.load_parts`.
+    batch_size
+        Of the validation.
+    """
+    metrics = {}
+    for name in [name for name in parts if name != "train"]:
+        validation = task.validation()
+        for indices in in_order(len(parts[name]), batch_size):
+            validation.add(model, task.batch(model, parts[name], indices))
+        metrics[name] = validation.table()
     return metrics
 
 

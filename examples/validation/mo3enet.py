@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
+from equicalc.models import Mo3ENet
 from equicalc.models.reconstruction import REACH, cluster_points, lift_symmetry
 from equicalc.pretrained import weights_path
 from equicalc.training.batches import in_order
@@ -42,7 +44,7 @@ def reconstruction(
     name: str = "mo3enet",
 ) -> None:
     """Deviations and matched fractions, with and without knowing where atoms are."""
-    network, _ = load_checkpoint(weights_path(model))
+    network = cast(Mo3ENet, load_checkpoint(weights_path(model))[0])
     dataset = PackedDataset(data)
     order = np.random.default_rng(0).permutation(len(dataset))[:limit]
     table = errors(network, dataset.subset(np.sort(order)))
@@ -61,18 +63,18 @@ PAPER = {"molecule_deviation_touched": "< 0.1", "deviation_touched": "< 0.1"}
 
 
 @torch.no_grad()
-def errors(network: torch.nn.Module, dataset: PackedDataset) -> dict[str, float]:
+def errors(network: Mo3ENet, dataset: PackedDataset) -> dict[str, float]:
     """Compare atoms with the points around them."""
     validation = ReconstructionValidation()
     for rows in in_order(len(dataset), 128):
         cloud = network.cloud(dataset.batch(rows))
         swarm = network.decode(network.encode(lift_symmetry(cloud)))
         validation.compare(swarm, cloud)
-    return {"n_molecules": len(dataset)} | validation.table()
+    return {"n_molecules": float(len(dataset))} | validation.table()
 
 
 @torch.no_grad()
-def read_back(network: torch.nn.Module, dataset: PackedDataset) -> float:
+def read_back(network: Mo3ENet, dataset: PackedDataset) -> float:
     """Fraction of molecules read from points alone, every atom within `REACH`."""
     right = 0
     for row in range(len(dataset)):

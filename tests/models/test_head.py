@@ -1,5 +1,7 @@
 """Properties turn with the molecule as their rank asks, under inversion as well."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,10 +20,10 @@ TURN = {
 }
 
 
-def make(kind, **changes):
+def make(kind, **changes: Any):
     torch.manual_seed(0)
-    names = {"targets": ("a", "b")} if kind == "scalar" else {"targets": ("a",)}
-    config = HeadConfig(ENCODER, kind, channels=8, depth=2, terms=4, **names | changes)
+    changes["targets"] = ("a", "b") if kind == "scalar" else ("a",)
+    config = HeadConfig(ENCODER, kind, channels=8, depth=2, terms=4, **changes)
     head = Head(config, backend="torch").double().eval()
     with torch.no_grad():
         for parameter in head.parameters():  # biases, too, should not break anything

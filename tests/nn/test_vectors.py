@@ -95,31 +95,27 @@ def test_gradients_at_no_vector_are_finite():
 
 
 def test_sum_is_that_of_each_graph_alone(features):
-    s, v = features
-    torch.manual_seed(0)
-    aggregate = AugmentedSoftmax(C, 4).double()
-    ptr = torch.tensor([0, 2, 5])
-    both = aggregate(s, v, torch.tensor([0, 0, 1, 1, 1]), ptr)
+    logits, v = features
+    aggregate = AugmentedSoftmax(C).double()
+    both = aggregate(v, logits, torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 2, 5]))
     first = torch.zeros(3, dtype=torch.int64)
-    alone = aggregate(s[2:], v[2:], first, torch.tensor([0, 3]))
+    alone = aggregate(v[2:], logits[2:], first, torch.tensor([0, 3]))
     torch.testing.assert_close(both[1:], alone)
-    assert both.shape == (2, 3, 4)
+    assert both.shape == (2, 3, C)
 
 
-def test_softmax_picks_the_longest(features):
-    """With a large beta and no offset, a channel is its longest vector."""
-    s, v = features
-    torch.manual_seed(0)
-    aggregate = AugmentedSoftmax(C, 4).double()
+def test_softmax_picks_the_longest_or_the_likeliest(features):
+    """Of a large beta or of large logits, one node is left."""
+    logits, v = features
+    batch, ptr = torch.zeros(N, dtype=torch.int64), torch.tensor([0, N])
+    aggregate = AugmentedSoftmax(C).double()
     with torch.no_grad():
         aggregate.beta.fill_(1e3)
-        aggregate.offset.zero_()
-        aggregate.choose.weight.zero_()
-    batch, ptr = torch.zeros(N, dtype=torch.int64), torch.tensor([0, N])
-    out = aggregate(s, v, batch, ptr)[0]
-    u = aggregate.choose.bias[:4].sigmoid() * aggregate.linear(v)
-    longest = u.norm(dim=1).argmax(0)
-    torch.testing.assert_close(out, u[longest, :, torch.arange(4)].T)
+    channels = torch.arange(C)
+    longest = v[v.norm(dim=1).argmax(0), :, channels].T
+    torch.testing.assert_close(aggregate(v, 0 * logits, batch, ptr)[0], longest)
+    likeliest = v[logits.argmax(0), :, channels].T
+    torch.testing.assert_close(aggregate(v, 1e6 * logits, batch, ptr)[0], likeliest)
 
 
 @pytest.mark.parametrize("turn", turns())
@@ -150,7 +146,8 @@ def test_messages_end_at_the_cutoff(features):
     convolution = VectorConvolution(C, 4, 6, scale=0.5, backend="torch").double()
     adj = Adjacency.from_edges(torch.tensor([1]), torch.tensor([0]), N)
     out = convolution(s, v, adj, torch.ones(1, 6).double(), torch.zeros(1).double())
-    lonely = Adjacency.from_edges(*torch.zeros(2, 0, dtype=torch.int64), N)
+    nobody = torch.zeros(0, dtype=torch.int64)
+    lonely = Adjacency.from_edges(nobody, nobody, N)
     none = convolution(s, v, lonely, torch.ones(0, 6).double(), torch.ones(0).double())
     torch.testing.assert_close(out[0], none[0])
     torch.testing.assert_close(out[1], none[1])

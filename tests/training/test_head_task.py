@@ -6,7 +6,7 @@ import torch
 
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.models import Head, Mo3ENet, Mo3ENetConfig
-from equicalc.training import config_from_dict, fit, head_task
+from equicalc.training import config_from_dict, fit, head_task, plots
 from equicalc.training.head_task import HeadTask
 from equicalc.training.logs import read_log
 
@@ -68,6 +68,7 @@ def test_training_learns(target, make_config, files):
     head, _ = load_checkpoint(best, backend="torch")
     encoder, _ = load_checkpoint(files[1], backend="torch")
     assert isinstance(head, Head)
+    assert isinstance(encoder, Mo3ENet)
     for p, q in zip(head.encoder.parameters(), encoder.encoder.parameters()):
         torch.testing.assert_close(p, q, rtol=0, atol=0)
 
@@ -86,6 +87,12 @@ def test_a_head_answers_in_the_unit_of_its_data(make_config):
     error = np.abs(answers - chosen.values).mean()
     assert card["metrics"]["valid"]["dipole"] == pytest.approx(error, rel=1e-3)
     assert len(task.load_parts()["valid"]) == len(rows)
+
+
+def test_one_term_has_a_picture(tmp_path):
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.csv").write_text("step,loss\n1,2.0\n2,1.0\n")
+    assert plots.plot_terms(tmp_path, ("loss",)).stat().st_size > 1000
 
 
 def test_what_is_wrong_is_said(make_config, files):

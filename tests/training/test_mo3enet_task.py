@@ -1,9 +1,12 @@
 """Training of autoencoders of molecules: the mixture loss, its width, resuming."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from torch_geometric.data import Data
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data import write_packed
@@ -15,11 +18,13 @@ from equicalc.training import config_from_dict, fit, mo3enet_task
 from equicalc.training.logs import read_log
 from equicalc.training.mixture import mixture_loss, mixture_terms
 from equicalc.training.mo3enet_task import Mo3ENetTask, Width
+from equicalc.training.reconstruction import ReconstructionValidation
 
 NAMES = ("CH3OH", "H2O", "CH4", "H2CO", "CH3CHO", "C2H4", "HCOOH", "C2H6")
 ELEMENTS = (1, 6, 8)
-SHAPE = {
-    "bottleneck": 8,
+SHAPE: dict[str, Any] = {
+    "bottleneck": 12,
+    "slots": (4, 1, 1),
     "channels": 8,
     "messages": 4,
     "layers": 1,
@@ -136,12 +141,12 @@ def test_terms_are_those_of_the_definition(clouds):
 
 
 def _graph(pos, species):
-    return {
-        "z": torch.tensor(ELEMENTS)[species],
-        "pos": pos,
-        "batch": torch.zeros(len(pos), dtype=torch.int64),
-        "ptr": torch.tensor([0, len(pos)]),
-    }
+    return Data(
+        z=torch.tensor(ELEMENTS)[species],
+        pos=pos,
+        batch=torch.zeros(len(pos), dtype=torch.int64),
+        ptr=torch.tensor([0, len(pos)]),
+    )
 
 
 def test_an_atom_far_from_all_points_still_pulls(clouds):
@@ -170,6 +175,23 @@ def test_loss_is_the_mean_over_molecules(clouds, molecules):
     with torch.no_grad():
         singles = torch.stack([loss([i]) for i in range(len(NAMES))])
         torch.testing.assert_close(loss(range(len(NAMES))), singles.mean())
+
+
+def test_validation_counts_what_is_there(clouds):
+    validation = ReconstructionValidation()
+    validation.compare(on_the_atoms(clouds), clouds)
+    table = validation.table()
+    for name in ("molecules", "atoms", "molecules_touched", "atoms_touched"):
+        assert table[name] == 1
+    assert table["deviation"] + table["molecule_deviation"] + table["loss"] < 1e-6
+    # one atom of one molecule goes missing
+    swarm = on_the_atoms(clouds)
+    swarm.positions[0, 0] += 9
+    validation = ReconstructionValidation()
+    validation.compare(swarm, clouds)
+    table = validation.table()
+    assert table["molecules"] == pytest.approx(1 - 1 / len(NAMES))
+    assert table["atoms"] == pytest.approx(1 - 1 / len(clouds.species))
 
 
 def test_width_shrinks_only_when_the_overlap_is_there():
@@ -228,7 +250,7 @@ def test_a_resumed_run_is_the_same_run(make_config, tmp_path, monkeypatch):
 
 
 def test_hydrogens_can_be_left_out(make_config):
-    best = fit.train(make_config(model=SHAPE | {"elements": [6, 8]}))
+    best = fit.train(make_config(model=SHAPE | {"elements": [6, 8], "slots": [2, 2]}))
     model, _ = load_checkpoint(best, backend="torch")
     assert isinstance(model, Mo3ENet)
     assert model.config.elements == (6, 8)
