@@ -107,7 +107,7 @@ def label(
         list[str],
         typer.Argument(help="Crystals in any ASE format.", metavar="FILE..."),
     ],
-    method: MethodName = "mace",
+    method: MethodName = "gfn2-2b",
     relax: Annotated[
         str,
         typer.Option(help="none, molecule (the strain) or both (crystal as well)."),
