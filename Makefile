@@ -1,4 +1,4 @@
-.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel demo bench bench-gpu constraints clean
+.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel demo study bench bench-gpu constraints clean
 
 PYTHON ?= python3
 VENV = .venv
@@ -46,8 +46,12 @@ test-wheel: $(READY)   ## what users get: build, install into a fresh environmen
 	build/venv/bin/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
 	build/venv/bin/python -P -m pytest -o pythonpath= -m "$(FAST)"
 
-demo: $(READY)      ## relax and move a handful of molecules; results in demo/
+demo: $(READY)      ## design molecules and crystals, relax and move six others; results in demo/
 	$(BIN)/python examples/demo.py
+
+study: $(READY)     ## degrees of EquiTriton, scalars against vectors; needs QM9= and ISOMERS=
+	$(BIN)/python examples/study/run.py equitriton
+	$(BIN)/python examples/study/run.py thesis --minutes 4
 
 bench: $(READY)
 	$(BIN)/python -m equicalc.kernels.benchmarks harmonics
