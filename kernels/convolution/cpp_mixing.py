@@ -6,8 +6,7 @@ With the hidden features h of a block of edges and the matrix m,
 
 tiles of four rows by up to four vectors stay in registers; the first product is
 `multiply` of `cpp_vectors`. Hidden features are read from memory, or interpolated by
-cubic Hermite polynomials between the knots of a table that holds values and slopes
-(times the step) of every feature.
+cubic polynomials between the knots of a table that holds their coefficients.
 """
 
 from __future__ import annotations
@@ -37,15 +36,12 @@ static inline void interpolate(int n, const long* edges, const T* r,
     const T d = r[edges[i]];
     const T s = (std::min(d, grid[1]) - grid[0]) * scale;
     const long knot = std::max(0L, std::min((long)s, (long)grid[2] - 1));
-    const T t = s - knot, q = 1 - t, inside = d < grid[1] ? scale : 0;
-    const T c0 = q * q * (1 + 2 * t), c1 = t * q * q, c2 = t * t * (3 - 2 * t);
-    const T c3 = -t * t * q, d0 = 6 * t * q * inside, d1 = q * (1 - 3 * t) * inside;
-    const T d3 = t * (3 * t - 2) * inside;
-    const T* p = table + knot * 2 * K;  // value, slope, next value, next slope
+    const T t = s - knot, inside = d < grid[1] ? scale : 0;
+    const T* c = table + knot * 4 * K;  // coefficients of the powers of t
     for (int k = 0; k < K; k++) {{
-      const T v = p[k], s = p[K + k], next_v = p[2 * K + k], next_s = p[3 * K + k];
-      h[i * K + k] = c0 * v + c1 * s + c2 * next_v + c3 * next_s;
-      slopes[i * K + k] = d0 * (next_v - v) + d1 * s + d3 * next_s;
+      const T c1 = c[K + k], c2 = c[2 * K + k], c3 = c[3 * K + k];
+      h[i * K + k] = c[k] + t * (c1 + t * (c2 + t * c3));
+      slopes[i * K + k] = (c1 + t * (2 * c2 + 3 * t * c3)) * inside;
     }}
   }}
 }}

@@ -35,8 +35,9 @@ class RadialTable:
     ----------
     grid : Tensor
         (3,) first knot, last knot, number of intervals.
-    values : Tensor
-        (n_knots, 2, n_functions) values, and slopes times h.
+    coefficients : Tensor
+        (n_intervals, 4, n_functions) of the powers of (r - knot) / h: a slope made of
+        these is as exact as a value, however near the knots are to each other.
 
     References
     ----------
@@ -53,7 +54,7 @@ class RadialTable:
     """
 
     grid: Tensor
-    values: Tensor
+    coefficients: Tensor
 
     @classmethod
     def build(
@@ -95,12 +96,24 @@ class RadialTable:
         n = math.ceil((stop - start) / step)
         knots = torch.linspace(start, stop, n + 1, dtype=torch.float64)
         value, slope = derivatives(function, knots, 1)
-        values = torch.stack([value, slope * (stop - start) / n], 1)
-        return cls(torch.tensor([start, stop, n], dtype=dtype), values.to(dtype))
+        return cls.through(start, stop, value, slope, dtype)
+
+    @classmethod
+    def through(
+        cls, start: float, stop: float, value: Tensor, slope: Tensor, dtype: torch.dtype
+    ) -> RadialTable:
+        """Make the table of values and slopes at knots, (n_knots, n_functions) each."""
+        n = len(value) - 1
+        slope = slope * ((stop - start) / n)
+        change, first, last = value.diff(dim=0), slope[:-1], slope[1:]
+        second, third = 3 * change - 2 * first - last, first + last - 2 * change
+        coefficients = torch.stack([value[:-1], first, second, third], 1)
+        grid = torch.tensor([start, stop, n], dtype=dtype)
+        return cls(grid, coefficients.to(dtype))
 
     def to(self, device: torch.device) -> RadialTable:
         """Return the table on another device."""
-        return RadialTable(self.grid.to(device), self.values.to(device))
+        return RadialTable(self.grid.to(device), self.coefficients.to(device))
 
     def __call__(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Interpolate.
@@ -118,15 +131,11 @@ class RadialTable:
         start, stop, n = self.grid
         scale = n / (stop - start)
         s = (r.clamp(max=stop) - start) * scale
-        knot = s.long().clamp(0, len(self.values) - 2)
+        knot = s.long().clamp(0, len(self.coefficients) - 1)
         t = (s - knot).unsqueeze(1)
-        q = 1.0 - t
-        v0, s0 = self.values[knot].unbind(1)
-        v1, s1 = self.values[knot + 1].unbind(1)
-        value = q * q * ((1 + 2 * t) * v0 + t * s0) + t * t * (
-            (3 - 2 * t) * v1 - q * s1
-        )
-        slope = 6 * t * q * (v1 - v0) + q * (1 - 3 * t) * s0 + t * (3 * t - 2) * s1
+        c0, c1, c2, c3 = self.coefficients[knot].unbind(1)
+        value = c0 + t * (c1 + t * (c2 + t * c3))
+        slope = c1 + t * (2 * c2 + 3 * t * c3)
         return value, slope * (scale * (r < stop)).unsqueeze(1)
 
 

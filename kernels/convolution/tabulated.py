@@ -79,7 +79,15 @@ class TabulatedConvolution:
             w = (self.table(distance)[0] @ self.matrix).unflatten(1, (-1, x.shape[2]))
             return uvu_reference(x, y, w, adj, self.paths)
         out = x.new_empty(len(x), self.paths.rows, x.shape[2])
-        arrays = [x, distance, self.table.grid, self.table.values, self.matrix, y, out]
+        arrays = [
+            x,
+            distance,
+            self.table.grid,
+            self.table.coefficients,
+            self.matrix,
+            y,
+            out,
+        ]
         self._run("forward", arrays, [adj.dst_ptr, None, adj.src])
         return out
 
@@ -104,7 +112,7 @@ class TabulatedConvolution:
         if not self._compiled(x):
             return self._backward_in_torch(grad_out, x, y, distance, adj)
         gx, gy, gr = (torch.empty_like(t) for t in (x, y, distance))
-        table = [distance, self.table.grid, self.table.values, self.matrix]
+        table = [distance, self.table.grid, self.table.coefficients, self.matrix]
         arrays = [x, *table, y, grad_out, gx, gr, gy]
         self._run("backward", arrays, [adj.src_ptr, adj.src_order, adj.dst])
         return gx, gy, gr

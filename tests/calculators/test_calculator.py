@@ -25,6 +25,8 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 
 from equicalc import EquiCalculator
 from equicalc.calculators import prediction
+from equicalc.calculators.neighbors import VerletList
+from equicalc.calculators.prediction import graph_of
 from equicalc.models import Potential, PotentialConfig, evaluate
 
 
@@ -403,3 +405,15 @@ def test_ase_plugin_loads_no_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) == 1
+
+
+def test_shipped_model_in_compiled_loops_is_close_to_the_plain_one(ethanol):
+    """The bounds that are stated: 1e-6 of the energy, 1e-5 eV/Angstrom."""
+    calc = EquiCalculator(device="cpu", dtype="float32")
+    ethanol.calc = calc
+    [member] = calc.committee.members
+    neighbors = VerletList(member.cutoff)(ethanol)
+    plain = evaluate(member.model, graph_of(ethanol, neighbors))
+    energy = float(plain["energy"])
+    assert ethanol.get_potential_energy() == pytest.approx(energy, rel=1e-6)
+    np.testing.assert_allclose(ethanol.get_forces(), plain["forces"], rtol=0, atol=1e-5)
