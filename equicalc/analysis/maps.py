@@ -106,9 +106,8 @@ def plot_maps(
     panels = np.atleast_1d(figure.subplots(1, len(maps)))
     known = values[np.isfinite(values)]
     limits = np.percentile(known, [2, 98]) if len(known) else (0.0, 1.0)
-    points = None
     for axes, (name, flat) in zip(panels, maps.items()):
-        points = axes.scatter(
+        axes.scatter(
             *flat.T,
             c=np.ma.masked_invalid(values),
             s=max(2.0, min(18.0, 4000.0 / len(flat))),
@@ -124,7 +123,7 @@ def plot_maps(
         axes.margins(0.25)
         if structures is not None:
             _draw_extremes(axes, flat, structures)
-    figure.colorbar(points, ax=panels[-1], label=label)
+    figure.colorbar(panels[-1].collections[0], ax=panels[-1], label=label)
     figure.suptitle(title, fontsize="medium", x=0.01, ha="left")
     figure.savefig(path)
     return Path(path)

@@ -26,7 +26,7 @@ class Nearest(NamedTuple):
     """
 
     indices: NDArray[np.int64]
-    distances: NDArray[np.float64]
+    distances: NDArray[np.floating]
 
 
 class SimilarityIndex:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from equicalc.data.fragment_batch import FragmentBatch, Molecules
+from equicalc.kernels import SphericalHarmonics
 from equicalc.models.equitriton import EquiTriton
 from equicalc.models.mace import Mace
 from equicalc.models.mo3enet import Mo3ENet
@@ -28,7 +29,7 @@ def _potential(model: Potential) -> Taps:
         features=tuple(map(_features, layers)),
         run=model,
         inlets=(
-            Tap(model.harmonics, model.harmonics.irreps_out),
+            _edges(model.harmonics),
             *(Tap(layer.after, _irreps(layer), "blocks") for layer in layers),
         ),
     )
@@ -43,7 +44,7 @@ def _symphony(model: Symphony) -> Taps:
         features=(*map(_features, layers[:-1]), last),
         run=lambda graph: model.embed(_whole_molecules(graph, model)),
         inlets=(
-            Tap(model.harmonics, model.harmonics.irreps_out),
+            _edges(model.harmonics),
             *(Tap(layer.after, _irreps(layer), "blocks") for layer in layers),
         ),
         rows=_heavy,
@@ -60,8 +61,7 @@ def _property_network(model: PropertyNetwork) -> Taps:
 @taps_of.register
 def _equitriton(model: EquiTriton) -> Taps:
     """Tap the harmonics too: their degrees are those of the features."""
-    harmonics = Tap(model.harmonics, model.harmonics.irreps_out)
-    return replace(_property_network(model), inlets=(harmonics,))
+    return replace(_property_network(model), inlets=(_edges(model.harmonics),))
 
 
 @taps_of.register
@@ -84,6 +84,10 @@ def _mace(model: Mace) -> Taps:
         ),
         run=model,
     )
+
+
+def _edges(harmonics: SphericalHarmonics) -> Tap:
+    return Tap(harmonics, cast(Irreps, harmonics.irreps_out))
 
 
 def _features(layer: InteractionLayer) -> Tap:
