@@ -24,6 +24,7 @@ from equicalc.training.config import TrainConfig
 from equicalc.training.plots import plot_terms
 from equicalc.training.report import part_metrics, write_json
 from equicalc.training.sources import expand_path
+from equicalc.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class HeadTask:
         model, _ = load_checkpoint(
             folder / "best.safetensors", backend=self.config.trainer.backend
         )
-        metrics = part_metrics(self, model, parts, batch_size=256)
+        metrics = part_metrics(cast(Task, self), model, parts, batch_size=256)
         write_json(folder / "metrics.json", metrics)
         plot_terms(folder, ("loss",))
 

@@ -114,11 +114,16 @@ def dipoles(geometries: Path, properties: Path, output: Path) -> None:
         )
 
 
-#: Run -> unit of the errors, and what the paper reports beside.
-HEADS = {
-    "head-u0": ("eV", ""),
-    "head-isomers": ("of the file", "HOMO, LUMO, gap: 0.0055 Ha on QM9"),
-    "head-dipole": ("e Bohr per component", "0.173 Debye on QM9s (DetaNet: 0.009)"),
+#: Run -> unit of the errors.
+UNITS = {
+    "head-u0": "eV",
+    "head-isomers": "of the file",
+    "head-dipole": "e Bohr, a component",
+}
+
+#: Target -> what the paper reports for it, on other data.
+PAPER_HEADS = dict.fromkeys(("homo", "lumo", "gap"), "0.0055 Hartree, mean, on QM9") | {
+    "dip_mp2": "0.173 Debye on QM9s (DetaNet 0.009)"
 }
 
 
@@ -126,18 +131,25 @@ HEADS = {
 def heads(runs: Path) -> None:
     """Collect the errors of finished runs on their test molecules."""
     rows = []
-    for name, (unit, paper) in HEADS.items():
+    for name, unit in UNITS.items():
         if not (runs / name / "metrics.json").is_file():
             typer.echo(f"{name}: not trained in {runs}, left out")
             continue
         table = json.loads((runs / name / "metrics.json").read_text())["test"]
+        relative = table.pop("loss")
         rows += [
-            {"run": name, "target": key, "mae": float(f"{value:.4g}"), "unit": unit}
-            | {"paper": paper}
-            for key, value in table.items()
+            {
+                "run": name,
+                "target": target,
+                "mae": float(f"{error:.4g}"),
+                "unit": unit,
+                "run_mae_over_rms": round(relative, 3),
+                "paper": PAPER_HEADS.get(target, ""),
+            }
+            for target, error in table.items()
         ]
     if not rows:
-        raise typer.BadParameter(f"{runs} holds none of {', '.join(HEADS)}")
+        raise typer.BadParameter(f"{runs} holds none of {', '.join(UNITS)}")
     write_table("mo3enet_heads", rows)
 
 
