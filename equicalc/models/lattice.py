@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from equicalc.graph import molecule_edges
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.nn.radial import BesselBasis
+from equicalc.nn.species import SpeciesIndex
 from equicalc.units import BOHR, HARTREE
 
 COULOMB = HARTREE * BOHR  # eV Angstrom
@@ -239,16 +240,12 @@ class LatticeNetwork(nn.Module):
         Not used: the network has no kernels of its own.
     """
 
-    species_index: Tensor
-
     def __init__(self, config: LatticeConfig, backend: str = "auto") -> None:
         super().__init__()
         del backend
         self.config = config
         self.cutoff, self.elements = config.cutoff, config.elements
-        index = torch.full((max(config.elements) + 1,), -1)
-        index[torch.tensor(config.elements)] = torch.arange(len(config.elements))
-        self.register_buffer("species_index", index, False)
+        self.species = SpeciesIndex(config.elements)
         self.members = nn.ModuleList(
             LatticeMember(config) for _ in range(config.members)
         )
@@ -281,24 +278,6 @@ class LatticeNetwork(nn.Module):
         zero = energies.new_zeros(len(energies), graph.n_crystals)
         members = zero.index_add(1, owner, energies * share)
         return {"interaction": members.mean(0), "members": members}
-
-    def species(self, z: Tensor) -> Tensor:
-        """Map atomic numbers (n_sites,) to indices into `elements`.
-
-        Raises
-        ------
-        ValueError
-            If an element is unknown.
-        """
-        inside = z.clamp(0, len(self.species_index) - 1)
-        species = torch.where(inside == z, self.species_index[inside], -1)
-        if (species < 0).any():
-            unknown = sorted(set(z[species < 0].tolist()))
-            raise ValueError(
-                f"atomic numbers {unknown} are unknown to this model, which knows "
-                f"{list(self.elements)}"
-            )
-        return species
 
 
 def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:

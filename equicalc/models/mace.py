@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from equicalc import o3
 from equicalc.graph import edge_vectors
 from equicalc.kernels import patch
+from equicalc.nn.species import SpeciesIndex
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -118,25 +119,8 @@ class Mace(nn.Module):
         buffers = dict(self.network.named_buffers())
         self.cutoff = float(buffers["r_max"])
         self.elements = tuple(buffers["atomic_numbers"].tolist())
+        self.species = SpeciesIndex(self.elements)
         self.reference_energies = config.reference_energies if built else ()
-
-    def species(self, z: Tensor) -> Tensor:
-        """Map atomic numbers (n_atoms,) to indices into `elements`.
-
-        Raises
-        ------
-        ValueError
-            If an element is unknown to the model.
-        """
-        known = torch.tensor(self.elements, device=z.device)
-        found = z.unsqueeze(1) == known  # (n_atoms, n_elements)
-        if not found.any(1).all():
-            unknown = sorted(set(z[~found.any(1)].tolist()))
-            raise ValueError(
-                f"atomic numbers {unknown} are unknown to this model, which was "
-                f"trained on {list(self.elements)}: use a model that covers them"
-            )
-        return found.int().argmax(1)
 
     def forward(
         self, graph: Data, vectors: Tensor | None = None
