@@ -13,7 +13,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from equicalc.graph import neighbor_list
 from equicalc.models.lattice_graph import LatticeGraph
 
-from .fragments import find_fragments, require_crystal
+from .fragments import Fragment, find_fragments, require_crystal
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,6 +47,7 @@ class LatticeCalculator(Calculator):
             molecules = EquiCalculator(device="cpu")
         self.network, self.molecules = network, molecules
         self._members: list[np.ndarray] = []
+        self._walk = np.empty((2, 0), dtype=np.int64)  # atom before, atom after
         self._numbers = np.empty(0)
 
     def calculate(
@@ -66,7 +67,9 @@ class LatticeCalculator(Calculator):
         crystal: Any = self.atoms
         require_crystal(crystal)
         if not np.array_equal(crystal.numbers, self._numbers):
-            self._members = [one.indices for one in find_fragments(crystal)]
+            fragments = find_fragments(crystal)
+            self._members = [one.indices for one in fragments]
+            self._walk = np.concatenate([_walk(one) for one in fragments], axis=1)
             self._numbers = crystal.numbers.copy()
         positions = self._together(crystal)
         between = self._between(crystal, positions)
@@ -80,15 +83,20 @@ class LatticeCalculator(Calculator):
         }
 
     def _together(self, crystal: Atoms) -> np.ndarray:
-        """Positions with each molecule in one piece."""
+        """Positions with each molecule in one piece, put together bond by bond.
+
+        A molecule may be longer than half the cell, a bond is not.
+        """
         from ase.geometry import find_mic
 
         positions = crystal.positions.copy()
-        for rows in self._members:
-            apart, _ = find_mic(
-                positions[rows] - positions[rows[0]], crystal.cell, crystal.pbc
+        before, after = self._walk
+        if len(after):
+            bonds, _ = find_mic(
+                positions[after] - positions[before], crystal.cell, crystal.pbc
             )
-            positions[rows] = positions[rows[0]] + apart
+            for start, end, bond in zip(before, after, bonds):
+                positions[end] = positions[start] + bond
         return positions
 
     def _between(
@@ -141,3 +149,14 @@ class LatticeCalculator(Calculator):
             pull = (one.positions - one.positions.mean(axis=0)).T @ forces[rows]
             virial -= 0.5 * (pull + pull.T)
         return energy, forces, virial
+
+
+def _walk(fragment: Fragment) -> np.ndarray:
+    """Atoms of a molecule from bond to bond: (2, n_atoms - 1), before and after."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order
+
+    n_atoms, (i, j) = len(fragment.indices), fragment.bonds.T
+    bonds = coo_array((np.ones(len(i)), (i, j)), shape=(n_atoms, n_atoms)).tocsr()
+    order, before = breadth_first_order(bonds, 0)
+    return fragment.indices[np.stack([before[order[1:]], order[1:]])]

@@ -166,7 +166,7 @@ def _labelled(model: Potential, dataset: PackedDataset, folder: Path) -> str:
 def _records(model: Potential, dataset: PackedDataset) -> Iterator[dict[str, Any]]:
     extra = ("dipole", "charges") if model.config.dipole else ()
     outputs = ("energy", "forces", *extra)
-    engine = AnalyticPotential(model)
+    engine = AnalyticPotential.build(model) or model
     for indices in in_order(len(dataset), 64):
         graph = dataset.batch(indices, model.cutoff)
         found = evaluate(engine, graph, outputs)
@@ -250,7 +250,7 @@ def _row(name: str, path: Path, test: PackedDataset, backend: str) -> dict[str, 
 def _milliseconds(model: Potential, dataset: PackedDataset) -> float:
     """Median time for energies and forces, ms for a structure in a batch."""
     n = min(len(dataset), TIMED)
-    engine = AnalyticPotential(model.requires_grad_(False))
+    engine = AnalyticPotential.build(model.requires_grad_(False)) or model
     graph = dataset.batch(np.arange(n), model.cutoff)
     outputs = ("energy", "forces")
     evaluate(engine, graph, outputs)  # kernels are compiled, tables built

@@ -91,7 +91,7 @@ def test_fine_tuning_starts_from_a_name_or_a_path_with_variables(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     begun = []
 
-    def train(config, resume):
+    def train(config, resume, check):
         begun.append(Path(config.init))
         raise ValueError("far enough")
 

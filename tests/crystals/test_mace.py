@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.calculator import Calculator
 from ase.io import read
 
 from equicalc.checkpoint import save_checkpoint
@@ -53,6 +54,12 @@ def theirs(network, tmp_path_factory):
     unpatch(copy.network)
     torch.save(copy.network.double(), path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _properties_of_other_calculators(monkeypatch):
+    """MACECalculator adds its own to the list of the base class of all calculators."""
+    monkeypatch.setattr(Calculator, "implemented_properties", [])
 
 
 @pytest.fixture(scope="module")

@@ -145,6 +145,26 @@ def strained(atoms, strain):
     return other
 
 
+def test_molecules_longer_than_half_the_cell_stay_whole(predictor):
+    """In a cell as narrow as this the nearest image of an atom is another molecule's."""
+    chain = molecule("trans-butane")
+    chain.positions -= chain.positions.mean(axis=0)
+    axis = np.linalg.svd(chain.positions)[2]
+    chain.positions = chain.positions @ axis.T  # long axis along x
+    length = np.ptp(chain.positions[:, 0])
+    chain.set_cell([length + 1.2, 5.5, 6.0])
+    chain.pbc = True
+    calculator = predictor.as_calculator(Free())
+    for shift in (0.0, 2.5):
+        moved = chain.copy()
+        moved.positions[:, 0] += shift
+        moved.wrap()
+        moved.calc = calculator
+        moved.get_potential_energy()
+        whole = calculator._together(moved)
+        assert np.ptp(whole[:, 0]) == pytest.approx(length)
+
+
 def test_score_ranks_and_goes_on_after_bad_crystals(predictor, packed):
     bad = {
         "salt": bulk("NaCl", "rocksalt", a=9.0),
