@@ -93,7 +93,7 @@ class LatticeCalculator(Calculator):
         before, after = self._walk
         if len(after):
             bonds, _ = find_mic(
-                positions[after] - positions[before], crystal.cell, crystal.pbc
+                positions[after] - positions[before], crystal.cell, pbc=True
             )
             for start, end, bond in zip(before, after, bonds):
                 positions[end] = positions[start] + bond

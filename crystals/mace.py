@@ -262,7 +262,7 @@ def _foundation(name: str) -> Path:
 
 def _require_dftd3() -> Any:
     try:
-        from dftd3 import ase as dftd3
+        from dftd3 import ase as dftd3  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(
             f"D3 energies need dftd3 ({error}): pip install dftd3"

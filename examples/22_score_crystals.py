@@ -6,7 +6,9 @@ row with the reason. The same for files: `equicalc crystals score *.cif --rank`.
 
 import argparse
 from pathlib import Path
+from typing import cast
 
+from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
 
@@ -23,8 +25,9 @@ write("salt.cif", bulk("NaCl", "rocksalt", a=5.64))
 
 files = [*sorted(Path().glob("acetamide-*.cif")), Path("salt.cif")]
 predictor = LatticeEnergyPredictor.from_pretrained()
-rows = predictor.score([read(file) for file in files], [file.name for file in files])
-for row in sorted(rows, key=lambda row: row.get("rank", len(rows))):
+crystals = [cast(Atoms, read(file)) for file in files]
+rows = predictor.score(crystals, [file.name for file in files])
+for row in sorted(rows, key=lambda row: int(str(row.get("rank", len(rows))))):
     if row["status"] == "ok":
         energy, std = row["energy_kJ/mol"], row["std_kJ/mol"]
         print(f"{row['rank']:3d} {row['file']:18s} {energy:7.1f} +- {std:.1f} kJ/mol")

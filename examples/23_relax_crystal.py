@@ -5,7 +5,9 @@ shipped potential. The same for files: `equicalc crystals relax urea.cif`.
 """
 
 import argparse
+from typing import cast
 
+from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
@@ -21,7 +23,8 @@ predictor = LatticeEnergyPredictor.from_pretrained()
 atoms = crystal.to_atoms()
 atoms.calc = predictor.as_calculator()
 before = atoms.get_potential_energy()
-BFGS(FrechetCellFilter(atoms), logfile="relax.log").run(fmax=0.05, steps=steps)
+cell_and_atoms = cast(Atoms, FrechetCellFilter(atoms))
+BFGS(cell_and_atoms, logfile="relax.log").run(fmax=0.05, steps=steps)
 
 gained = (atoms.get_potential_energy() - before) / crystal.n_molecules / KJ_PER_MOL
 relaxed = MolecularCrystal.from_atoms(atoms, symprec=0.05)

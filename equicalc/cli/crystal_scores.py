@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from equicalc.crystals import LatticeEnergyPredictor, MolecularCrystal
     from equicalc.crystals.predictor import Row
+    from equicalc.crystals.strain import Strain
 
 Files = Annotated[
     list[str],
@@ -167,7 +168,8 @@ def embed(
             found.append(crystal)
         rows.append(row)
     if found:
-        np.savez(output, names=np.array(names), **embed_crystals(found, method))
+        columns: dict[str, Any] = {**embed_crystals(found, method)}
+        np.savez(output, names=np.array(names), **columns)
     print_table(f"Embeddings, {embedding}", rows)
     stdout.print(f"{len(found)} of {len(rows)} crystals embedded: {output}")
     if len(found) < len(rows):
@@ -201,7 +203,7 @@ def _crystals(files: list[str]) -> list[tuple[str, MolecularCrystal | Row]]:
 
 
 def _scored(
-    predictor: LatticeEnergyPredictor, files: list[str], strain: object
+    predictor: LatticeEnergyPredictor, files: list[str], strain: Strain | None
 ) -> list[Row]:
     """Rows of all crystals of files, in their order."""
     crystals = _crystals(files)

@@ -197,8 +197,8 @@ class Potential(nn.Module):
         outputs = [*[ls] * (config.layers - 1), last]
         widths = config.gate_widths or (None,) * config.layers
         self.layers = nn.ModuleList(
-            InteractionLayer(config, *degrees, backend, width)
-            for *degrees, width in zip(inputs, outputs, widths)
+            InteractionLayer(config, ls_in, ls_out, backend, width)
+            for ls_in, ls_out, width in zip(inputs, outputs, widths)
         )
         self.energy_head = nn.Sequential(
             nn.Linear(C, C), nn.SiLU(), nn.Linear(C, 1, bias=False)

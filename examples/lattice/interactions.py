@@ -138,7 +138,7 @@ def labelled(atoms: Atoms, calculator: Any) -> dict[str, Any]:
 
 def molecules(atoms: Atoms) -> np.ndarray:
     """Tell which molecule each atom belongs to."""
-    i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED))
+    i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED))  # pyright: ignore[reportArgumentType]
     shape = (len(atoms), len(atoms))
     graph = coo_matrix((np.ones(len(i)), (i, j)), shape=shape)
     return connected_components(graph, directed=False)[1]
@@ -146,7 +146,7 @@ def molecules(atoms: Atoms) -> np.ndarray:
 
 def save(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write structures end to end, the file whole or not at all."""
-    columns = {
+    columns: dict[str, Any] = {
         name: np.concatenate([row[name] for row in rows])
         for name in ("z", "pos", "owner", "forces")
     }

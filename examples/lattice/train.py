@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ def main() -> None:
     while run.left():
         batches = shuffled(learn, seen, rng)
         run.round(batches, partial(loss, model))
-        metrics = errors(run.average, test, unseen)
+        metrics = errors(cast(LatticeNetwork, run.average), test, unseen)
         logger.info("%.0f s, step %d: %s", run.used, run.steps, json.dumps(metrics))
     run.save()
     card = {
@@ -207,7 +207,7 @@ def evaluated(
 def within(numbers: np.ndarray, made: np.ndarray, given: np.ndarray) -> float:
     """Mean rank correlation within the crystals of a molecule."""
     correlations = [
-        float(spearmanr(made[numbers == one], given[numbers == one]).statistic)
+        float(spearmanr(made[numbers == one], given[numbers == one])[0])  # pyright: ignore[reportArgumentType]
         for one in np.unique(numbers)
         if (numbers == one).sum() > 3
     ]

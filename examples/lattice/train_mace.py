@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -136,7 +137,7 @@ def main() -> None:
         rng = np.random.default_rng(run.steps)
         batches = shuffled(learn, chosen.cutoff, rng)
         run.round(batches, partial(loss, model))
-        metrics = errors(run.average, held_out)
+        metrics = errors(cast(Mace, run.average), held_out)
         logger.info("%.0f s, step %d: %s", run.used, run.steps, metrics)
     run.save()
     card = CARD | {

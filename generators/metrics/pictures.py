@@ -94,7 +94,7 @@ def plot_frontier(points: Sequence[tuple[str, float, float]], path: Path) -> Non
         ax.annotate(name, (uniqueness, validity), fontsize=8)
     for name in PAPERS:
         validity, uniqueness = (
-            PUBLISHED[f"tools/xyz2mol/{kind}"][MODELS.index(name)]
+            PUBLISHED[f"tools/xyz2mol/{kind}"][MODELS.index(name)] or np.nan
             for kind in ("validity", "uniqueness")
         )
         ax.plot(uniqueness, validity, "k+")

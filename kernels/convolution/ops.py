@@ -43,11 +43,16 @@ def library(
 @functools.cache
 def parse_paths(text: str) -> Paths:
     """Read paths written as ``"0,1|0,1,2|0"`` (operators take no Python objects)."""
-    return Paths(*(tuple(map(int, ls.split(","))) for ls in text.split("|")))
+    ls_in, ls_edge, ls_out = (tuple(map(int, ls.split(","))) for ls in text.split("|"))
+    return Paths(ls_in, ls_edge, ls_out)
 
 
 def format_paths(paths: Paths) -> str:
-    """Write paths as a string that `parse_paths` reads."""
+    """Write paths, which must not be chiral, as a string that `parse_paths` reads."""
+    if paths.chiral:
+        raise ValueError(
+            "this operator has no odd couplings: give paths without chiral"
+        )
     return "|".join(
         ",".join(map(str, ls)) for ls in (paths.ls_in, paths.ls_edge, paths.ls_out)
     )

@@ -175,7 +175,7 @@ def test_foundation_models_need_a_network_once(monkeypatch, caplog):
 
 def test_dispersion_names_what_is_missing(ours):
     try:
-        import dftd3  # noqa: F401
+        import dftd3  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         with pytest.raises(ImportError, match="pip install dftd3"):
             load_mace(f"mace:{ours}+d3")

@@ -146,7 +146,7 @@ def strained(atoms, strain):
 
 
 def test_molecules_longer_than_half_the_cell_stay_whole(predictor):
-    """In a cell as narrow as this the nearest image of an atom is another molecule's."""
+    """In a cell so narrow the nearest image of an atom is another molecule's."""
     chain = molecule("trans-butane")
     chain.positions -= chain.positions.mean(axis=0)
     axis = np.linalg.svd(chain.positions)[2]
