@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 test: lint typecheck pytest   ## CPU, fast: what a change must pass
 
 pytest: $(READY)
-	$(BIN)/python -m pytest -m "$(FAST)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
