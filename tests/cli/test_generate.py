@@ -162,7 +162,7 @@ def test_a_training_set_of_your_own_is_compared_with(cli):
 
 
 def test_temperatures_are_compared(cli):
-    out = cli(
+    cli(
         "ablate",
         *("temperature", "-n", 2, "--focus", "1", "--position", "0.3,1"),
         *("-o", "t.csv"),
