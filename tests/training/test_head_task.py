@@ -10,12 +10,9 @@ from equicalc.training import config_from_dict, fit, head_task, plots
 from equicalc.training.head_task import HeadTask
 from equicalc.training.logs import read_log
 
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 N = 40
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    monkeypatch.setattr(head_task, "plot_terms", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
