@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from equicalc.data.fragment_batch import FragmentBatch, Queries
 from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.convolution import Adjacency, UVUConvolution
+from equicalc.models.embedders import EmbedderShape, Interactions
+from equicalc.models.fields import check_one_each, freeze
 from equicalc.models.placement import Placement, PlacementHead
-from equicalc.models.potential import InteractionLayer, PotentialConfig
 from equicalc.nn.linear import DegreeLinear
-from equicalc.nn.norm import EquivariantNorm
 from equicalc.nn.radial import BesselBasis, RadialFilter
 
 
@@ -75,36 +75,29 @@ class SymphonyConfig:
     noise: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("elements", "start", "ls", "position_ls"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        freeze(self, "elements", "start", "ls", "position_ls")
         if self.elements[:1] != (1,) or len(self.elements) < 2:
             raise ValueError(
                 f"elements must begin with 1 and name another, got {self.elements}: "
                 "hydrogens are attached to heavy atoms"
             )
-        if len(self.start) not in (0, len(self.elements)):
-            raise ValueError(
-                f"{len(self.start)} start frequencies for {len(self.elements)} "
-                "elements: give one each, or none"
-            )
+        n = len(self.elements)
+        check_one_each(self.start, "start frequencies", n, "elements")
 
     @property
-    def trunk(self) -> PotentialConfig:
-        """Shape of the message-passing layers."""
-        return PotentialConfig(
-            elements=self.elements,
-            cutoff=self.cutoff,
-            ls=self.ls,
-            channels=self.channels,
-            layers=self.layers,
-            n_radial=self.n_radial,
-            avg_neighbors=self.avg_neighbors,
-            dipole=False,
-            repulsion=False,
+    def trunk(self) -> EmbedderShape:
+        """Size of the message passing."""
+        return EmbedderShape(
+            self.elements,
+            self.cutoff,
+            self.ls,
+            self.channels,
+            self.layers,
+            self.n_radial,
         )
 
 
-class Symphony(nn.Module):
+class Symphony(Interactions):
     """Focus, species and position of the next atom of fragments.
 
     1. Message passing among the heavy atoms of a fragment.
@@ -131,25 +124,14 @@ class Symphony(nn.Module):
     hydrogens_apart = True
 
     def __init__(self, config: SymphonyConfig, backend: str = "auto") -> None:
-        super().__init__()
+        super().__init__(config.trunk, backend, config.avg_neighbors)
         self.config = config
         self.cutoff = config.cutoff
         self.elements = config.elements
-        C, ls = config.channels, config.ls
-        self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
-        self.harmonics = SphericalHarmonics(
-            list(ls), normalize=True, normalization="component", backend=backend
-        )
-        self.basis = BesselBasis(config.cutoff, config.n_radial)
-        inputs = [(0,), *[ls] * (config.layers - 1)]
-        self.layers = nn.ModuleList(
-            InteractionLayer(config.trunk, ls_in, ls, backend) for ls_in in inputs
-        )
-        self.norm = EquivariantNorm(C)
         self.focus = FocusHead(config, backend)
         self.placement = PlacementHead(
-            ls,
-            C,
+            config.ls,
+            config.channels,
             ls_out=config.position_ls,
             channels=config.position_channels,
             n_species=len(config.elements),
@@ -164,15 +146,7 @@ class Symphony(nn.Module):
 
     def embed(self, batch: FragmentBatch) -> Tensor:
         """Return the features of all skeletons, (n_nodes, sum 2l+1, channels)."""
-        src, dst = batch.edges
-        distance = torch.linalg.vector_norm(batch.edge_vectors, dim=1)
-        harmonics = self.harmonics(batch.edge_vectors)
-        basis = self.basis(distance)
-        adj = Adjacency.from_edges(src, dst, len(batch.species))
-        h = self.embedding[batch.species].unsqueeze(1)  # (n_nodes, 1, channels)
-        for layer in self.layers:
-            h = layer(h, batch.species, harmonics, basis, adj)
-        return self.norm(h)
+        return self(batch)
 
     def focus_logits(self, h: Tensor, batch: FragmentBatch) -> Tensor:
         """Return logits, (n_pairs, n_elements); that of stopping is 0."""
