@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,12 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.checkpoint import load_checkpoint
 from equicalc.models.generator import Generator
 from equicalc.models.symphony import SymphonyConfig
 from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
-from equicalc.training.batches import in_order
-from equicalc.training.config import TrainConfig
 from equicalc.training.growth import (
     GrowthBatch,
     growth_batch,
@@ -25,8 +21,9 @@ from equicalc.training.growth import (
     shell_loss,
 )
 from equicalc.training.plots import plot_terms
-from equicalc.training.report import write_json
+from equicalc.training.report import write_metrics
 from equicalc.training.sources import initial_shape, load_parts
+from equicalc.training.task import Task
 
 if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
@@ -34,14 +31,11 @@ if TYPE_CHECKING:
 Loss = Callable[[torch.nn.Module, GrowthBatch], tuple[Tensor, dict[str, Tensor]]]
 
 
-class SymphonyTask:
-    """A `Task` for `equicalc.models.Symphony`; it needs no labels."""
+class SymphonyTask(Task):
+    """The `Task` of `equicalc.models.Symphony`; it needs no labels."""
 
     unit = "fragments"
     terms = ("focus", "radial", "angular")
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
 
     def load_parts(self) -> dict[str, PackedDataset]:
         """Return the molecules, those of one atom left out.
@@ -83,10 +77,6 @@ class SymphonyTask:
             grower.hydrogens_apart,
         )
 
-    def count(self, batch: GrowthBatch) -> int:
-        """Return the number of fragments."""
-        return len(batch)
-
     def loss(
         self, model: torch.nn.Module, batch: GrowthBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -99,23 +89,12 @@ class SymphonyTask:
 
     def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
         """Write the losses of the best model and the learning curve."""
-        model, _ = load_checkpoint(
-            folder / "best.safetensors", backend=self.config.trainer.backend
-        )
-        metrics = {}
-        for name in [name for name in parts if name != "train"]:
-            prepare = partial(self.batch, model, parts[name])
-            validation = self.validation()
-            size = self.config.optimizer.batch_size
-            for indices in in_order(len(parts[name]), size):
-                validation.add(model, prepare(indices))
-            metrics[name] = validation.table()
-        write_json(folder / "metrics.json", metrics)
+        write_metrics(self, folder, parts)
         plot_terms(folder, self.terms)
 
 
 class SymphonyPaperTask(SymphonyTask):
-    """A `Task` for `equicalc.models.SymphonyPaper`: the published objective."""
+    """The `Task` of `equicalc.models.SymphonyPaper`: the published objective."""
 
     terms = ("focus", "position")
 
