@@ -129,7 +129,7 @@ def split_rows(
 
     Examples
     --------
-    >>> rows = split_rows(10, {"train": 0.6, "valid": 0.2}, seed=0)
+    >>> rows = split_rows(10, {"train": 0.4, "valid": 0.1}, seed=0)
     >>> {name: len(chosen) for name, chosen in rows.items()}
     {'train': 8, 'valid': 2}
     """

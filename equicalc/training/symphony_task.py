@@ -14,12 +14,8 @@ from torch import Tensor
 from equicalc.models.generator import Generator
 from equicalc.models.symphony import SymphonyConfig
 from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
-from equicalc.training.growth import (
-    GrowthBatch,
-    growth_batch,
-    growth_loss,
-    shell_loss,
-)
+from equicalc.training.growth import GrowthBatch, growth_batch
+from equicalc.training.growth_loss import growth_loss, shell_loss
 from equicalc.training.plots import plot_terms
 from equicalc.training.report import write_metrics
 from equicalc.training.sources import initial_shape, load_parts

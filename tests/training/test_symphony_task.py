@@ -10,12 +10,11 @@ from ase.build import molecule
 from equicalc.checkpoint import load_checkpoint
 from equicalc.models import Symphony, SymphonyConfig, SymphonyPaper
 from equicalc.training import fit
-from equicalc.training.growth import (
+from equicalc.training.growth import growth_batch, growth_of
+from equicalc.training.growth_loss import (
     focus_divergence,
-    growth_batch,
     growth_log_prob,
     growth_loss,
-    growth_of,
 )
 from equicalc.training.logs import read_log
 
