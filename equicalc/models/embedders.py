@@ -40,6 +40,8 @@ class EmbedderShape:
         Message-passing layers.
     n_radial
         Radial functions.
+    radial_hidden
+        Hidden widths of the radial perceptrons of `Interactions`.
     """
 
     elements: tuple[int, ...]
@@ -48,6 +50,7 @@ class EmbedderShape:
     channels: int
     layers: int
     n_radial: int
+    radial_hidden: tuple[int, ...] = ()
 
 
 class FragmentEmbedder(nn.Module):
@@ -169,6 +172,7 @@ class Interactions(FragmentEmbedder):
             channels=shape.channels,
             layers=shape.layers,
             n_radial=shape.n_radial,
+            radial_hidden=shape.radial_hidden,
             avg_neighbors=avg_neighbors,
             dipole=False,
             repulsion=False,
