@@ -99,7 +99,8 @@ class Embedder:
             raise ValueError(f"batch_size is {batch_size}; give at least 1")
         self.model = model
         self.taps = taps_of(model)
-        self.pooling, self.batch_size = pooling, batch_size
+        self.pooling: Pooling = pooling
+        self.batch_size = batch_size
         self.layers = _checked_layers(layers, len(self.taps.features))
         self.irreps: Irreps = irreps_of(
             tuple(self.taps.features[k] for k in self.layers)

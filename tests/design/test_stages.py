@@ -13,7 +13,7 @@ class Never(Step):
 
 
 class Together(Step):
-    def many(self, structures):
+    def many(self, structures) -> list[list[Atoms] | Rejected]:
         if not structures:
             raise ValueError("nothing given")
         return [[atoms] for atoms in structures]
