@@ -57,6 +57,10 @@ class SymphonyConfig:
     noise : float
         Standard deviation of the noise on the positions that the model is trained
         to grow molecules from, Angstrom.
+    heavy_counts, hydrogen_counts : int
+        Largest numbers of heavy atoms and of hydrogens that are told apart: the
+        largest ones of the training set, so that what has grown beyond them ends as
+        they do.
     """
 
     elements: tuple[int, ...] = (1, 6, 7, 8, 9)
@@ -76,6 +80,8 @@ class SymphonyConfig:
     components: int = 12
     n_theta: int = 24
     noise: float = 0.02
+    heavy_counts: int = 9
+    hydrogen_counts: int = 20
 
     def __post_init__(self) -> None:
         freeze(self, "elements", "start", "ls", "radial_hidden", "position_ls")
@@ -104,9 +110,11 @@ class SymphonyConfig:
 class Symphony(Interactions):
     """Focus, species and position of the next atom of fragments.
 
-    1. Message passing among the heavy atoms of a fragment.
-    2. Every heavy atom, with the hydrogens around it, gives a logit per species for
-       being the focus of a new atom of that species; stopping has the logit 0.
+    1. Message passing among the heavy atoms of a fragment, which know how many they
+       are: what is local cannot tell when a molecule is large enough.
+    2. Every heavy atom, with the hydrogens around it and the number of all of them,
+       gives a logit per species for being the focus of a new atom of that species;
+       stopping has the logit 0.
     3. The focus looks at all atoms around it and gives a density of positions.
 
     Hydrogens take part in 2 and 3 only, as senders: what they say follows from where
@@ -132,6 +140,8 @@ class Symphony(Interactions):
         self.config = config
         self.cutoff = config.cutoff
         self.elements = config.elements
+        n_counts = config.heavy_counts + 1
+        self.heavy_count = nn.Parameter(torch.zeros(n_counts, config.channels))
         self.focus = FocusHead(config, backend)
         self.placement = PlacementHead(
             config.ls,
@@ -148,6 +158,12 @@ class Symphony(Interactions):
             avg_neighbors=config.avg_neighbors,
             backend=backend,
         )
+
+    def start(self, batch: FragmentBatch) -> tuple[Tensor, Tensor, Tensor, Adjacency]:
+        """Return what the first layer sees: species and number of the heavy atoms."""
+        h, *rest = super().start(batch)
+        count = batch.skeleton_size.clamp(max=self.config.heavy_counts)
+        return h + self.heavy_count[count].unsqueeze(1), *rest
 
     def embed(self, batch: FragmentBatch) -> Tensor:
         """Return the features of all skeletons, (n_nodes, sum 2l+1, channels)."""
@@ -166,7 +182,8 @@ class FocusHead(nn.Module):
     """Logits of focus and species from a heavy atom and the hydrogens around it.
 
     1. f = linear(h) + sum_H W(r) Y(r)
-    2. a perceptron of the scalars of h, and of the norms of f
+    2. a perceptron of the scalars of h, of the norms of f, and of the number of
+       hydrogens of the fragment
 
     Parameters
     ----------
@@ -189,6 +206,8 @@ class FocusHead(nn.Module):
         self.own = DegreeLinear(ls, [C] * len(ls), [C] * len(ls))
         self.convolution = UVUConvolution((0,), ls, ls, backend=backend)
         self.filters = RadialFilter(config.n_radial, config.radial_hidden, n)
+        self.hydrogen_counts = config.hydrogen_counts
+        self.hydrogen_count = nn.Parameter(torch.zeros(config.hydrogen_counts + 1, C))
         self.logits = nn.Sequential(
             nn.Linear(n + C, n),
             nn.SiLU(),
@@ -212,5 +231,7 @@ class FocusHead(nn.Module):
         # 2. invariants
         scalars, *tensors = f.split([2 * l + 1 for l in self.ls], 1)
         norms = [x.square().mean(1) for x in tensors]
-        invariants = [h[batch.pair_node, 0], scalars.squeeze(1), *norms]
+        n_hydrogen = batch.n_hydrogen[batch.pair_fragment]
+        count = self.hydrogen_count[n_hydrogen.clamp(max=self.hydrogen_counts)]
+        invariants = [h[batch.pair_node, 0] + count, scalars.squeeze(1), *norms]
         return self.logits(torch.cat(invariants, 1))

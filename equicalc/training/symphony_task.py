@@ -46,7 +46,7 @@ class SymphonyTask(Task):
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
         """Return the model's configuration, completed from the training set.
 
-        Elements, how often a molecule begins with each, and the largest number of
+        Elements, how often a molecule begins with each, and the largest numbers of
         atoms come from the molecules.
         """
         z = dataset.column("z")
@@ -55,6 +55,8 @@ class SymphonyTask(Task):
             "elements": (1, *found.tolist()),
             "start": (0.0, *(counts / counts.sum()).round(6).tolist()),
             "max_atoms": _room(dataset),
+            "heavy_counts": _largest(dataset, z > 1),
+            "hydrogen_counts": _largest(dataset, z == 1),
         }
         fields |= initial_shape(self.config) | self.config.model
         return dataclasses.asdict(SymphonyConfig(**fields))
@@ -141,3 +143,10 @@ class GrowthValidation:
 def _room(dataset: PackedDataset) -> int:
     """Atoms of the largest molecule to make: some more than there are."""
     return int(dataset.column("n_atoms").max()) + 6
+
+
+def _largest(dataset: PackedDataset, chosen: np.ndarray) -> int:
+    """Largest number of chosen atoms, (n_nodes,), in a molecule."""
+    n_atoms = dataset.column("n_atoms")
+    owner = np.repeat(np.arange(len(n_atoms)), n_atoms)
+    return int(np.bincount(owner[chosen], minlength=1).max())
