@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from equicalc.graph import neighbor_list
-
 from . import errors
 from .fragments import find_fragments, require_crystal, require_one_neutral_species
-from .neighbours import Neighbour, neighbours_of
-from .shape import (
-    standard_frame,
-    standard_orientation,
-    vdw_radii,
-    vdw_volume,
-)
+from .neighbours import AtomPairs, Neighbour, neighbours_of
+from .pose import parameters_of, place
+from .shape import vdw_radii, vdw_volume
 from .symmetry import Operations, find_symmetry, operations
 
 if TYPE_CHECKING:
@@ -155,19 +149,7 @@ class MolecularCrystal:
         ValueError
             If there are not 12 numbers, or no such cell or group.
         """
-        from ase.geometry import cellpar_to_cell
-        from scipy.spatial.transform import Rotation
-
-        values = np.asarray(parameters, dtype=np.float64)
-        if values.shape != (12,) or not np.isfinite(values).all():
-            raise ValueError(
-                f"parameters of shape {values.shape} given; 12 finite numbers needed: "
-                "a b c (Angstrom), alpha beta gamma (degrees), u v w, rotation vector"
-            )
-        cell = cellpar_to_cell(values[:6])
-        posed = standard_orientation(molecule)
-        turned = Rotation.from_rotvec(values[9:]).apply(posed.positions)
-        posed.positions = turned + values[6:9] @ cell
+        cell, posed = place(molecule, parameters)
         return cls(cell, spacegroup, operations(spacegroup), (posed,))
 
     def to_atoms(self) -> Atoms:
@@ -260,20 +242,13 @@ class MolecularCrystal:
         ValueError
             If several molecules are independent.
         """
-        from ase.geometry import cell_to_cellpar
-        from scipy.spatial.transform import Rotation
-
         if len(self.molecules) > 1:
             raise ValueError(
                 f"{len(self.molecules)} molecules are independent; 12 numbers describe "
                 "a crystal with one"
             )
         standard = self.standardised()
-        molecule = standard.molecules[0]
-        centroid = np.linalg.solve(standard.cell.T, molecule.positions.mean(axis=0))
-        turn = Rotation.from_matrix(standard_frame(molecule).T).as_rotvec()
-        parts = [cell_to_cellpar(standard.cell), centroid, turn]
-        return np.concatenate(parts).astype(np.float64)
+        return parameters_of(standard.cell, standard.molecules[0])
 
     def standardised(self) -> Self:
         """Return the same crystal in the standard setting, a along x, b in x and y."""
@@ -311,8 +286,8 @@ class MolecularCrystal:
         vectors : (n_pairs, 3), Angstrom
             From dst to src.
         """
-        dst, src, shifts = self._pairs(cutoff)
-        return dst, src, self._vectors(dst, src, shifts)
+        pairs = AtomPairs.within(self.unit_cell[0], self.cell, cutoff)
+        return pairs.dst, pairs.src, pairs.vectors
 
     def neighbours(self, cutoff: float) -> list[Neighbour]:
         """Neighbours of each of `molecules`: those with an atom within the cutoff.
@@ -327,9 +302,9 @@ class MolecularCrystal:
             Sorted by center, then by distance.
         """
         size = self.unit_cell[1].shape[1]
-        dst, src, shifts = self._pairs(cutoff)
-        distances = np.linalg.norm(self._vectors(dst, src, shifts), axis=1)
-        rows = np.column_stack([dst // size, src // size, shifts])
+        pairs = AtomPairs.within(self.unit_cell[0], self.cell, cutoff)
+        distances = np.linalg.norm(pairs.vectors, axis=1)
+        rows = np.column_stack([pairs.dst // size, pairs.src // size, pairs.shifts])
         centers = set(np.cumsum([0, *self.multiplicities[:-1]]).tolist())
         return neighbours_of(centers, rows, distances)
 
@@ -371,27 +346,6 @@ class MolecularCrystal:
             if not (np.linalg.norm(apart, axis=1) < SAME_PLACE).any():
                 kept.append(image)
         return np.stack(kept) @ self.cell
-
-    def _pairs(
-        self, cutoff: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Pairs of atoms of different molecules: dst, src, lattice shift of src."""
-        positions, numbers = self.unit_cell
-        size = numbers.shape[1]
-        src, dst, shifts = neighbor_list(
-            positions.reshape(-1, 3), self.cell, (True,) * 3, cutoff
-        )
-        between = (src // size != dst // size) | shifts.any(axis=1)
-        return dst[between], src[between], shifts[between]
-
-    def _vectors(
-        self,
-        dst: NDArray[np.int64],
-        src: NDArray[np.int64],
-        shifts: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        flat = self.unit_cell[0].reshape(-1, 3)
-        return flat[src] + shifts @ self.cell - flat[dst]
 
 
 def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:

@@ -1,14 +1,57 @@
-"""Molecules beside each other: pairs of atoms put together by molecule."""
+"""Molecules beside each other: pairs of their atoms, put together by molecule."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Neighbour", "neighbours_of"]
+from equicalc.graph import neighbor_list
+
+__all__ = ["AtomPairs", "Neighbour", "neighbours_of"]
+
+
+@dataclass(frozen=True)
+class AtomPairs:
+    """Pairs of atoms of different molecules; both directions are listed.
+
+    Attributes
+    ----------
+    dst, src : (n_pairs,)
+        Atoms, molecule by molecule.
+    shifts : (n_pairs, 3)
+        Lattice vectors from src to its image.
+    vectors : (n_pairs, 3), Angstrom
+        From dst to the image of src.
+    """
+
+    dst: NDArray[np.int64]
+    src: NDArray[np.int64]
+    shifts: NDArray[np.int64]
+    vectors: NDArray[np.float64]
+
+    @classmethod
+    def within(
+        cls, molecules: NDArray[np.float64], cell: NDArray[np.float64], cutoff: float
+    ) -> Self:
+        """Find the pairs nearer than a cutoff.
+
+        Parameters
+        ----------
+        molecules : (n_molecules, n, 3), Angstrom
+            Positions, each molecule in one piece.
+        cell : (3, 3), Angstrom
+            Rows are lattice vectors.
+        cutoff : Angstrom
+        """
+        size, flat = molecules.shape[1], molecules.reshape(-1, 3)
+        src, dst, shifts = neighbor_list(flat, cell, (True,) * 3, cutoff)
+        between = (src // size != dst // size) | shifts.any(axis=1)
+        dst, src, shifts = dst[between], src[between], shifts[between]
+        return cls(dst, src, shifts, flat[src] + shifts @ cell - flat[dst])
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ Importing this package is instant: the names below load on first use, so that
 ``import equicalc`` (and ``equicalc --help``) pays for neither torch nor ASE.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from equicalc._lazy import lazy_names
 from equicalc._version import __version__
 
 if TYPE_CHECKING:
@@ -15,20 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder", "EquiCalculator", "__version__", "validate_calculator"]
 
-_LAZY = {
-    "Embedder": "equicalc.embedding",
-    "EquiCalculator": "equicalc.calculators",
-    "validate_calculator": "equicalc.calculators",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _LAZY:
-        raise AttributeError(f"module 'equicalc' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Embedder": "equicalc.embedding",
+        "EquiCalculator": "equicalc.calculators",
+        "validate_calculator": "equicalc.calculators",
+    },
+)
 
 
 def __dir__() -> list[str]:
     """List the public names, loaded or not."""
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *__all__})

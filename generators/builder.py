@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from equicalc.checkpoint import load_checkpoint
 from equicalc.models import Generator
 from equicalc.pretrained import weights_path
-from equicalc.training.growth import growth_log_prob, growth_of
+from equicalc.training.growth import growth_of
+from equicalc.training.growth_loss import growth_log_prob
 
 from .filtering import ValidFilter
 from .fragments import check_fragment

@@ -14,6 +14,25 @@ def _same_random_numbers():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def tiny_symphony():
+    """A generator of molecules with random weights."""
+    from equicalc.models import Symphony, SymphonyConfig
+
+    torch.manual_seed(0)
+    config = SymphonyConfig(
+        elements=(1, 6, 8),
+        channels=4,
+        layers=2,
+        ls=(0, 1),
+        position_ls=(0, 1, 2),
+        position_channels=4,
+        densities=2,
+        max_atoms=7,
+    )
+    return Symphony(config, backend="torch").eval()
+
+
 def pytest_collection_modifyitems(items):
     if torch.cuda.is_available():
         return

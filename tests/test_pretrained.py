@@ -29,6 +29,7 @@ def test_names_paths_and_the_default_are_found(shipped, tmp_path):
     expected = tmp_path / "weights/tiny.safetensors"
     assert shipped.weights_path() == expected
     assert shipped.weights_path("tiny-water") == expected
+    assert shipped.weights_path("tiny") == expected
     assert shipped.weights_path(expected) == expected
     assert shipped.weights_path(str(expected)) == expected
 

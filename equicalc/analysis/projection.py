@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,35 +67,31 @@ def _pca(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 
 def _umap(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    try:
-        from umap import UMAP
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            'UMAP is missing: pip install "equicalc[analysis]"'
-        ) from error
     n_neighbors = min(15, len(points) - 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about threads and its own dependencies
-        mapper = UMAP(n_neighbors=n_neighbors, random_state=seed, n_jobs=1)
-        return np.asarray(mapper.fit_transform(points), dtype=np.float64)
+    options = {"n_neighbors": n_neighbors, "random_state": seed, "n_jobs": 1}
+    return _fitted("umap", "UMAP", points, options)
 
 
 def _phate(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    knn = min(5, len(points) - 2)
+    options = {"knn": knn, "random_state": seed, "n_jobs": 1, "verbose": 0}
+    return _fitted("phate", "PHATE", points, options)
+
+
+def _fitted(
+    package: str, name: str, points: NDArray[np.float64], options: dict[str, int]
+) -> NDArray[np.float64]:
+    """Project with an estimator of another package."""
     try:
-        from phate import PHATE
+        estimator = getattr(import_module(package), name)
     except ModuleNotFoundError as error:
         raise ImportError(
-            'PHATE is missing: pip install "equicalc[analysis]"'
+            f'{name} is missing: pip install "equicalc[analysis]"'
         ) from error
-    knn = min(5, len(points) - 2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about versions of its own dependencies
-        mapper = PHATE(knn=knn, random_state=seed, n_jobs=1, verbose=0)
-        return np.asarray(mapper.fit_transform(points), dtype=np.float64)
-
-
-def _missing(package: str) -> ImportError:
-    return ImportError(f'{package} is missing: pip install "equicalc[analysis]"')
+        warnings.simplefilter("ignore")  # about threads and its own dependencies
+        flat = estimator(**options).fit_transform(points)
+    return np.asarray(flat, dtype=np.float64)
 
 
 METHODS = {"pca": _pca, "umap": _umap, "phate": _phate}

@@ -3,8 +3,9 @@
 The names below load on first use, so that ASE can list its plugins without torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from equicalc._lazy import lazy_names
 
 if TYPE_CHECKING:
     from equicalc.calculators.calculator import EquiCalculator
@@ -18,16 +19,12 @@ __all__ = [
     "validate_calculator",
 ]
 
-_LAZY = {
-    "EquiCalculator": "equicalc.calculators.calculator",
-    "ValidationReport": "equicalc.calculators.conformance",
-    "named_calculator": "equicalc.calculators.named",
-    "validate_calculator": "equicalc.calculators.conformance",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _LAZY:
-        raise AttributeError(f"module 'equicalc.calculators' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "EquiCalculator": "equicalc.calculators.calculator",
+        "ValidationReport": "equicalc.calculators.conformance",
+        "named_calculator": "equicalc.calculators.named",
+        "validate_calculator": "equicalc.calculators.conformance",
+    },
+)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
@@ -24,13 +22,8 @@ from equicalc.calculators.members import ModelSpec, Placement
 from equicalc.calculators.neighbors import VerletList
 from equicalc.calculators.prediction import ase_results, graph_of
 from equicalc.calculators.settings import DEFAULTS, check_names, check_values, plain
-from equicalc.calculators.structures import (
-    check_elements,
-    check_neutral_closed_shell,
-    list_of_atoms,
-)
-
-_log = logging.getLogger(__name__)
+from equicalc.calculators.states import StateGuard
+from equicalc.calculators.structures import check_elements, list_of_atoms
 
 #: Entries of ``atoms.info`` that decide about a result.
 STATE_KEYS = ("charge", "spin")
@@ -118,7 +111,7 @@ class EquiCalculator(Calculator):
     ) -> None:
         super().__init__()
         self.extras: dict[str, Any] = {}
-        self._radicals: set[str] = set()
+        self._states = StateGuard()
         self._configure(
             model,
             device=device,
@@ -237,7 +230,7 @@ class EquiCalculator(Calculator):
             raise CalculatorSetupError("no structure to calculate: give atoms")
         self.results, self.extras = {}, {}
         check_elements(atoms, self.committee.elements)
-        self._check_state_known(atoms)
+        self._states.check(atoms)
         super().calculate(atoms, list(properties or ["energy"]), list(system_changes))
         graphs = {c: graph_of(atoms, near(atoms)) for c, near in self._lists.items()}
         outputs = self.committee.outputs_for(atoms)
@@ -291,7 +284,7 @@ class EquiCalculator(Calculator):
         structures = list_of_atoms(structures)
         for index, atoms in enumerate(structures):
             with numbered(index):
-                self._check_state_known(atoms)
+                self._states.check(atoms)
         return self.committee.many(structures, properties, batch_size)
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
@@ -309,7 +302,7 @@ class EquiCalculator(Calculator):
             `ase.vibrations`; ``hessian.reshape(n_atoms, 3, n_atoms, 3)`` is the layout
             of `ase.vibrations.VibrationsData`.
         """
-        self._check_state_known(atoms)
+        self._states.check(atoms)
         return np.mean(self.committee.single(atoms, "hessian"), axis=0)
 
     def get_descriptors(self, atoms: Atoms) -> np.ndarray:
@@ -328,7 +321,7 @@ class EquiCalculator(Calculator):
             same, columns of different models do not. A committee's lie side by side,
             (n_atoms, sum of channels), in the order of the models.
         """
-        self._check_state_known(atoms)
+        self._states.check(atoms)
         return np.concatenate(self.committee.single(atoms, "embedding"), axis=1)
 
     def __repr__(self) -> str:
@@ -351,33 +344,13 @@ class EquiCalculator(Calculator):
         except (OSError, TypeError, ValueError) as error:
             raise CalculatorSetupError(str(error)) from error
         self.parameters.update(settings, model=self.committee.label)
+        self._states.policy = settings["other_states"]
         self.implemented_properties = [
             name
             for name in type(self).implemented_properties
             if name in self.committee.properties
         ]
         self.reset()
-
-    def _check_state_known(self, atoms: Atoms) -> None:
-        """Apply ``other_states``, and say once when a structure is a radical."""
-        policy = self.parameters["other_states"]
-        if policy == "ignore":
-            return
-        try:
-            check_neutral_closed_shell(atoms)
-        except InputError as error:
-            if policy == "error":
-                raise
-            warnings.warn(str(error), stacklevel=3)
-        if len(atoms) == 1 or atoms.numbers.sum() % 2 == 0:
-            return
-        formula = atoms.get_chemical_formula()
-        if formula not in self._radicals:
-            self._radicals.add(formula)
-            _log.warning(
-                "%s has an odd number of electrons; the model knows closed shells only",
-                formula,
-            )
 
 
 if "equicalc" not in external_calculators:

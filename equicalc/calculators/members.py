@@ -135,10 +135,7 @@ def load_member(model: ModelSpec, placement: Placement) -> Member:
         )
     registry = Registry.read()
     path = registry.weights_path(model)
-    if model is None:
-        label = registry.default
-    else:
-        label = str(model) if model in registry.models else str(path.resolve())
+    label = registry.full_name(model) or str(path.resolve())
     device, dtype = resolve_device(placement.device), resolve_dtype(placement.dtype)
     with torch.random.fork_rng(devices=[]):  # first weights are random
         network, card = load_checkpoint(path, device, dtype, placement.backend)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -12,8 +11,6 @@ from ase.data import chemical_symbols
 
 #: Two atoms closer than this (Angstrom) are one atom entered twice.
 MIN_DISTANCE = 0.1
-#: Partial charges read from a file add up to zero only so well.
-TOLERANCE = 0.01
 
 
 def list_of_atoms(structures: Iterable[Atoms]) -> list[Atoms]:
@@ -101,69 +98,6 @@ def check_distances(
         f"{distance[pair]:.3g} Angstrom apart, less than {MIN_DISTANCE}: they overlap; "
         "remove one or move it"
     )
-
-
-def electronic_state(atoms: Atoms) -> tuple[float, float]:
-    """Return the total charge and the number of unpaired electrons asked for.
-
-    Parameters
-    ----------
-    atoms : Atoms
-        ``atoms.info["charge"]`` (e) goes before the sum of the initial charges, and
-        ``atoms.info["spin"]`` (the multiplicity 2S + 1; 0 counts as 1) before that of
-        the initial magnetic moments.
-
-    Raises
-    ------
-    InputError
-        If one of them is not a finite number.
-
-    Examples
-    --------
-    >>> hydroxide = Atoms("OH", info={"charge": -1})
-    >>> electronic_state(hydroxide)
-    (-1.0, 0.0)
-    """
-    if "charge" in atoms.info:
-        charge = _number(atoms.info["charge"], 'atoms.info["charge"]')
-    else:
-        charge = _number(atoms.get_initial_charges().sum(), "sum of initial charges")
-    if "spin" in atoms.info:
-        spin = _number(atoms.info["spin"], 'atoms.info["spin"]')
-        return charge, max(spin - 1.0, 0.0)
-    moments = atoms.get_initial_magnetic_moments().sum()
-    return charge, abs(_number(moments, "sum of initial magnetic moments"))
-
-
-def check_neutral_closed_shell(atoms: Atoms) -> None:
-    """Refuse a charged or open-shell structure.
-
-    Raises
-    ------
-    InputError
-        If the structure asks for a charge or for unpaired electrons, see
-        `electronic_state`.
-    """
-    charge, unpaired = electronic_state(atoms)
-    if abs(charge) > TOLERANCE or unpaired > TOLERANCE:
-        raise InputError(
-            f"the structure has charge {charge:+g} and {unpaired:g} unpaired "
-            "electrons, but this model knows neutral closed shells only and would "
-            "ignore both: reset them in atoms.info, initial charges and magnetic "
-            'moments, or pass other_states="ignore"'
-        )
-
-
-def _number(value: Any, name: str) -> float:
-    try:
-        number = float(value) if np.ndim(value) == 0 else np.nan
-    except (TypeError, ValueError):
-        number = np.nan
-    if not np.isfinite(number):
-        raise InputError(
-            f"{name} is {value!r}: give one finite number, or leave it out"
-        )
-    return number
 
 
 def _shortened(indices: np.ndarray, most: int = 5) -> str:

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from equicalc.cli import inputs
+from equicalc.cli.shared_options import with_options
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from equicalc.generators import Rules
+    from equicalc.generators import Builder
 
 Number = Annotated[int, typer.Option("-n", help="How many molecules.", min=1)]
 Generator = Annotated[
@@ -67,26 +68,62 @@ MaxAtoms = Annotated[
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
-def generate(
-    n: Number = 100,
-    model: Generator = "symphony",
-    output: File = Path("molecules.extxyz"),
-    seed: inputs.Seed = 0,
-    focus_temperature: Focus = 1.0,
-    position_temperature: Position = 0.4,
-    valid_only: ValidOnly = False,
-    valence: Valence = False,
-    clash: Clash = None,
-    elements: Elements = None,
-    formula: Formula = None,
-    min_atoms: MinAtoms = 0,
-    max_atoms: MaxAtoms = None,
-    batch_size: BatchSize = 128,
-    time_limit: TimeLimit = None,
-    resume: inputs.Resume = False,
-    overwrite: inputs.Overwrite = False,
-    device: Device = "cpu",
-) -> None:
+@dataclass
+class GenerateOptions:
+    """What both commands ask: how many molecules, of what kind, and where to."""
+
+    n: Number = 100
+    model: Generator = "symphony"
+    output: File = Path("molecules.extxyz")
+    seed: inputs.Seed = 0
+    focus_temperature: Focus = 1.0
+    position_temperature: Position = 0.4
+    valid_only: ValidOnly = False
+    valence: Valence = False
+    clash: Clash = None
+    elements: Elements = None
+    formula: Formula = None
+    min_atoms: MinAtoms = 0
+    max_atoms: MaxAtoms = None
+    batch_size: BatchSize = 128
+    time_limit: TimeLimit = None
+    resume: inputs.Resume = False
+    overwrite: inputs.Overwrite = False
+    device: Device = "cpu"
+
+    def builder(self) -> Builder:
+        """Load the generator."""
+        from equicalc import generators
+
+        return generators.load_builder(self.model, self.device)
+
+    def how(self, environment: Atoms | None = None) -> dict[str, Any]:
+        """Return temperature and rules as a builder takes them."""
+        from equicalc.generators import Rules, Temperature
+
+        rules = Rules(
+            valence=self.valence,
+            clash=self.clash,
+            elements=None if self.elements is None else self.elements.split(","),
+            formula=self.formula,
+            min_atoms=self.min_atoms,
+            max_atoms=self.max_atoms,
+            environment=environment,
+        )
+        temperature = Temperature(self.focus_temperature, self.position_temperature)
+        return {"temperature": temperature, "rules": rules}
+
+
+@dataclass
+class CompleteOptions(GenerateOptions):
+    """The same, of fewer molecules, into another file."""
+
+    n: Number = 10
+    output: File = Path("completed.extxyz")
+
+
+@with_options(GenerateOptions)
+def generate(options: GenerateOptions) -> None:
     """Make molecules from nothing.
 
     Molecule k of a seed is always the same one. Lower temperatures make safer and less
@@ -100,33 +137,21 @@ def generate(
 
       [cyan]equicalc generate -n 20 --formula C5H8O --valence --clash 1.25[/cyan]
     """
-    from equicalc import generators
-
-    job = _Job(n, output, seed, batch_size, valid_only, time_limit)
-    job.prepare(resume, overwrite)
-    builder = generators.load_builder(model, device)
-    temperature = generators.Temperature(focus_temperature, position_temperature)
-    rules = _rules(valence, clash, elements, formula, min_atoms, max_atoms)
+    job = _Job(options)
+    builder, how = options.builder(), options.how()
 
     def batch(first: int, size: int) -> list[Atoms]:
-        return builder.generate(
-            size,
-            seed,
-            first=first,
-            batch_size=size,
-            temperature=temperature,
-            rules=rules,
-        )
+        return builder.generate(size, options.seed, first=first, batch_size=size, **how)
 
     job.run(batch)
 
 
+@with_options(CompleteOptions)
 def complete(
     structure: Annotated[
         str,
         typer.Argument(help="File or SMILES of the fragment.", metavar="STRUCTURE"),
     ],
-    n: Number = 10,
     grow_from: Annotated[
         str | None,
         typer.Option(
@@ -141,23 +166,8 @@ def complete(
             show_default=False,
         ),
     ] = None,
-    model: Generator = "symphony",
-    output: File = Path("completed.extxyz"),
-    seed: inputs.Seed = 0,
-    focus_temperature: Focus = 1.0,
-    position_temperature: Position = 0.4,
-    valid_only: ValidOnly = False,
-    valence: Valence = False,
-    clash: Clash = None,
-    elements: Elements = None,
-    formula: Formula = None,
-    min_atoms: MinAtoms = 0,
-    max_atoms: MaxAtoms = None,
-    batch_size: BatchSize = 128,
-    time_limit: TimeLimit = None,
-    resume: inputs.Resume = False,
-    overwrite: inputs.Overwrite = False,
-    device: Device = "cpu",
+    *,
+    options: CompleteOptions,
 ) -> None:
     """Add atoms to a fragment until it is a whole molecule.
 
@@ -169,52 +179,40 @@ def complete(
 
       [cyan]equicalc complete ring.xyz --grow-from 2,5 --environment pocket.xyz[/cyan]
     """
-    from equicalc import generators
-
-    job = _Job(n, output, seed, batch_size, valid_only, time_limit)
-    job.prepare(resume, overwrite)
-    fragment = _one_structure(structure, seed)
+    job = _Job(options)
+    fragment = _one_structure(structure, options.seed)
     foci = None if grow_from is None else _indices(grow_from)
-    around = None if environment is None else _one_structure(environment, seed)
-    builder = generators.load_builder(model, device)
-    temperature = generators.Temperature(focus_temperature, position_temperature)
-    rules = _rules(valence, clash, elements, formula, min_atoms, max_atoms, around)
+    around = None if environment is None else _one_structure(environment, options.seed)
+    builder, how = options.builder(), options.how(around)
 
     def batch(first: int, size: int) -> list[Atoms]:
         return builder.complete(
             fragment,
             size,
-            seed,
+            options.seed,
             first=first,
             batch_size=size,
             grow_from=foci,
-            temperature=temperature,
-            rules=rules,
+            **how,
         )
 
     job.run(batch)
 
 
-@dataclass
 class _Job:
-    """So many molecules, in batches, into a file."""
+    """So many molecules, in batches, into a file; what is there already counts."""
 
-    n: int
-    output: Path
-    seed: int
-    batch_size: int
-    valid_only: bool
-    time_limit: float | None
-
-    def prepare(self, resume: bool, overwrite: bool) -> None:
-        """Find out what is there already."""
+    def __init__(self, options: GenerateOptions) -> None:
         from equicalc.generators.storage import check_format, written_molecules
 
+        self.n, self.output = options.n, options.output
+        self.batch_size, self.valid_only = options.batch_size, options.valid_only
+        self.time_limit = options.time_limit
         check_format(self.output)
-        inputs.refuse_existing([self.output], resume, overwrite)
-        if overwrite:
+        inputs.refuse_existing([self.output], options.resume, options.overwrite)
+        if options.overwrite:
             self.output.unlink(missing_ok=True)
-        self.written, self.first = written_molecules(self.output, self.seed)
+        self.written, self.first = written_molecules(self.output, options.seed)
 
     def run(self, batch: Callable[[int, int], list[Atoms]]) -> None:
         """Write batches as they come, with a bar that counts the valid ones."""
@@ -253,28 +251,6 @@ class _Job:
             size = self.batch_size
             yield first, size if self.valid_only else min(size, self.n - first)
             first += size
-
-
-def _rules(
-    valence: bool,
-    clash: float | None,
-    elements: str | None,
-    formula: str | None,
-    min_atoms: int,
-    max_atoms: int | None,
-    environment: Atoms | None = None,
-) -> Rules:
-    from equicalc.generators import Rules
-
-    return Rules(
-        valence=valence,
-        clash=clash,
-        elements=None if elements is None else elements.split(","),
-        formula=formula,
-        min_atoms=min_atoms,
-        max_atoms=max_atoms,
-        environment=environment,
-    )
 
 
 def _one_structure(text: str, seed: int) -> Atoms:

@@ -1,4 +1,4 @@
-"""``equicalc train``: train a potential or a generator."""
+"""``equicalc train``: train a network."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ def train(
         typer.Option("--fresh", help="Throw away the run in the output folder."),
     ] = False,
 ) -> None:
-    """Train a potential on labelled structures, or a generator on molecules.
+    """Train a network: from a configuration to the best weights.
 
-    The output folder gets [cyan]best.safetensors[/cyan] (for
-    [cyan]--model[/cyan] and [cyan]EquiCalculator[/cyan]), [cyan]metrics.json[/cyan], a
-    CSV log and plots of learning and parity. A run that was stopped, by whatever, goes
-    on exactly when the same command is given again.
+    What it learns is the [cyan]task[/cyan] of the file: [cyan]potential[/cyan] (the
+    default: energies, forces and more of labelled structures), [cyan]equitriton[/cyan]
+    and [cyan]qm9net[/cyan] (properties of molecules), [cyan]symphony[/cyan] and
+    [cyan]symphony-paper[/cyan] (making molecules), [cyan]mo3enet[/cyan] (embedding
+    them) and [cyan]head[/cyan] (properties from an embedding).
+
+    The output folder gets [cyan]best.safetensors[/cyan] (for [cyan]--model[/cyan]),
+    [cyan]metrics.json[/cyan], a CSV log and plots. A run that was stopped, by whatever,
+    goes on exactly when the same command is given again.
 
     The smallest file (the other keys: [cyan]equicalc.training.TrainConfig[/cyan]):
 

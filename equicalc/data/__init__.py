@@ -3,8 +3,9 @@
 The names below load on first use, so that making structures needs no torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from equicalc._lazy import lazy_names
 
 if TYPE_CHECKING:
     from equicalc.data.atoms import atoms_to_graph, atoms_to_record
@@ -22,19 +23,15 @@ __all__ = [
     "write_packed",
 ]
 
-_LAZY = {
-    "PackedDataset": "equicalc.data.packed",
-    "atoms_to_graph": "equicalc.data.atoms",
-    "atoms_to_record": "equicalc.data.atoms",
-    "open_dataset": "equicalc.data.readers",
-    "pack": "equicalc.data.packing",
-    "read_structures": "equicalc.data.readers",
-    "write_packed": "equicalc.data.packing",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _LAZY:
-        raise AttributeError(f"module 'equicalc.data' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "PackedDataset": "equicalc.data.packed",
+        "atoms_to_graph": "equicalc.data.atoms",
+        "atoms_to_record": "equicalc.data.atoms",
+        "open_dataset": "equicalc.data.readers",
+        "pack": "equicalc.data.packing",
+        "read_structures": "equicalc.data.readers",
+        "write_packed": "equicalc.data.packing",
+    },
+)

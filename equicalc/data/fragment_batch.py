@@ -59,6 +59,8 @@ class FragmentBatch(OnDevice):
         Molecule of each fragment, and how many of its atoms are there.
     species : (n_nodes,)
         Of the heavy atoms of all skeletons, end to end.
+    skeleton_size : (n_nodes,)
+        Heavy atoms of the skeleton that each is part of.
     edges : (2, n_edges)
         Sender and receiver within the skeletons, sorted by receiver.
     edge_vectors : (n_edges, 3), Angstrom
@@ -78,6 +80,7 @@ class FragmentBatch(OnDevice):
     n_heavy: Tensor
     n_hydrogen: Tensor
     species: Tensor
+    skeleton_size: Tensor
     edges: Tensor
     edge_vectors: Tensor
     first_node: Tensor
@@ -137,6 +140,7 @@ class FragmentBatch(OnDevice):
             n_heavy,
             n_hydrogen,
             molecules.heavy[owner[row], column],
+            size[row],
             edges,
             pos[edges[0]] - pos[edges[1]],
             first_node,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,11 +55,12 @@ class Population:
     beta: float = 0.0
 
 
-class Search(BaseModel):
+class Search(BaseModel, ABC):
     """How a design learns from its scores; its fields are its configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def parents(
         self, population: Population, n: int, rng: np.random.Generator
     ) -> list[Member | None]:
@@ -66,8 +68,8 @@ class Search(BaseModel):
 
         New molecules come first.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def updated(
         self,
         population: Population,
@@ -88,7 +90,6 @@ class Search(BaseModel):
         rng
             Random numbers of this round.
         """
-        raise NotImplementedError
 
 
 class Evolution(Search):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Files", "Fragment", "Generator", "Source"]
 
 
-class Source(BaseModel):
+class Source(BaseModel, ABC):
     """New molecules and variants of known ones.
 
     A source is its own configuration and must give the same structure for the same
@@ -28,6 +29,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Return new molecules.
 
@@ -39,11 +41,10 @@ class Source(BaseModel):
         seed
             Of the design.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def variant(self, parent: Atoms, seed: int) -> Atoms:
         """Return a molecule that has something of its parent."""
-        raise NotImplementedError
 
 
 class Generator(Source):

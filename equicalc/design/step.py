@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -87,9 +88,10 @@ class Step(BaseModel):
             return Rejected(f"{type(error).__name__}: {error}")
 
 
-class Choice(Step):
+class Choice(Step, ABC):
     """A step that must see all structures of a round before it can decide."""
 
+    @abstractmethod
     def reasons(self, structures: Sequence[Atoms], seen: Collection[str]) -> list[str]:
         """Say for every structure why it goes no further; empty if it does.
 
@@ -100,7 +102,6 @@ class Choice(Step):
         seen
             SMILES of the structures of earlier rounds.
         """
-        raise NotImplementedError
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
         """Return for every structure itself, or why it goes no further."""

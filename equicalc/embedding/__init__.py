@@ -4,8 +4,9 @@ The names below load on first use, so that the transformer needs scikit-learn on
 where it is used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from equicalc._lazy import lazy_names
 
 if TYPE_CHECKING:
     from equicalc.embedding.embedder import Embedder
@@ -21,17 +22,13 @@ __all__ = [
     "write_embedding",
 ]
 
-_LAZY = {
-    "Embedder": "equicalc.embedding.embedder",
-    "EmbeddingTransformer": "equicalc.embedding.transformer",
-    "Nearest": "equicalc.embedding.similarity",
-    "SimilarityIndex": "equicalc.embedding.similarity",
-    "write_embedding": "equicalc.embedding.files",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _LAZY:
-        raise AttributeError(f"module 'equicalc.embedding' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Embedder": "equicalc.embedding.embedder",
+        "EmbeddingTransformer": "equicalc.embedding.transformer",
+        "Nearest": "equicalc.embedding.similarity",
+        "SimilarityIndex": "equicalc.embedding.similarity",
+        "write_embedding": "equicalc.embedding.files",
+    },
+)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, overload
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
@@ -20,18 +19,24 @@ from equicalc.calculators.neighbors import VerletList
 from equicalc.calculators.prediction import graph_of
 from equicalc.calculators.structures import check_elements, list_of_atoms
 from equicalc.checkpoint import load_checkpoint
+from equicalc.embedding.features import (
+    FeatureReader,
+    Level,
+    Pooling,
+    feature_names,
+)
 from equicalc.graph import collate
 from equicalc.models.taps import irreps_of, taps_of
-from equicalc.pretrained import Registry
+from equicalc.pretrained import weights_path
 
 if TYPE_CHECKING:
     from equicalc.embedding.similarity import SimilarityIndex
     from equicalc.o3 import Irreps
 
-Level = Literal["atom", "molecule"]
-Pooling = Literal["mean", "sum"]
+Structures = Atoms | Iterable[Atoms]
+Flat = NDArray[np.floating]
 #: Irrep, such as "1o", to (n, channels, 2l+1).
-ByIrrep = dict[str, NDArray[np.floating]]
+ByIrrep = dict[str, Flat]
 
 
 class Embedder:
@@ -94,7 +99,8 @@ class Embedder:
             raise ValueError(f"batch_size is {batch_size}; give at least 1")
         self.model = model
         self.taps = taps_of(model)
-        self.pooling, self.batch_size = pooling, batch_size
+        self.pooling: Pooling = pooling
+        self.batch_size = batch_size
         self.layers = _checked_layers(layers, len(self.taps.features))
         self.irreps: Irreps = irreps_of(
             tuple(self.taps.features[k] for k in self.layers)
@@ -138,31 +144,21 @@ class Embedder:
         144x0e+144x1o+144x2e
         """
         network, _ = load_checkpoint(
-            find_weights(model), resolve_device(device), resolve_dtype(dtype), backend
+            weights_path(model), resolve_device(device), resolve_dtype(dtype), backend
         )
         return cls(network, layers=layers, pooling=pooling, batch_size=batch_size)
 
     @overload
     def embed(
-        self,
-        structures: Atoms | Iterable[Atoms],
-        level: Level = ...,
-        per_irrep: Literal[True] = ...,
+        self, structures: Structures, level: Level = ..., per_irrep: Literal[True] = ...
     ) -> ByIrrep: ...
     @overload
     def embed(
-        self,
-        structures: Atoms | Iterable[Atoms],
-        level: Level = ...,
-        *,
-        per_irrep: Literal[False],
-    ) -> NDArray[np.floating]: ...
+        self, structures: Structures, level: Level = ..., *, per_irrep: Literal[False]
+    ) -> Flat: ...
     def embed(
-        self,
-        structures: Atoms | Iterable[Atoms],
-        level: Level = "atom",
-        per_irrep: bool = True,
-    ) -> ByIrrep | NDArray[np.floating]:
+        self, structures: Structures, level: Level = "atom", per_irrep: bool = True
+    ) -> ByIrrep | Flat:
         """Return the features of structures.
 
         Parameters
@@ -190,31 +186,20 @@ class Embedder:
         ValueError
             If the level is unknown, or the network describes whole molecules only.
         """
-        rows = self._rows(structures, level)
-        by_irrep = {name: np.concatenate(parts) for name, parts in rows.items()}
-        return by_irrep if per_irrep else _flat(by_irrep)
+        by_irrep = self._rows(structures, level)
+        return by_irrep if per_irrep else flat(by_irrep)
 
     @overload
     def invariants(
-        self,
-        structures: Atoms | Iterable[Atoms],
-        level: Level = ...,
-        per_irrep: Literal[True] = ...,
+        self, structures: Structures, level: Level = ..., per_irrep: Literal[True] = ...
     ) -> ByIrrep: ...
     @overload
     def invariants(
-        self,
-        structures: Atoms | Iterable[Atoms],
-        level: Level = ...,
-        *,
-        per_irrep: Literal[False],
-    ) -> NDArray[np.floating]: ...
+        self, structures: Structures, level: Level = ..., *, per_irrep: Literal[False]
+    ) -> Flat: ...
     def invariants(
-        self,
-        structures: Atoms | Iterable[Atoms],
-        level: Level = "molecule",
-        per_irrep: bool = True,
-    ) -> ByIrrep | NDArray[np.floating]:
+        self, structures: Structures, level: Level = "molecule", per_irrep: bool = True
+    ) -> ByIrrep | Flat:
         """Return what of the features does not change when a structure is turned.
 
         Scalars (0e) as they are, of every other channel the length. A molecule's are
@@ -232,8 +217,8 @@ class Embedder:
             Irrep to (n, channels); or (n, number of channels), irreps in order.
         """
         rows = self._rows(structures, level, invariant=True)
-        by_irrep = {name: np.concatenate(parts)[..., 0] for name, parts in rows.items()}
-        return by_irrep if per_irrep else _flat(by_irrep)
+        by_irrep = {name: block[..., 0] for name, block in rows.items()}
+        return by_irrep if per_irrep else flat(by_irrep)
 
     def index(
         self, structures: Iterable[Atoms], irreps: Sequence[str] | None = None
@@ -253,20 +238,12 @@ class Embedder:
         >>> Embedder(Potential(config)).feature_names()
         ['0e_0', '1o_0_-1', '1o_0_0', '1o_0_1']
         """
-        return [
-            f"{ir}_{channel}" if invariant or ir.l == 0 else f"{ir}_{channel}_{m}"
-            for mul, ir in self.irreps
-            for channel in range(mul)
-            for m in (range(-ir.l, ir.l + 1) if not invariant else (0,))
-        ]
+        return feature_names(self.irreps, invariant)
 
     def _rows(
-        self,
-        structures: Atoms | Iterable[Atoms],
-        level: Level,
-        invariant: bool = False,
-    ) -> dict[str, list[NDArray[np.floating]]]:
-        """Collect blocks (n, channels, components) batch by batch."""
+        self, structures: Structures, level: Level, invariant: bool = False
+    ) -> ByIrrep:
+        """Join blocks (n, channels, components) batch by batch."""
         if level not in ("atom", "molecule"):
             raise ValueError(f"level is {level!r}; give 'atom' or 'molecule'")
         if level == "atom" and not self.taps.per_atom:
@@ -278,11 +255,12 @@ class Embedder:
         listed = list_of_atoms(given)
         if not listed:
             raise InputError("there is no structure to embed: give at least one")
-        collected: dict[str, list[NDArray[np.floating]]] = {}
+        reader = FeatureReader(self.taps, self.layers, self.pooling)
+        collected: dict[str, list[Flat]] = {}
         for graph in self.graphs(listed):
-            for name, block in self._blocks(graph, level, invariant).items():
+            for name, block in reader.blocks(graph, level, invariant).items():
                 collected.setdefault(name, []).append(block.cpu().numpy())
-        return collected
+        return {name: np.concatenate(parts) for name, parts in collected.items()}
 
     def graphs(self, structures: Sequence[Atoms]) -> Iterator[Data]:
         """Yield structures as graphs, `batch_size` of them in each.
@@ -302,55 +280,6 @@ class Embedder:
                     graphs.append(graph_of(atoms, neighbors(atoms)))
             yield collate(graphs).to(device)
 
-    @torch.no_grad()
-    def _blocks(
-        self, graph: Data, level: Level, invariant: bool
-    ) -> dict[str, torch.Tensor]:
-        """Return blocks (n, channels, components) of a batch."""
-        features = self.taps.read(graph, self.layers)
-        if invariant:
-            features = {name: _lengths(name, x) for name, x in features.items()}
-        if not self.taps.per_atom:
-            return features
-        owner, n_rows = self.taps.rows(graph), len(graph["z"])
-        if level == "molecule":
-            owner, n_rows = graph["batch"][owner], len(graph["ptr"]) - 1
-        return {
-            name: self._pooled(block, owner, n_rows, level)
-            for name, block in features.items()
-        }
-
-    def _pooled(
-        self, block: torch.Tensor, owner: torch.Tensor, n_rows: int, level: Level
-    ) -> torch.Tensor:
-        """Add up the rows of every owner, or take their mean."""
-        total = block.new_zeros(n_rows, *block.shape[1:]).index_add(0, owner, block)
-        if level == "atom" or self.pooling == "sum":
-            return total
-        count = torch.bincount(owner, minlength=n_rows).clamp(min=1)
-        return total / count.view(-1, 1, 1)
-
-
-def find_weights(model: str | Path | None = None) -> Path:
-    """Return the checkpoint of a model; the beginning of a shipped name will do.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is neither such a name nor such a file.
-
-    Examples
-    --------
-    >>> find_weights("potential").name
-    'potential-gfn2.safetensors'
-    """
-    registry = Registry.read()
-    if model is not None and not Path(model).is_file():
-        begun = [name for name in registry.models if name.startswith(f"{model}-")]
-        if len(begun) == 1 and str(model) not in registry.models:
-            return registry.weights_path(begun[0])
-    return registry.weights_path(model)
-
 
 def _checked_layers(layers: Sequence[int] | None, n: int) -> list[int]:
     if layers is None:
@@ -362,10 +291,6 @@ def _checked_layers(layers: Sequence[int] | None, n: int) -> list[int]:
     return [k % n for k in layers]
 
 
-def _lengths(name: str, block: torch.Tensor) -> torch.Tensor:
-    """Invariants (n, channels, 1) of features (n, channels, 2l+1)."""
-    return block if name == "0e" else torch.linalg.vector_norm(block, dim=2)[..., None]
-
-
-def _flat(by_irrep: ByIrrep) -> NDArray[np.floating]:
+def flat(by_irrep: ByIrrep) -> Flat:
+    """Lay features or invariants side by side, (n, columns)."""
     return np.concatenate([x.reshape(len(x), -1) for x in by_irrep.values()], axis=1)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equicalc.embedding.embedder import Level
+from equicalc.embedding.embedder import flat
+from equicalc.embedding.features import Level
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -91,12 +92,11 @@ def write_embedding(
         }
         np.savez_compressed(path, **arrays, **extra)
         return path
-    flat = np.concatenate([x.reshape(len(x), -1) for x in arrays.values()], axis=1)
     header = ["name", *rows, *embedder.feature_names(invariant)]
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        for k, features in enumerate(flat):
+        for k, features in enumerate(flat(arrays)):
             place = [int(column[k]) for column in rows.values()]
             writer.writerow([labels[place[0]], *place, *map(float, features)])
     return path

@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from equicalc.embedding.embedder import Embedder, Pooling
+from equicalc.embedding.embedder import Embedder
+from equicalc.embedding.features import Pooling
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin

@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 
-from equicalc.calculators.structures import TOLERANCE, electronic_state
+from equicalc.calculators.states import TOLERANCE, electronic_state
 from equicalc.data.smiles import (
     canonical,
     composition,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from equicalc.data.fragment_batch import OnDevice
+from equicalc.nn.species import SpeciesIndex
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,7 @@ def point_cloud(graph: Data, elements: Sequence[int], dtype: torch.dtype) -> Clo
             f"molecule {int((size == 0).nonzero()[0])} has no atoms but hydrogens, "
             f"and the model sees only the elements {list(elements)}"
         )
-    known = torch.tensor(elements, device=z.device)
-    species = torch.searchsorted(known, z).clamp(max=len(known) - 1)
-    if (known[species] != z).any():
-        unknown = sorted(set(z[known[species] != z].tolist()))
-        raise ValueError(
-            f"atomic numbers {unknown} are unknown to this model, which was trained "
-            f"on {list(elements)}: use a model that covers them"
-        )
+    species = SpeciesIndex(elements).to(z.device)(z)
     pos = pos.double()
     centre = pos.new_zeros(len(size), 3).index_add(0, batch, pos) / size.unsqueeze(1)
     ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,8 @@ class EmbedderShape:
         Message-passing layers.
     n_radial
         Radial functions.
+    radial_hidden
+        Hidden widths of the radial perceptrons of `Interactions`.
     """
 
     elements: tuple[int, ...]
@@ -49,13 +50,11 @@ class EmbedderShape:
     channels: int
     layers: int
     n_radial: int
+    radial_hidden: tuple[int, ...] = ()
 
 
-class E3SchNet(nn.Module):
-    """SchNet with features of higher degrees; with ``ls=(0,)`` it is SchNet.
-
-    h_i <- h_i + linear(sum_j W(|r_ij|) (h_j x Y(r_ij))), where W is linear in the
-    activation of Gaussian radial functions under a cutoff.
+class FragmentEmbedder(nn.Module):
+    """What embedders have in common: what they begin with.
 
     Parameters
     ----------
@@ -63,6 +62,46 @@ class E3SchNet(nn.Module):
         Size.
     backend : str
         Kernels.
+    """
+
+    def __init__(self, shape: EmbedderShape, backend: str = "auto") -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Parameter(torch.randn(len(shape.elements), shape.channels))
+        self.harmonics = SphericalHarmonics(
+            list(shape.ls), normalize=True, normalization="component", backend=backend
+        )
+
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """Degrees that go into each layer: the first one sees species only."""
+        return [(0,), *[self.shape.ls] * (self.shape.layers - 1)]
+
+    def start(self, batch: FragmentBatch) -> tuple[Tensor, Tensor, Tensor, Adjacency]:
+        """Return what the first layer sees.
+
+        Returns
+        -------
+        h : (n_nodes, 1, channels)
+            Embedded species.
+        distance : (n_edges,), Angstrom
+        harmonics : (n_edges, sum 2l+1)
+        adjacency
+        """
+        src, dst = batch.edges
+        return (
+            self.embedding[batch.species].unsqueeze(1),
+            torch.linalg.vector_norm(batch.edge_vectors, dim=1),
+            self.harmonics(batch.edge_vectors),
+            Adjacency.from_edges(src, dst, len(batch.species)),
+        )
+
+
+class E3SchNet(FragmentEmbedder):
+    """SchNet with features of higher degrees; with ``ls=(0,)`` it is SchNet.
+
+    h_i <- h_i + linear(sum_j W(|r_ij|) (h_j x Y(r_ij))), where W is linear in the
+    activation of Gaussian radial functions under a cutoff.
 
     References
     ----------
@@ -71,14 +110,10 @@ class E3SchNet(nn.Module):
     """
 
     def __init__(self, shape: EmbedderShape, backend: str = "auto") -> None:
-        super().__init__()
+        super().__init__(shape, backend)
         C, ls = shape.channels, shape.ls
-        self.shape = shape
-        self.embedding = nn.Parameter(torch.randn(len(shape.elements), C))
-        self.harmonics = _harmonics(ls, backend)
-        inputs = [(0,), *[ls] * (shape.layers - 1)]
         convolutions = [
-            UVUConvolution(ls_in, ls, ls, backend=backend) for ls_in in inputs
+            UVUConvolution(ls_in, ls, ls, backend=backend) for ls_in in self.inputs
         ]
         self.convolutions = nn.ModuleList(convolutions)
         self.filters = nn.ModuleList(
@@ -93,13 +128,9 @@ class E3SchNet(nn.Module):
 
     def forward(self, batch: FragmentBatch) -> Tensor:
         """Return features, (n_nodes, sum 2l+1, channels)."""
-        distance = torch.linalg.vector_norm(batch.edge_vectors, dim=1)
-        harmonics = self.harmonics(batch.edge_vectors)
+        h, distance, harmonics, adj = self.start(batch)
         # zero for zero, as the filters must be at the cutoff
         basis = nn.functional.softplus(self._gaussians(distance)) - math.log(2)
-        src, dst = batch.edges
-        adj = Adjacency.from_edges(src, dst, len(batch.species))
-        h = self.embedding[batch.species].unsqueeze(1)  # (n_nodes, 1, channels)
         for convolution, filters, after in zip(
             self.convolutions, self.filters, self.after
         ):
@@ -118,15 +149,13 @@ class E3SchNet(nn.Module):
         return torch.exp(-0.5 * x.square()) * envelope
 
 
-class Interactions(nn.Module):
+class Interactions(FragmentEmbedder):
     """The message passing of `equicalc.models.Potential`, normalised at the end.
 
     Parameters
     ----------
-    shape : EmbedderShape
-        Size.
-    backend : str
-        Kernels.
+    shape, backend
+        See `FragmentEmbedder`.
     avg_neighbors : float
         Message sums are divided by its square root.
     """
@@ -134,7 +163,7 @@ class Interactions(nn.Module):
     def __init__(
         self, shape: EmbedderShape, backend: str = "auto", avg_neighbors: float = 10.0
     ) -> None:
-        super().__init__()
+        super().__init__(shape, backend)
         ls = shape.ls
         config = PotentialConfig(
             elements=shape.elements,
@@ -143,16 +172,14 @@ class Interactions(nn.Module):
             channels=shape.channels,
             layers=shape.layers,
             n_radial=shape.n_radial,
+            radial_hidden=shape.radial_hidden,
             avg_neighbors=avg_neighbors,
             dipole=False,
             repulsion=False,
         )
-        self.embedding = nn.Parameter(torch.randn(len(shape.elements), shape.channels))
-        self.harmonics = _harmonics(ls, backend)
         self.basis = BesselBasis(shape.cutoff, shape.n_radial)
-        inputs = [(0,), *[ls] * (shape.layers - 1)]
         self.layers = nn.ModuleList(
-            InteractionLayer(config, ls_in, ls, backend) for ls_in in inputs
+            InteractionLayer(config, ls_in, ls, backend) for ls_in in self.inputs
         )
         self.norm = EquivariantNorm(shape.channels)
 
@@ -162,11 +189,8 @@ class Interactions(nn.Module):
 
     def messages(self, batch: FragmentBatch) -> Tensor:
         """Return features that are not normalised."""
-        distance = torch.linalg.vector_norm(batch.edge_vectors, dim=1)
-        harmonics, basis = self.harmonics(batch.edge_vectors), self.basis(distance)
-        src, dst = batch.edges
-        adj = Adjacency.from_edges(src, dst, len(batch.species))
-        h = self.embedding[batch.species].unsqueeze(1)
+        h, distance, harmonics, adj = self.start(batch)
+        basis = self.basis(distance)
         for layer in self.layers:
             h = layer(h, batch.species, harmonics, basis, adj)
         return h
@@ -197,9 +221,3 @@ class NequIP(Interactions):
 
 #: What a configuration may name.
 EMBEDDERS = {"e3schnet": E3SchNet, "nequip": NequIP, "equicalc": Interactions}
-
-
-def _harmonics(ls: Sequence[int], backend: str) -> SphericalHarmonics:
-    return SphericalHarmonics(
-        list(ls), normalize=True, normalization="component", backend=backend
-    )

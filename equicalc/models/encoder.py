@@ -10,12 +10,12 @@ from equicalc.kernels.convolution import Adjacency
 from equicalc.models.cloud import Cloud
 from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.models.slots import PLACES, SlotSum, addresses
-from equicalc.nn.radial import BesselBasis, GaussianBasis, polynomial_envelope
+from equicalc.nn.radial import BesselBasis, EnvelopedGaussians, polynomial_envelope
 from equicalc.nn.vector_conv import VectorConvolution
 from equicalc.nn.vectors import EMLP, lengths
 
 #: Name in configurations -> radial functions.
-BASES = {"gaussian": GaussianBasis, "bessel": BesselBasis}
+BASES = {"gaussian": EnvelopedGaussians, "bessel": BesselBasis}
 
 
 class AtomFeatures(nn.Module):
@@ -48,7 +48,7 @@ class AtomFeatures(nn.Module):
         self.radius = radius
         self.softness = softness
         self.species = nn.Embedding(n_elements, self.N_SPECIES)
-        self.radii = GaussianBasis(2 * radius, self.N_RADIAL)
+        self.radii = EnvelopedGaussians(2 * radius, self.N_RADIAL)
         n_in = self.N_SPECIES + self.N_RADIAL + n_elements + n_elements * PLACES
         self.scalars = nn.Linear(n_in, channels)
         self.vectors = nn.Parameter(torch.randn(channels))

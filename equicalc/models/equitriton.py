@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.convolution import UVWConvolution
+from equicalc.models.fields import freeze
 from equicalc.models.property_network import (
     PropertyNetwork,
     Surroundings,
@@ -56,7 +57,7 @@ class EquiTritonConfig(TargetConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "ls", tuple(self.ls))
+        freeze(self, "ls")
         if 0 not in self.ls or len(set(self.ls)) < len(self.ls):
             raise ValueError(
                 f"ls must be distinct degrees with 0 among them, got {self.ls}: "

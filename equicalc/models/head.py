@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from equicalc.models.cloud import Cloud, point_cloud
 from equicalc.models.encoder import Encoder
+from equicalc.models.fields import freeze
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.nn.tensors import Rank2Output, Rank3Output, VectorOutput
@@ -57,8 +58,7 @@ class HeadConfig:
     def __post_init__(self) -> None:
         if isinstance(self.encoder, Mapping):
             object.__setattr__(self, "encoder", Mo3ENetConfig(**self.encoder))
-        for name in ("targets", "scale"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        freeze(self, "targets", "scale")
         object.__setattr__(self, "references", tuple(map(tuple, self.references)))
         if self.kind != "scalar" and len(self.targets) > 1:
             raise ValueError(

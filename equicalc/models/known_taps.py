@@ -19,6 +19,7 @@ from equicalc.models.potential import InteractionLayer, Potential
 from equicalc.models.property_network import PropertyNetwork
 from equicalc.models.symphony import Symphony
 from equicalc.models.taps import Tap, Taps, as_irreps, taps_of
+from equicalc.nn.species import SpeciesIndex
 from equicalc.o3 import Irreps
 
 
@@ -113,7 +114,6 @@ def _whole_molecules(graph: Data, model: Symphony) -> FragmentBatch:
         )
     pos = graph["pos"].to(model.embedding.dtype)
     n_graphs = len(graph["ptr"]) - 1
-    elements = torch.tensor(model.elements, device=z.device)
     heavy, n_heavy = _rank(z > 1, batch, n_graphs)
     hydrogen, n_hydrogen = _rank(z == 1, batch, n_graphs)
     if not n_heavy.all():
@@ -121,7 +121,7 @@ def _whole_molecules(graph: Data, model: Symphony) -> FragmentBatch:
             "the generator has features of heavy atoms, and a structure has none"
         )
     species = z.new_zeros(n_graphs, int(n_heavy.max()))
-    species[heavy] = torch.searchsorted(elements, z[z > 1])
+    species[heavy] = SpeciesIndex(model.elements).to(z.device)(z[z > 1])
     heavy_pos = pos.new_zeros(*species.shape, 3)
     heavy_pos[heavy] = pos[z > 1]
     hydrogen_pos = pos.new_zeros(n_graphs, int(n_hydrogen.max()), 3)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.graph import molecule_edges
+from equicalc.models.fields import freeze
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.nn.radial import BesselBasis
 from equicalc.nn.species import SpeciesIndex
@@ -74,7 +75,7 @@ class LatticeConfig:
     members: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple(self.elements))
+        freeze(self, "elements")
         if not self.reach <= self.cutoff:
             raise ValueError(
                 f"reach {self.reach} is larger than the cutoff {self.cutoff}: pairs "

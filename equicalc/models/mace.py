@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from equicalc import o3
 from equicalc.graph import edge_vectors
 from equicalc.kernels import patch
+from equicalc.models.fields import check_elements, check_one_each, freeze
 from equicalc.nn.species import SpeciesIndex
 
 if TYPE_CHECKING:
@@ -31,32 +32,18 @@ class MaceConfig:
 
     Attributes
     ----------
-    elements : tuple of int
-        Atomic numbers the model knows, ascending.
-    cutoff : float
-        Interaction radius of one layer, Angstrom.
-    channels : int
-        Channels of every degree.
+    elements, cutoff, channels, layers, n_radial, radial_hidden
+        As of `PotentialConfig`.
     max_l : int
         Highest degree of the features between the layers.
     max_ell : int
         Highest degree of the edge harmonics.
-    layers : int
-        Message-passing layers.
     correlation : int
         Neighbours of an atom that meet in a feature.
-    n_radial : int
-        Bessel functions.
-    radial_hidden : tuple of int
-        Hidden widths of the radial perceptron.
     readout : int
         Hidden width of the last readout.
-    avg_neighbors : float
-        Mean number of neighbours in the training set.
-    energy_scale : float
-        Unit of the network's energy output, eV.
-    reference_energies : tuple of float
-        Energy of the isolated atom of every element, eV; zeros if empty.
+    avg_neighbors, energy_scale, reference_energies
+        As of `PotentialConfig`.
     """
 
     elements: tuple[int, ...]
@@ -74,18 +61,10 @@ class MaceConfig:
     reference_energies: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("elements", "radial_hidden", "reference_energies"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if list(self.elements) != sorted(set(self.elements)) or not self.elements:
-            raise ValueError(
-                f"elements must be distinct atomic numbers in ascending order, got "
-                f"{self.elements}"
-            )
-        if len(self.reference_energies) not in (0, len(self.elements)):
-            raise ValueError(
-                f"{len(self.reference_energies)} reference energies for "
-                f"{len(self.elements)} elements: give one each, or none"
-            )
+        freeze(self, "elements", "radial_hidden", "reference_energies")
+        check_elements(self.elements)
+        energies, n = self.reference_energies, len(self.elements)
+        check_one_each(energies, "reference energies", n, "elements")
 
 
 class Mace(nn.Module):
@@ -125,20 +104,7 @@ class Mace(nn.Module):
     def forward(
         self, graph: Data, vectors: Tensor | None = None
     ) -> Mapping[str, Tensor]:
-        """Evaluate a batch.
-
-        Parameters
-        ----------
-        graph : Data
-            See `equicalc.graph`.
-        vectors : Tensor, optional
-            (n_edges, 3) edge vectors, Angstrom, if already computed.
-
-        Returns
-        -------
-        dict
-            ``energies`` (n_atoms,) float64, eV.
-        """
+        """Evaluate a batch as `Potential.forward` does, for ``energies`` alone."""
         dtype = next(self.network.parameters()).dtype
         vectors = edge_vectors(graph) if vectors is None else vectors
         species = self.species(graph["z"])

@@ -54,14 +54,7 @@ class Mo3ENet(nn.Module):
         self.elements = config.elements
         self.encoder = Encoder(config, backend)
         self.invariants = Scalariser(config.bottleneck, config.bottleneck)
-        self.decoder = DECODERS[config.decoder](
-            config.bottleneck,
-            config.decoder_channels,
-            config.decoder_depth,
-            config.points,
-            len(config.elements),
-        )
-
+        self.decoder = DECODERS[config.decoder](config)
         self.slots = SlotPoints(config.bottleneck, config.points, config.slot_table)
 
     def cloud(self, graph: Data) -> Cloud:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from equicalc.models.fields import check_elements, freeze
+
 
 @dataclass(frozen=True)
 class Mo3ENetConfig:
@@ -81,13 +83,8 @@ class Mo3ENetConfig:
     sigma: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("elements", "slots"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.elements or list(self.elements) != sorted(set(self.elements)):
-            raise ValueError(
-                f"elements must be distinct atomic numbers in ascending order, "
-                f"got {self.elements}"
-            )
+        freeze(self, "elements", "slots")
+        check_elements(self.elements)
         for name in ("bottleneck", "channels", "decoder_channels"):
             if getattr(self, name) < 4 or getattr(self, name) % 4:
                 raise ValueError(f"{name} = {getattr(self, name)}; a multiple of 4")

@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 from equicalc.graph import edge_vectors
 from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.convolution import Adjacency, UVUConvolution
+from equicalc.models.fields import check_elements, check_one_each, freeze
 from equicalc.nn.gate import InvariantGate
 from equicalc.nn.linear import DegreeLinear
 from equicalc.nn.radial import BesselBasis, RadialFilter
@@ -67,14 +68,9 @@ class PotentialConfig:
     gate_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        tuples = ("elements", "ls", "radial_hidden", "reference_energies")
-        for name in (*tuples, "gate_widths"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.elements or list(self.elements) != sorted(set(self.elements)):
-            raise ValueError(
-                f"elements must be distinct atomic numbers in ascending order, "
-                f"got {self.elements}"
-            )
+        freeze(self, "elements", "ls", "radial_hidden")
+        freeze(self, "reference_energies", "gate_widths")
+        check_elements(self.elements)
         if not self.ls or self.ls[0] != 0 or list(self.ls) != sorted(set(self.ls)):
             raise ValueError(
                 f"ls must be ascending degrees that start with 0, got {self.ls}: the "
@@ -85,16 +81,9 @@ class PotentialConfig:
                 f"a dipole needs vector features: add 1 to ls {self.ls} or set "
                 "dipole=False"
             )
-        if len(self.reference_energies) not in (0, len(self.elements)):
-            raise ValueError(
-                f"{len(self.reference_energies)} reference energies for "
-                f"{len(self.elements)} elements: give one each, or none"
-            )
-        if len(self.gate_widths) not in (0, self.layers):
-            raise ValueError(
-                f"{len(self.gate_widths)} gate widths for {self.layers} layers: give "
-                "one each, or none"
-            )
+        energies, n = self.reference_energies, len(self.elements)
+        check_one_each(energies, "reference energies", n, "elements")
+        check_one_each(self.gate_widths, "gate widths", self.layers, "layers")
 
 
 class InteractionLayer(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,10 @@ from torch_geometric.data import Data
 from equicalc.graph import edge_vectors
 from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.convolution import Adjacency
-from equicalc.models.taps import Tap, Taps, taps_of
+from equicalc.models.fields import check_elements, check_one_each, freeze
 from equicalc.nn.irreps import natural_irreps, to_irreps
 from equicalc.nn.property_output import PropertyOutput
 from equicalc.nn.species import SpeciesIndex
-from equicalc.o3 import Irreps
 
 
 @dataclass(frozen=True)
@@ -48,23 +47,13 @@ class TargetConfig:
     per_atom: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("elements", "targets", "means", "scales"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        rows = tuple(tuple(row) for row in self.references)
-        object.__setattr__(self, "references", rows)
-        if not self.elements or list(self.elements) != sorted(set(self.elements)):
-            raise ValueError(
-                f"elements must be distinct atomic numbers in ascending order, "
-                f"got {self.elements}"
-            )
+        freeze(self, "elements", "targets", "means", "scales")
+        object.__setattr__(self, "references", tuple(map(tuple, self.references)))
+        check_elements(self.elements)
         if not self.targets:
             raise ValueError("targets are empty: name at least one property")
         for name in ("references", "means", "scales"):
-            if len(getattr(self, name)) not in (0, len(self.targets)):
-                raise ValueError(
-                    f"{len(getattr(self, name))} {name} for {len(self.targets)} "
-                    "targets: give one each, or none"
-                )
+            check_one_each(getattr(self, name), name, len(self.targets), "targets")
 
     def output(self) -> PropertyOutput:
         """Return the layer that shifts and scales."""
@@ -154,14 +143,7 @@ class PropertyNetwork(nn.Module, ABC):
     def forward(
         self, graph: Data, vectors: Tensor | None = None
     ) -> Mapping[str, Tensor]:
-        """Evaluate a batch.
-
-        Parameters
-        ----------
-        graph : Data
-            See `equicalc.graph`.
-        vectors : Tensor, optional
-            (n_edges, 3) edge vectors, Angstrom, if already computed.
+        """Evaluate a batch, given as to `Potential.forward`.
 
         Returns
         -------
@@ -201,13 +183,3 @@ class PropertyNetwork(nn.Module, ABC):
             self.basis(torch.linalg.vector_norm(vectors, dim=1)),
             Adjacency.from_edges(src, dst, len(species)),
         )
-
-
-@taps_of.register
-def _property_network(model: PropertyNetwork) -> Taps:
-    irreps = cast(Irreps, Irreps(model.irreps_features))
-    return Taps(
-        features=tuple(Tap(layer, irreps, "blocks") for layer in model.layers),
-        run=model,
-        inlets=(Tap(model.harmonics, cast(Irreps, model.harmonics.irreps_out)),),
-    )

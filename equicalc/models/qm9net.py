@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.kernels import SphericalHarmonics
+from equicalc.models.fields import freeze
 from equicalc.models.potential import InteractionLayer, PotentialConfig
 from equicalc.models.property_network import (
     PropertyNetwork,
@@ -76,11 +77,8 @@ class QM9NetConfig(TargetConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (
-            *("radial_hidden", "multiplicities"),
-            *("output_multiplicities", "output_hidden"),
-        ):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        freeze(self, "radial_hidden", "multiplicities")
+        freeze(self, "output_multiplicities", "output_hidden")
         if bool(self.output_layers) != bool(self.output_multiplicities):
             raise ValueError(
                 f"{self.output_layers} output_layers with output_multiplicities "

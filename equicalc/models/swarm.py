@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.kernels.convolution import Adjacency
-from equicalc.nn.radial import GaussianBasis
+from equicalc.models.mo3enet_config import Mo3ENetConfig
+from equicalc.nn.radial import EnvelopedGaussians
 from equicalc.nn.vector_conv import VectorConvolution
 from equicalc.nn.vectors import EMLP
 
@@ -51,32 +52,18 @@ class MLPDecoder(nn.Module):
 
     Parameters
     ----------
-    bottleneck : int
-        Channels of the embedding.
-    channels : int
-        Of the scalars and vectors.
-    depth : int
-        Layers.
-    n_points : int
-        Points of the swarm.
-    n_elements : int
-        Elements of the atoms.
+    config : Mo3ENetConfig
+        Shape of the autoencoder.
     """
 
-    def __init__(
-        self,
-        bottleneck: int,
-        channels: int,
-        depth: int,
-        n_points: int,
-        n_elements: int,
-    ) -> None:
+    def __init__(self, config: Mo3ENetConfig) -> None:
         super().__init__()
-        self.scalars = nn.Linear(bottleneck, channels)
-        self.vectors = nn.Linear(bottleneck, channels, bias=False)
-        self.layers = EMLP(channels, depth)
-        self.positions = nn.Linear(channels, n_points, bias=False)
-        self.types = nn.Linear(channels, n_points * (n_elements + 1))
+        n, C, n_points = config.bottleneck, config.decoder_channels, config.points
+        self.scalars = nn.Linear(n, C)
+        self.vectors = nn.Linear(n, C, bias=False)
+        self.layers = EMLP(C, config.decoder_depth)
+        self.positions = nn.Linear(C, n_points, bias=False)
+        self.types = nn.Linear(C, n_points * (len(config.elements) + 1))
         self.n_points = n_points
         start_small(self.positions, self.types)
 
@@ -110,40 +97,30 @@ class GNNDecoder(nn.Module):
 
     Parameters
     ----------
-    bottleneck, channels, depth, n_points, n_elements : int
-        See `MLPDecoder`.
-    messages : int
-        Channels of the messages.
-    n_radial : int
-        Functions of the distances between the nodes' first positions.
-    reach : float
-        Largest distance that they resolve, in units of the positions.
+    config : Mo3ENetConfig
+        Shape of the autoencoder.
     """
 
-    def __init__(
-        self,
-        bottleneck: int,
-        channels: int,
-        depth: int,
-        n_points: int,
-        n_elements: int,
-        messages: int = 32,
-        n_radial: int = 16,
-        reach: float = 2.0,
-    ) -> None:
+    MESSAGES = 32  # channels
+    N_RADIAL = 16  # functions of the distances between the nodes' first positions
+    REACH = 2.0  # largest distance that they resolve, in units of the positions
+
+    def __init__(self, config: Mo3ENetConfig) -> None:
         super().__init__()
+        n, C, n_points = config.bottleneck, config.decoder_channels, config.points
+        depth, scale = config.decoder_depth, 1 / (n_points - 1)
         self.n_points = n_points
-        self.scalars = nn.Linear(bottleneck, n_points * channels)
-        self.vectors = nn.Linear(bottleneck, n_points * channels, bias=False)
-        self.start = nn.Linear(channels, 1, bias=False)
-        self.basis = GaussianBasis(reach, n_radial)
-        self.layers = nn.ModuleList(EMLP(channels, 1) for _ in range(depth))
+        self.scalars = nn.Linear(n, n_points * C)
+        self.vectors = nn.Linear(n, n_points * C, bias=False)
+        self.start = nn.Linear(C, 1, bias=False)
+        self.basis = EnvelopedGaussians(self.REACH, self.N_RADIAL)
+        self.layers = nn.ModuleList(EMLP(C, 1) for _ in range(depth))
         self.convolutions = nn.ModuleList(
-            VectorConvolution(channels, messages, n_radial, 1 / (n_points - 1))
+            VectorConvolution(C, self.MESSAGES, self.N_RADIAL, scale)
             for _ in range(depth)
         )
-        self.positions = nn.Linear(channels, 1, bias=False)
-        self.types = nn.Linear(channels, n_elements + 1)
+        self.positions = nn.Linear(C, 1, bias=False)
+        self.types = nn.Linear(C, len(config.elements) + 1)
         start_small(self.positions, self.types)
 
     def edges(self, n_graphs: int, device: torch.device) -> Tensor:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from equicalc.data.fragment_batch import FragmentBatch, Queries
 from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.convolution import Adjacency, UVUConvolution
+from equicalc.models.embedders import EmbedderShape, Interactions
+from equicalc.models.fields import check_one_each, freeze
 from equicalc.models.placement import Placement, PlacementHead
-from equicalc.models.potential import InteractionLayer, PotentialConfig
 from equicalc.nn.linear import DegreeLinear
-from equicalc.nn.norm import EquivariantNorm
 from equicalc.nn.radial import BesselBasis, RadialFilter
 
 
@@ -57,6 +57,10 @@ class SymphonyConfig:
     noise : float
         Standard deviation of the noise on the positions that the model is trained
         to grow molecules from, Angstrom.
+    heavy_counts, hydrogen_counts : int
+        Largest numbers of heavy atoms and of hydrogens that are told apart: the
+        largest ones of the training set, so that what has grown beyond them ends as
+        they do.
     """
 
     elements: tuple[int, ...] = (1, 6, 7, 8, 9)
@@ -76,44 +80,41 @@ class SymphonyConfig:
     components: int = 12
     n_theta: int = 24
     noise: float = 0.02
+    heavy_counts: int = 9
+    hydrogen_counts: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("elements", "start", "ls", "radial_hidden", "position_ls"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        freeze(self, "elements", "start", "ls", "radial_hidden", "position_ls")
         if self.elements[:1] != (1,) or len(self.elements) < 2:
             raise ValueError(
                 f"elements must begin with 1 and name another, got {self.elements}: "
                 "hydrogens are attached to heavy atoms"
             )
-        if len(self.start) not in (0, len(self.elements)):
-            raise ValueError(
-                f"{len(self.start)} start frequencies for {len(self.elements)} "
-                "elements: give one each, or none"
-            )
+        n = len(self.elements)
+        check_one_each(self.start, "start frequencies", n, "elements")
 
     @property
-    def trunk(self) -> PotentialConfig:
-        """Shape of the message-passing layers."""
-        return PotentialConfig(
-            elements=self.elements,
-            cutoff=self.cutoff,
-            ls=self.ls,
-            channels=self.channels,
-            layers=self.layers,
-            n_radial=self.n_radial,
-            radial_hidden=self.radial_hidden,
-            avg_neighbors=self.avg_neighbors,
-            dipole=False,
-            repulsion=False,
+    def trunk(self) -> EmbedderShape:
+        """Size of the message passing."""
+        return EmbedderShape(
+            self.elements,
+            self.cutoff,
+            self.ls,
+            self.channels,
+            self.layers,
+            self.n_radial,
+            self.radial_hidden,
         )
 
 
-class Symphony(nn.Module):
+class Symphony(Interactions):
     """Focus, species and position of the next atom of fragments.
 
-    1. Message passing among the heavy atoms of a fragment.
-    2. Every heavy atom, with the hydrogens around it, gives a logit per species for
-       being the focus of a new atom of that species; stopping has the logit 0.
+    1. Message passing among the heavy atoms of a fragment, which know how many they
+       are: what is local cannot tell when a molecule is large enough.
+    2. Every heavy atom, with the hydrogens around it and the number of all of them,
+       gives a logit per species for being the focus of a new atom of that species;
+       stopping has the logit 0.
     3. The focus looks at all atoms around it and gives a density of positions.
 
     Hydrogens take part in 2 and 3 only, as senders: what they say follows from where
@@ -135,25 +136,16 @@ class Symphony(nn.Module):
     hydrogens_apart = True
 
     def __init__(self, config: SymphonyConfig, backend: str = "auto") -> None:
-        super().__init__()
+        super().__init__(config.trunk, backend, config.avg_neighbors)
         self.config = config
         self.cutoff = config.cutoff
         self.elements = config.elements
-        C, ls = config.channels, config.ls
-        self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
-        self.harmonics = SphericalHarmonics(
-            list(ls), normalize=True, normalization="component", backend=backend
-        )
-        self.basis = BesselBasis(config.cutoff, config.n_radial)
-        inputs = [(0,), *[ls] * (config.layers - 1)]
-        self.layers = nn.ModuleList(
-            InteractionLayer(config.trunk, ls_in, ls, backend) for ls_in in inputs
-        )
-        self.norm = EquivariantNorm(C)
+        n_counts = config.heavy_counts + 1
+        self.heavy_count = nn.Parameter(torch.zeros(n_counts, config.channels))
         self.focus = FocusHead(config, backend)
         self.placement = PlacementHead(
-            ls,
-            C,
+            config.ls,
+            config.channels,
             ls_out=config.position_ls,
             channels=config.position_channels,
             n_species=len(config.elements),
@@ -167,17 +159,15 @@ class Symphony(nn.Module):
             backend=backend,
         )
 
+    def start(self, batch: FragmentBatch) -> tuple[Tensor, Tensor, Tensor, Adjacency]:
+        """Return what the first layer sees: species and number of the heavy atoms."""
+        h, *rest = super().start(batch)
+        count = batch.skeleton_size.clamp(max=self.config.heavy_counts)
+        return h + self.heavy_count[count].unsqueeze(1), *rest
+
     def embed(self, batch: FragmentBatch) -> Tensor:
         """Return the features of all skeletons, (n_nodes, sum 2l+1, channels)."""
-        src, dst = batch.edges
-        distance = torch.linalg.vector_norm(batch.edge_vectors, dim=1)
-        harmonics = self.harmonics(batch.edge_vectors)
-        basis = self.basis(distance)
-        adj = Adjacency.from_edges(src, dst, len(batch.species))
-        h = self.embedding[batch.species].unsqueeze(1)  # (n_nodes, 1, channels)
-        for layer in self.layers:
-            h = layer(h, batch.species, harmonics, basis, adj)
-        return self.norm(h)
+        return self(batch)
 
     def focus_logits(self, h: Tensor, batch: FragmentBatch) -> Tensor:
         """Return logits, (n_pairs, n_elements); that of stopping is 0."""
@@ -192,7 +182,8 @@ class FocusHead(nn.Module):
     """Logits of focus and species from a heavy atom and the hydrogens around it.
 
     1. f = linear(h) + sum_H W(r) Y(r)
-    2. a perceptron of the scalars of h, and of the norms of f
+    2. a perceptron of the scalars of h, of the norms of f, and of the number of
+       hydrogens of the fragment
 
     Parameters
     ----------
@@ -215,6 +206,8 @@ class FocusHead(nn.Module):
         self.own = DegreeLinear(ls, [C] * len(ls), [C] * len(ls))
         self.convolution = UVUConvolution((0,), ls, ls, backend=backend)
         self.filters = RadialFilter(config.n_radial, config.radial_hidden, n)
+        self.hydrogen_counts = config.hydrogen_counts
+        self.hydrogen_count = nn.Parameter(torch.zeros(config.hydrogen_counts + 1, C))
         self.logits = nn.Sequential(
             nn.Linear(n + C, n),
             nn.SiLU(),
@@ -238,5 +231,7 @@ class FocusHead(nn.Module):
         # 2. invariants
         scalars, *tensors = f.split([2 * l + 1 for l in self.ls], 1)
         norms = [x.square().mean(1) for x in tensors]
-        invariants = [h[batch.pair_node, 0], scalars.squeeze(1), *norms]
+        n_hydrogen = batch.n_hydrogen[batch.pair_fragment]
+        count = self.hydrogen_count[n_hydrogen.clamp(max=self.hydrogen_counts)]
+        invariants = [h[batch.pair_node, 0] + count, scalars.squeeze(1), *norms]
         return self.logits(torch.cat(invariants, 1))

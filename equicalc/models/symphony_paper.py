@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.models.embedders import EMBEDDERS, EmbedderShape
+from equicalc.models.fields import check_one_each, freeze
 from equicalc.nn.linear import DegreeLinear
 from equicalc.nn.shells import ShellDensity
 
@@ -78,16 +79,12 @@ class SymphonyPaperConfig:
     noise: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("elements", "start", "focus_ls", "position_ls"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        freeze(self, "elements", "start", "focus_ls", "position_ls")
         if not self.start:
             others = (0.0,) * (len(self.elements) - 1)
             object.__setattr__(self, "start", (1.0, *others))
-        if len(self.start) != len(self.elements):
-            raise ValueError(
-                f"{len(self.start)} start frequencies for {len(self.elements)} "
-                "elements: give one each, or none"
-            )
+        n = len(self.elements)
+        check_one_each(self.start, "start frequencies", n, "elements")
         for name in (self.focus_embedder, self.position_embedder):
             if name not in EMBEDDERS:
                 raise ValueError(
@@ -107,25 +104,18 @@ class SymphonyPaperConfig:
     @property
     def focus_shape(self) -> EmbedderShape:
         """Size of the embedder for focus and species."""
-        return EmbedderShape(
-            self.elements,
-            self.cutoff,
-            self.focus_ls,
-            self.focus_channels,
-            self.focus_layers,
-            self.n_radial,
-        )
+        return self._shape(self.focus_ls, self.focus_channels, self.focus_layers)
 
     @property
     def position_shape(self) -> EmbedderShape:
         """Size of the embedder for positions."""
+        return self._shape(
+            self.position_ls, self.position_channels, self.position_layers
+        )
+
+    def _shape(self, ls: tuple[int, ...], channels: int, layers: int) -> EmbedderShape:
         return EmbedderShape(
-            self.elements,
-            self.cutoff,
-            self.position_ls,
-            self.position_channels,
-            self.position_layers,
-            self.n_radial,
+            self.elements, self.cutoff, ls, channels, layers, self.n_radial
         )
 
 

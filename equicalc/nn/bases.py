@@ -1,6 +1,7 @@
 """Radial bases of localised functions, and the choice of one by name."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -11,10 +12,8 @@ from equicalc.nn.radial import BesselBasis
 BasisName = Literal["cosine", "gaussian", "bessel"]
 
 
-class CosineBasis(nn.Module):
-    r"""Humps :math:`\cos^2(\pi (d - \mu) / 2 \delta)` a distance :math:`\delta` apart.
-
-    Each is zero beyond its two neighbours; inside of the centres they add up to 1.
+class CentredBasis(nn.Module, ABC):
+    """Functions of the same shape at equal steps.
 
     Parameters
     ----------
@@ -25,8 +24,35 @@ class CosineBasis(nn.Module):
 
     Attributes
     ----------
+    spacing : float
+        Between the centres, Angstrom.
     reach : float
-        Distance beyond which all of them are zero, Angstrom.
+        Distance beyond which all functions count as zero, Angstrom.
+    """
+
+    centres: Tensor
+
+    def __init__(self, cutoff: float, n_basis: int) -> None:
+        super().__init__()
+        self.spacing = cutoff / (n_basis - 1)
+        self.reach = cutoff + self.width
+        centres = torch.linspace(0, cutoff, n_basis)
+        self.register_buffer("centres", centres, persistent=False)
+
+    @property
+    @abstractmethod
+    def width(self) -> float:
+        """How far a function goes from its centre, Angstrom."""
+
+    @abstractmethod
+    def forward(self, distance: Tensor) -> Tensor:
+        """Expand distances, (n_edges,) in Angstrom, to (n_edges, n_basis)."""
+
+
+class CosineBasis(CentredBasis):
+    r"""Humps :math:`\cos^2(\pi (d - \mu) / 2 \delta)` a distance :math:`\delta` apart.
+
+    Each is zero beyond its two neighbours; inside of the centres they add up to 1.
 
     Examples
     --------
@@ -37,14 +63,10 @@ class CosineBasis(nn.Module):
             [0.0000, 0.0000, 0.0000]])
     """
 
-    centres: Tensor
-
-    def __init__(self, cutoff: float, n_basis: int) -> None:
-        super().__init__()
-        self.spacing = cutoff / (n_basis - 1)
-        self.reach = cutoff + self.spacing
-        centres = torch.linspace(0, cutoff, n_basis)
-        self.register_buffer("centres", centres, persistent=False)
+    @property
+    def width(self) -> float:
+        """The spacing."""
+        return self.spacing
 
     def forward(self, distance: Tensor) -> Tensor:
         """Expand distances, (n_edges,) in Angstrom, to (n_edges, n_basis)."""
@@ -52,30 +74,17 @@ class CosineBasis(nn.Module):
         return torch.cos(0.5 * math.pi * x.clamp(-1, 1)).square()
 
 
-class GaussianBasis(nn.Module):
+class GaussianBasis(CentredBasis):
     r"""Gaussians :math:`\exp(-(d - \mu)^2 / \delta)`, a distance :math:`\delta` apart.
 
-    Parameters
-    ----------
-    cutoff : float
-        The last centre, Angstrom; the first one is 0.
-    n_basis : int
-        Number of functions, at least 2.
-
-    Attributes
-    ----------
-    reach : float
-        Distance beyond which all of them are below 1e-4, Angstrom.
+    Unlike `equicalc.nn.radial.EnvelopedGaussians` they do not end: beyond `reach` they
+    are below 1e-4.
     """
 
-    centres: Tensor
-
-    def __init__(self, cutoff: float, n_basis: int) -> None:
-        super().__init__()
-        self.spacing = cutoff / (n_basis - 1)  # Angstrom^2, as a width
-        self.reach = cutoff + math.sqrt(math.log(1e4) * self.spacing)
-        centres = torch.linspace(0, cutoff, n_basis)
-        self.register_buffer("centres", centres, persistent=False)
+    @property
+    def width(self) -> float:
+        """Where a Gaussian has fallen to 1e-4."""
+        return math.sqrt(math.log(1e4) * self.spacing)  # spacing: Angstrom^2 here
 
     def forward(self, distance: Tensor) -> Tensor:
         """Expand distances, (n_edges,) in Angstrom, to (n_edges, n_basis)."""

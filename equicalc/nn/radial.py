@@ -123,7 +123,7 @@ class RadialFilter(nn.Module):
         return self.hidden(basis) @ self.matrix
 
 
-class GaussianBasis(nn.Module):
+class EnvelopedGaussians(nn.Module):
     """Gaussians at equal steps of the distance, under an envelope.
 
     Parameters
@@ -135,7 +135,7 @@ class GaussianBasis(nn.Module):
 
     Examples
     --------
-    >>> GaussianBasis(cutoff=3.0, n_basis=50)(torch.tensor([1.0, 3.0])).shape
+    >>> EnvelopedGaussians(cutoff=3.0, n_basis=50)(torch.tensor([1.0, 3.0])).shape
     torch.Size([2, 50])
     """
 

@@ -55,23 +55,37 @@ class Registry:
 
     def weights_path(self, model: str | Path | None = None) -> Path:
         """Return the checkpoint file of a model, see `weights_path`."""
-        name = self.default if model is None else str(model)
-        if name in self.models:
-            return self._shipped(name)
-        if model is not None and Path(model).is_file():
-            return Path(model)
+        shipped = self.full_name(model)
+        if shipped in self.models:
+            return self._shipped(shipped)
         if model is None:
             raise FileNotFoundError(
-                f"the default model {name!r} is not part of this installation: name "
+                f"the default model {shipped!r} is not part of this installation: name "
                 f"one of {self.names()}, give the file of a checkpoint, or train one "
                 "with `equicalc train`"
             )
+        if Path(model).is_file():
+            return Path(model)
+        name = str(model)
         close = get_close_matches(name, self.models, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise FileNotFoundError(
             f"no shipped model and no file is called {name!r}{hint} Shipped models: "
             f"{self.names()}"
         )
+
+    def full_name(self, model: str | Path | None = None) -> str | None:
+        """Return the name of the model that is meant, see `weights_path`.
+
+        None is a file, or nothing that is known.
+        """
+        name = self.default if model is None else str(model)
+        if name in self.models or model is None:
+            return name
+        if Path(model).is_file():
+            return None
+        begun = [known for known in self.models if known.startswith(f"{name}-")]
+        return begun[0] if len(begun) == 1 else None
 
     def available(self) -> dict[str, dict[str, Any]]:
         """Return the cards of the models whose weights are there, see `available`."""
@@ -103,8 +117,9 @@ def weights_path(model: str | Path | None = None) -> Path:
     Parameters
     ----------
     model : str or Path, optional
-        Name of a shipped model or path of a checkpoint; the shipped default if
-        omitted. A name goes before a file that is called the same.
+        Name of a shipped model, its beginning up to a hyphen if no other begins so
+        (``"potential"``), or path of a checkpoint; the shipped default if omitted. A
+        whole name goes before a file that is called the same.
 
     Raises
     ------
@@ -113,6 +128,8 @@ def weights_path(model: str | Path | None = None) -> Path:
 
     Examples
     --------
+    >>> weights_path("potential").name
+    'potential-gfn2.safetensors'
     >>> weights_path("water")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...

@@ -14,6 +14,7 @@ import yaml
 from equicalc.models import MODELS
 from equicalc.training.config import LOSS_TERMS, TrainConfig
 from equicalc.training.limits import RangeError, require_positive
+from equicalc.training.tasks import TASKS
 
 #: Fields of a model's configuration that come from the data; any legal value.
 _FROM_DATA = {"elements": (1, 6)}
@@ -82,6 +83,19 @@ def config_from_dict(content: dict[str, Any]) -> TrainConfig:
     problems = [f"{'.'.join(where)}: {what}" for where, what in _problems(content)]
     if problems:
         raise ValueError("\n".join(problems))
+    return _validated(TrainConfig, content)
+
+
+def completed(content: dict[str, Any]) -> TrainConfig:
+    """Return a configuration that an earlier version wrote, with defaults since added.
+
+    Raises
+    ------
+    ValueError
+        If it has a key that is unknown now; it is named.
+    """
+    for where, what in _unknown_keys(TrainConfig, content, ()):
+        raise ValueError(f"{'.'.join(where)}: {what}")
     return _validated(TrainConfig, content)
 
 
@@ -170,8 +184,8 @@ def _named_part(fields: tuple[str, ...], content: Any) -> tuple[str, ...]:
 
 def _model_problems(content: dict[str, Any]) -> Iterator[Problem]:
     task, given = content.get("task", "potential"), content.get("model") or {}
-    if task not in MODELS:
-        yield ("task",), f"unknown model {task!r}; known are {', '.join(MODELS)}"
+    if task not in TASKS:
+        yield ("task",), f"unknown model {task!r}; known are {', '.join(TASKS)}"
         return
     kind = MODELS[task][0]
     unknown = list(_unknown_keys(kind, given, ("model",)))

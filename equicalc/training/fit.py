@@ -19,17 +19,14 @@ import torch
 from equicalc._version import __version__
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.packed import PackedDataset
-from equicalc.models import Head, Mo3ENet, build_model
+from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
-from equicalc.training.head_task import HeadTask
-from equicalc.training.mo3enet_task import Mo3ENetTask
-from equicalc.training.potential_task import PotentialTask
-from equicalc.training.property_task import PropertyTask
-from equicalc.training.report import write_json
+from equicalc.training.config_file import completed
+from equicalc.training.report import BEST, write_json
 from equicalc.training.schedule import RunState
 from equicalc.training.sources import expand_path
-from equicalc.training.symphony_task import SymphonyPaperTask, SymphonyTask
+from equicalc.training.tasks import task_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
@@ -39,19 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BEST = "best.safetensors"
 RECORD = "run.json"
-
-#: What each model of `equicalc.models.MODELS` is trained for.
-TASKS = {
-    "equitriton": PropertyTask,
-    "head": HeadTask,
-    "mo3enet": Mo3ENetTask,
-    "potential": PotentialTask,
-    "qm9net": PropertyTask,
-    "symphony": SymphonyTask,
-    "symphony-paper": SymphonyPaperTask,
-}
 
 #: Parts of the configuration that a resumed run may change.
 FREE = ("stop", "trainer", "card", "output")
@@ -96,7 +81,7 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
     folder = expand_path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     # 1. data
-    task = TASKS[config.task](config)
+    task = task_of(config)
     parts = task.load_parts()
     logger.info("structures: %s", {name: len(part) for name, part in parts.items()})
     # 2. model
@@ -105,7 +90,8 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
     torch.manual_seed(config.seed)
     model = build_model(config.task, settings, backend=config.trainer.backend)
     if config.init is not None:
-        _copy_weights(model, config.init)
+        trained, _ = load_checkpoint(expand_path(config.init))
+        task.start_from(model, trained)
     with _threads(config.trainer.threads), _quiet():
         fit = _prepared(model, task, parts, folder, check)
         # from here on, files of an earlier run are touched
@@ -118,21 +104,6 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
         # 4. report
         task.write_report(folder, parts)
     return folder / BEST
-
-
-def _copy_weights(model: torch.nn.Module, init: str) -> None:
-    """Start from a checkpoint of the same shape; a head, from its encoder."""
-    trained, _ = load_checkpoint(expand_path(init))
-    if isinstance(model, Head) and isinstance(trained, Mo3ENet):
-        model.take_encoder(trained)
-        return
-    try:
-        model.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        raise ValueError(
-            f"init: {init} has another shape than `model` asks for; leave the shape "
-            f"out of `model` to take that of the checkpoint ({error})"
-        ) from error
 
 
 def _prepared(
@@ -235,7 +206,7 @@ def _begun(folder: Path, config: TrainConfig) -> dict[str, Any] | None:
     if not record.is_file():
         return None
     begun = json.loads(record.read_text())
-    _check_same(begun["config"], _plain(config), folder)
+    _check_same(begun["config"], config, folder)
     return begun["model"]
 
 
@@ -249,14 +220,24 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def _check_same(begun: dict[str, Any], asked: dict[str, Any], folder: Path) -> None:
-    changed = [key for key in asked if key not in FREE and begun.get(key) != asked[key]]
-    if changed:
-        key = changed[0]
+def _check_same(recorded: dict[str, Any], config: TrainConfig, folder: Path) -> None:
+    """Refuse to resume a run of another configuration.
+
+    A record of an earlier version lacks what could not be chosen then: its defaults.
+    """
+    way_out = "Choose another output, or train with resume=False (--fresh)"
+    try:
+        begun, asked = _plain(completed(recorded)), _plain(config)
+    except ValueError as error:
         raise ValueError(
-            f"{folder} holds a run with another {key!r}: {begun.get(key)}, now "
-            f"{asked[key]}. Choose another output, or train with resume=False (--fresh)"
-        )
+            f"{folder} holds a run of another version ({error}). {way_out}"
+        ) from error
+    for key in asked:
+        if key not in FREE and begun[key] != asked[key]:
+            raise ValueError(
+                f"{folder} holds a run with another {key!r}: {begun[key]}, now "
+                f"{asked[key]}. {way_out}"
+            )
 
 
 def _clear(folder: Path) -> None:

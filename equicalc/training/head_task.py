@@ -18,12 +18,13 @@ from equicalc.data.fragment_batch import OnDevice
 from equicalc.data.properties import PropertyTable, read_properties
 from equicalc.models.cloud import point_cloud
 from equicalc.models.head import SHAPES, Head, HeadConfig
+from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.reconstruction import lift_symmetry
 from equicalc.training.batches import in_order
 from equicalc.training.config import TrainConfig
 from equicalc.training.plots import plot_terms
-from equicalc.training.report import part_metrics, write_json
-from equicalc.training.sources import expand_path
+from equicalc.training.report import write_metrics
+from equicalc.training.sources import expand_path, shares_to_draw, split_rows
 from equicalc.training.task import Task
 
 
@@ -72,8 +73,8 @@ class Embedded:
         return Embedded(self.g[rows], self.counts[rows], self.values[rows])
 
 
-class HeadTask:
-    """A `Task` for `equicalc.models.Head`: `init` names the autoencoder.
+class HeadTask(Task):
+    """The `Task` of `equicalc.models.Head`: `init` names the autoencoder.
 
     `data` names files that `equicalc.data.properties` reads, `model.targets` the
     properties in them. The encoder does not learn, so that every molecule is embedded
@@ -83,7 +84,7 @@ class HeadTask:
     unit = "molecules"
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+        super().__init__(config)
         if config.init is None:
             raise ValueError(
                 "init: a head needs the autoencoder that embeds the molecules; give "
@@ -117,13 +118,8 @@ class HeadTask:
             if path is not None
         }
         rows = {name: np.arange(len(table)) for name, table in tables.items()}
-        shares = {
-            name: share
-            for name, share in data.fractions.items()
-            if share > 0 and (name == "train" or name not in tables)
-        }
-        if shares.keys() - {"train"}:
-            rows |= _split(len(tables["train"]), shares, self.config.seed)
+        if shares := shares_to_draw(data, tables):
+            rows |= split_rows(len(tables["train"]), shares, self.config.seed)
         parts = {}
         for name, chosen in rows.items():
             limit = getattr(data, f"n_{name}")
@@ -171,6 +167,13 @@ class HeadTask:
         given = {name: settings[name] for name in fields if settings[name]}
         return settings | fields | given
 
+    def start_from(self, model: torch.nn.Module, trained: torch.nn.Module) -> None:
+        """Give a new head the encoder of an autoencoder, or all weights of a head."""
+        if isinstance(trained, Mo3ENet):
+            cast(Head, model).take_encoder(trained)
+        else:
+            super().start_from(model, trained)
+
     def batch(
         self, model: torch.nn.Module, dataset: Embedded, indices: np.ndarray
     ) -> EmbeddedBatch:
@@ -183,10 +186,6 @@ class HeadTask:
         else:
             values = values / config.scale[0]
         return EmbeddedBatch(dataset.g[indices], torch.from_numpy(values).float())
-
-    def count(self, batch: EmbeddedBatch) -> int:
-        """Return the number of molecules."""
-        return len(batch)
 
     def loss(
         self, model: torch.nn.Module, batch: EmbeddedBatch
@@ -202,11 +201,7 @@ class HeadTask:
 
     def write_report(self, folder: Path, parts: dict[str, Any]) -> None:
         """Write the errors of the best model and the learning curve."""
-        model, _ = load_checkpoint(
-            folder / "best.safetensors", backend=self.config.trainer.backend
-        )
-        metrics = part_metrics(cast(Task, self), model, parts, batch_size=256)
-        write_json(folder / "metrics.json", metrics)
+        write_metrics(self, folder, parts, batch_size=256)
         plot_terms(folder, ("loss",))
 
 
@@ -233,11 +228,3 @@ class HeadValidation:
 
     def _in_units(self, mean: NDArray[np.float64]) -> dict[str, float]:
         return {name: float(x) for name, x in zip(self.names, mean * self.scale)}
-
-
-def _split(n: int, shares: dict[str, float], seed: int) -> dict[str, NDArray[np.int64]]:
-    """Split rows at random by shares."""
-    total = sum(shares.values())
-    order = np.random.default_rng(seed).permutation(n)
-    ends = np.rint(np.cumsum([share / total for share in shares.values()]) * n)
-    return dict(zip(shares, np.split(order, ends[:-1].astype(int))))

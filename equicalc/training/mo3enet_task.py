@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equicalc.checkpoint import load_checkpoint
 from equicalc.models.cloud import Cloud
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
@@ -20,8 +19,9 @@ from equicalc.training.config import TrainConfig
 from equicalc.training.mixture import mixture_loss, mixture_terms
 from equicalc.training.plots import plot_terms
 from equicalc.training.reconstruction import ReconstructionValidation
-from equicalc.training.report import part_metrics, write_json
+from equicalc.training.report import write_metrics
 from equicalc.training.sources import initial_shape, load_parts
+from equicalc.training.task import Task
 
 if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
@@ -62,8 +62,8 @@ class Width(nn.Module):
             self.sigma.mul_(self.SHRINK)
 
 
-class Mo3ENetTask(nn.Module):
-    """A `Task` for `equicalc.models.Mo3ENet`; it needs no labels."""
+class Mo3ENetTask(nn.Module, Task):
+    """The `Task` of `equicalc.models.Mo3ENet`; it needs no labels."""
 
     unit = "molecules"
 
@@ -108,10 +108,6 @@ class Mo3ENetTask(nn.Module):
         graph["pos"] = pos * factor + torch.from_numpy(noise)
         return model.cloud(graph)
 
-    def count(self, batch: Cloud) -> int:
-        """Return the number of molecules."""
-        return len(batch)
-
     def loss(
         self, model: torch.nn.Module, batch: Cloud
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -130,11 +126,7 @@ class Mo3ENetTask(nn.Module):
 
     def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
         """Write the errors of the best model and the learning curve."""
-        model, _ = load_checkpoint(
-            folder / "best.safetensors", backend=self.config.trainer.backend
-        )
-        metrics = part_metrics(self, model, parts, self.config.optimizer.batch_size)
-        write_json(folder / "metrics.json", metrics)
+        write_metrics(self, folder, parts)
         plot_terms(folder, ("overlap", "orphan", "stray"))
 
 

@@ -16,6 +16,7 @@ from equicalc.training.losses import total_loss
 from equicalc.training.regularise import irrep_dropout, irrep_sparsity
 from equicalc.training.report import write_report
 from equicalc.training.sources import load_parts, model_settings
+from equicalc.training.task import Task
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
 
 
-class PotentialTask:
-    """A `Task` for `equicalc.models.Potential`."""
+class PotentialTask(Task):
+    """The `Task` of `equicalc.models.Potential`."""
 
     unit = "structures"
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self._outputs = tuple(config.loss.weights())
 
     def load_parts(self) -> dict[str, PackedDataset]:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.checkpoint import load_checkpoint
 from equicalc.data.qm9 import TARGETS
 from equicalc.models import MODELS, PropertyNetwork
 from equicalc.training.config import TrainConfig
@@ -18,16 +17,16 @@ from equicalc.training.plots import plot_target_errors
 from equicalc.training.property_errors import (
     PropertyValidation,
     column,
-    evaluate_properties,
     property_batch,
     require_targets,
     scaled_residual,
     target_loss,
     units,
 )
-from equicalc.training.report import write_json
+from equicalc.training.report import write_metrics
 from equicalc.training.sources import average_neighbors, initial_shape, load_parts
 from equicalc.training.statistics import TargetStatistics, composition
+from equicalc.training.task import Task
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -35,13 +34,13 @@ if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
 
 
-class PropertyTask:
-    """A `Task` for the subclasses of `equicalc.models.PropertyNetwork`."""
+class PropertyTask(Task):
+    """The `Task` of the subclasses of `equicalc.models.PropertyNetwork`."""
 
     unit = "molecules"
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.targets = tuple(config.properties.targets)
         if not self.targets or set(self.targets) - set(TARGETS):
             raise ValueError(
@@ -140,15 +139,5 @@ class PropertyTask:
 
     def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
         """Write the errors of the best model and the learning curve."""
-        model, _ = load_checkpoint(
-            folder / "best.safetensors", backend=self.config.trainer.backend
-        )
-        network = cast(PropertyNetwork, model)
-        size = self.config.optimizer.batch_size
-        metrics = {
-            name: evaluate_properties(network, part, size, self.config.loss)
-            for name, part in parts.items()
-            if name != "train"
-        }
-        write_json(folder / "metrics.json", metrics)
+        write_metrics(self, folder, parts)
         plot_target_errors(folder, units(self.targets))

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
 from equicalc.training.batches import in_order
@@ -20,6 +18,9 @@ from equicalc.training.plots import plot_learning_curve, plot_parity
 
 if TYPE_CHECKING:
     from equicalc.training.task import Task
+
+#: The best model of a run, in its folder.
+BEST = "best.safetensors"
 
 
 def write_report(
@@ -39,8 +40,7 @@ def write_report(
     parts
         See `load_parts`.
     """
-    best = folder / "best.safetensors"
-    model, _ = load_checkpoint(best, backend=config.trainer.backend)
+    model, _ = load_checkpoint(folder / BEST, backend=config.trainer.backend)
     metrics = {}
     for name in [name for name in parts if name != "train"]:
         metrics[name], predictions = evaluate_model(
@@ -52,29 +52,31 @@ def write_report(
     return metrics
 
 
-def part_metrics(
-    task: Task, model: torch.nn.Module, parts: dict[str, Any], batch_size: int
-) -> dict[str, Any]:
-    """Validate a model on all parts of a run's data but the training set.
+def write_metrics(
+    task: Task, folder: Path, parts: dict[str, Any], batch_size: int | None = None
+) -> None:
+    """Validate the best model of a run and write `metrics.json`.
 
     Parameters
     ----------
     task
         What the model is for.
-    model
-        The model.
+    folder
+        Output of the run.
     parts
-        See `Task.load_parts`.
+        See `Task.load_parts`; all but the training set are used.
     batch_size
-        Of the validation.
+        Of the validation; that of the training by default.
     """
+    model, _ = load_checkpoint(folder / BEST, backend=task.config.trainer.backend)
+    batch_size = batch_size or task.config.optimizer.batch_size
     metrics = {}
     for name in [name for name in parts if name != "train"]:
         validation = task.validation()
         for indices in in_order(len(parts[name]), batch_size):
             validation.add(model, task.batch(model, parts[name], indices))
         metrics[name] = validation.table()
-    return metrics
+    write_json(folder / "metrics.json", metrics)
 
 
 def write_evaluation(

@@ -24,6 +24,8 @@ from equicalc.training.statistics import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from numpy.typing import NDArray
+
 
 def expand_path(path: str) -> Path:
     """Replace `~` and environment variables in a path.
@@ -86,12 +88,7 @@ def load_parts(
         if (path := getattr(data, name))
     }
     # 2. shares of the training file
-    shares = {
-        name: share
-        for name, share in data.fractions.items()
-        if share > 0 and (name == "train" or name not in parts)
-    }
-    if shares.keys() - {"train"}:
+    if shares := shares_to_draw(data, parts):
         parts |= split(parts["train"], shares, config.seed)
     # 3. filters and limits
     for name, part in parts.items():
@@ -118,15 +115,50 @@ def split(
     seed
         Of the draw.
     """
-    total = sum(shares.values())
-    shares = {name: share / total for name, share in shares.items()}
     groups = np.unique(dataset.column("group")) if "group" in dataset.fields else ()
     if len(groups) > len(shares):
-        return dict(dataset.split(shares, seed))
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    ends = np.rint(np.cumsum([*shares.values()]) * len(dataset)).astype(int)
-    pieces = np.split(order, ends[:-1])
-    return {name: dataset.subset(np.sort(rows)) for name, rows in zip(shares, pieces)}
+        return dict(dataset.split(_scaled(shares), seed))
+    rows = split_rows(len(dataset), shares, seed)
+    return {name: dataset.subset(np.sort(chosen)) for name, chosen in rows.items()}
+
+
+def split_rows(
+    n: int, shares: Mapping[str, float], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Split the numbers below n at random by shares, in no order.
+
+    Examples
+    --------
+    >>> rows = split_rows(10, {"train": 0.4, "valid": 0.1}, seed=0)
+    >>> {name: len(chosen) for name, chosen in rows.items()}
+    {'train': 8, 'valid': 2}
+    """
+    order = np.random.default_rng(seed).permutation(n)
+    ends = np.rint(np.cumsum([*_scaled(shares).values()]) * n).astype(int)
+    return dict(zip(shares, np.split(order, ends[:-1])))
+
+
+def shares_to_draw(data: DataConfig, own: Collection[str]) -> dict[str, float]:
+    """Return shares of the training file; none if all parts have files of their own.
+
+    Parameters
+    ----------
+    data
+        Names the files and the shares.
+    own
+        Parts with a file.
+    """
+    shares = {
+        name: share
+        for name, share in data.fractions.items()
+        if share > 0 and (name == "train" or name not in own)
+    }
+    return shares if shares.keys() - {"train"} else {}
+
+
+def _scaled(shares: Mapping[str, float]) -> dict[str, float]:
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items()}
 
 
 def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,21 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.checkpoint import load_checkpoint
 from equicalc.models.generator import Generator
 from equicalc.models.symphony import SymphonyConfig
 from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
-from equicalc.training.batches import in_order
-from equicalc.training.config import TrainConfig
-from equicalc.training.growth import (
-    GrowthBatch,
-    growth_batch,
-    growth_loss,
-    shell_loss,
-)
+from equicalc.training.growth import GrowthBatch, growth_batch
+from equicalc.training.growth_loss import growth_loss, shell_loss
 from equicalc.training.plots import plot_terms
-from equicalc.training.report import write_json
+from equicalc.training.report import write_metrics
 from equicalc.training.sources import initial_shape, load_parts
+from equicalc.training.task import Task
 
 if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
@@ -34,14 +27,11 @@ if TYPE_CHECKING:
 Loss = Callable[[torch.nn.Module, GrowthBatch], tuple[Tensor, dict[str, Tensor]]]
 
 
-class SymphonyTask:
-    """A `Task` for `equicalc.models.Symphony`; it needs no labels."""
+class SymphonyTask(Task):
+    """The `Task` of `equicalc.models.Symphony`; it needs no labels."""
 
     unit = "fragments"
     terms = ("focus", "radial", "angular")
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
 
     def load_parts(self) -> dict[str, PackedDataset]:
         """Return the molecules, those of one atom left out.
@@ -56,7 +46,7 @@ class SymphonyTask:
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
         """Return the model's configuration, completed from the training set.
 
-        Elements, how often a molecule begins with each, and the largest number of
+        Elements, how often a molecule begins with each, and the largest numbers of
         atoms come from the molecules.
         """
         z = dataset.column("z")
@@ -65,6 +55,8 @@ class SymphonyTask:
             "elements": (1, *found.tolist()),
             "start": (0.0, *(counts / counts.sum()).round(6).tolist()),
             "max_atoms": _room(dataset),
+            "heavy_counts": _largest(dataset, z > 1),
+            "hydrogen_counts": _largest(dataset, z == 1),
         }
         fields |= initial_shape(self.config) | self.config.model
         return dataclasses.asdict(SymphonyConfig(**fields))
@@ -83,10 +75,6 @@ class SymphonyTask:
             grower.hydrogens_apart,
         )
 
-    def count(self, batch: GrowthBatch) -> int:
-        """Return the number of fragments."""
-        return len(batch)
-
     def loss(
         self, model: torch.nn.Module, batch: GrowthBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -99,23 +87,12 @@ class SymphonyTask:
 
     def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
         """Write the losses of the best model and the learning curve."""
-        model, _ = load_checkpoint(
-            folder / "best.safetensors", backend=self.config.trainer.backend
-        )
-        metrics = {}
-        for name in [name for name in parts if name != "train"]:
-            prepare = partial(self.batch, model, parts[name])
-            validation = self.validation()
-            size = self.config.optimizer.batch_size
-            for indices in in_order(len(parts[name]), size):
-                validation.add(model, prepare(indices))
-            metrics[name] = validation.table()
-        write_json(folder / "metrics.json", metrics)
+        write_metrics(self, folder, parts)
         plot_terms(folder, self.terms)
 
 
 class SymphonyPaperTask(SymphonyTask):
-    """A `Task` for `equicalc.models.SymphonyPaper`: the published objective."""
+    """The `Task` of `equicalc.models.SymphonyPaper`: the published objective."""
 
     terms = ("focus", "position")
 
@@ -166,3 +143,10 @@ class GrowthValidation:
 def _room(dataset: PackedDataset) -> int:
     """Atoms of the largest molecule to make: some more than there are."""
     return int(dataset.column("n_atoms").max()) + 6
+
+
+def _largest(dataset: PackedDataset, chosen: np.ndarray) -> int:
+    """Largest number of chosen atoms, (n_nodes,), in a molecule."""
+    n_atoms = dataset.column("n_atoms")
+    owner = np.repeat(np.arange(len(n_atoms)), n_atoms)
+    return int(np.bincount(owner[chosen], minlength=1).max())

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from equicalc.data.packed import PackedDataset
     from equicalc.training.config import TrainConfig
 
 #: Measures a model by other means than its loss: numbers by name.
-Check = Callable[[torch.nn.Module], dict[str, float]]
+Check = Callable[[nn.Module], dict[str, float]]
 
 
 class Validation(Protocol):
     """Errors of a model on some batches."""
 
-    def add(self, model: torch.nn.Module, batch: Any) -> None:
+    def add(self, model: nn.Module, batch: Any) -> None:
         """Evaluate a batch."""
         ...
 
@@ -30,51 +29,70 @@ class Validation(Protocol):
         ...
 
 
-class Task(Protocol):
+class Task(ABC):
     """Batches, loss, validation and report of one kind of model.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
 
     Attributes
     ----------
-    config
-        The run.
-    unit
+    unit : str
         What is counted: "structures", say.
     """
 
     config: TrainConfig
     unit: str
 
-    def load_parts(self) -> dict[str, PackedDataset]:
-        """Return the structures for ``train``, ``valid`` and, if any, ``test``."""
-        ...
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
 
-    def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
+    @abstractmethod
+    def load_parts(self) -> dict[str, Any]:
+        """Return data sets for ``train``, ``valid`` and, if any, ``test``."""
+
+    @abstractmethod
+    def model_settings(self, dataset: Any) -> dict[str, Any]:
         """Return the model's configuration, completed from the training set."""
-        ...
 
-    def batch(
-        self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray
-    ) -> Any:
+    def start_from(self, model: nn.Module, trained: nn.Module) -> None:
+        """Give a new model the weights of the one that `init` names.
+
+        Raises
+        ------
+        ValueError
+            If they have different shapes.
+        """
+        try:
+            model.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"init: {self.config.init} has another shape than `model` asks for; "
+                "leave the shape out of `model` to take that of the checkpoint "
+                f"({error})"
+            ) from error
+
+    @abstractmethod
+    def batch(self, model: nn.Module, dataset: Any, indices: np.ndarray) -> Any:
         """Prepare a batch, a function of its arguments alone.
 
         Nothing but the configuration of the model may be used.
         """
-        ...
 
     def count(self, batch: Any) -> int:
         """Return how many units a batch holds."""
-        ...
+        return len(batch)
 
-    def loss(
-        self, model: torch.nn.Module, batch: Any
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch and its terms, detached."""
-        ...
 
+    @abstractmethod
     def validation(self) -> Validation:
         """Begin a validation."""
-        ...
 
-    def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
+    @abstractmethod
+    def write_report(self, folder: Path, parts: dict[str, Any]) -> None:
         """Evaluate the best model of a finished run and write ``metrics.json``."""
-        ...

@@ -16,8 +16,7 @@ import json
 from pathlib import Path
 
 import typer
-
-RESULTS = Path(__file__).parent / "results"
+from tables import RESULTS, write_table
 
 #: Force errors in meV/Angstrom (Batatia et al., arXiv:2205.06643 and NeurIPS 2022).
 PUBLISHED = {
@@ -59,19 +58,8 @@ def main(runs: Path) -> None:
         )
     if not rows:
         raise typer.BadParameter(f"{runs} holds none of {', '.join(PUBLISHED)}")
-    write_table(rows)
+    write_table("accuracy", rows)  # meV, meV/Angstrom
     draw(curves)
-
-
-def write_table(rows: list[dict]) -> None:
-    """Write the errors (meV, meV/Angstrom) as CSV and show them."""
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / "accuracy.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        typer.echo("  ".join(f"{key} {value}" for key, value in row.items()))
 
 
 def draw(curves: dict[str, list[tuple[float, float, float]]]) -> None:

@@ -15,43 +15,22 @@ Results go to `examples/validation/results`.
 
 from __future__ import annotations
 
-import csv
-import json
 import time
 from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tables import RESULTS, write_json, write_table
 
 from equicalc.data.packed import PackedDataset
 from equicalc.generators import Rules, Temperature, load_builder, metrics
 from equicalc.generators.metrics import statistics as statistics_module
 from equicalc.generators.metrics.report import Evaluated, write_report
 
-RESULTS = Path(__file__).parent / "results"
 app = typer.Typer(help=__doc__, add_completion=False)
 Model = Annotated[str, typer.Option("--model", "-m")]
 Number = Annotated[int, typer.Option("-n")]
-
-
-def write_rows(name: str, rows: list[dict]) -> None:
-    """Write rows as CSV and show them."""
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
-
-
-def write_json(name: str, table: dict) -> None:
-    """Write a table as JSON and show it."""
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(table, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
-    print(text)
 
 
 @app.command()
@@ -130,7 +109,7 @@ def frontier(n: Number = 1000, model: Model = "symphony", seed: int = 0) -> None
     from equicalc.generators.ablation import over_temperatures
 
     pairs = list(product((0.6, 0.8, 1.0), (0.1, 0.3, 0.5, 1.0)))
-    write_rows(
+    write_table(
         "generator_frontier", over_temperatures(load_builder(model), pairs, n, seed)
     )
 
@@ -147,7 +126,7 @@ def rules(n: Number = 1000, model: Model = "symphony", seed: int = 0) -> None:
         "clash 1.25": Rules(clash=1.25),
         "valence, clash 1.25": Rules(valence=True, clash=1.25),
     }
-    write_rows(
+    write_table(
         "generator_rules",
         [
             {"rules": name} | measured(builder, n, seed, rules=kind)

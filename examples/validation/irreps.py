@@ -10,12 +10,11 @@ is `equicalc prune --drop 2`. Results go to `examples/validation/results`.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import typer
+from tables import RESULTS, write_table
 
-RESULTS = Path(__file__).parent / "results"
 CONFIG = Path("configs/potential-gfn2.yaml")
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -72,15 +71,14 @@ def pruning(
     )
     result = prune(weights_path(model), data, {drop}, output, settings)
     steps = read_header(result.checkpoint)["card"]["steps"]
-    with (RESULTS / "pruning.csv").open("w", newline="") as file:
-        columns = [*result.rows[0], "fine-tuning"]
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in result.rows:
-            tuned = row["network"] == "fine-tuned"
-            trained = f"{steps} steps in {time}" if tuned else ""
-            writer.writerow({**row, "fine-tuning": trained})
-            print(row)
+    trained = {"fine-tuned": f"{steps} steps in {time}"}
+    write_table(
+        "pruning",
+        [
+            {**row, "fine-tuning": trained.get(row["network"], "")}
+            for row in result.rows
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ finished runs of the configurations `head-*.yaml`. Results go to
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import cast
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 import typer
 from scipy.optimize import linear_sum_assignment
+from tables import write_table
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
@@ -31,7 +31,6 @@ from equicalc.pretrained import weights_path
 from equicalc.training.batches import in_order
 from equicalc.training.reconstruction import ReconstructionValidation
 
-RESULTS = Path(__file__).parent / "results"
 app = typer.Typer(help=__doc__, add_completion=False)
 
 
@@ -151,17 +150,6 @@ def heads(runs: Path) -> None:
     if not rows:
         raise typer.BadParameter(f"{runs} holds none of {', '.join(UNITS)}")
     write_table("mo3enet_heads", rows)
-
-
-def write_table(name: str, rows: list[dict]) -> None:
-    """Write rows as CSV and show them."""
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        typer.echo("  ".join(f"{key} {value}" for key, value in row.items()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ any ASE format; `dissociation` pulls bonds apart beside GFN2-xTB (needs tblite);
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from pathlib import Path
@@ -27,23 +26,12 @@ from ase.io import iread
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.neighborlist import natural_cutoffs
+from tables import RESULTS, write_table
 
 from equicalc import EquiCalculator
 from equicalc.data.smiles import atoms_from_smiles
 
-RESULTS = Path(__file__).parent / "results"
 app = typer.Typer(help=__doc__, add_completion=False)
-
-
-def write_table(name: str, rows: list[dict]) -> None:
-    """Write rows as CSV and show them."""
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
 
 
 @app.command("held-out")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from tables import RESULTS
 
 from equicalc.design import (
     Embed,
@@ -27,7 +28,6 @@ from equicalc.design import (
     Valid,
 )
 
-RESULTS = Path(__file__).parent / "results" / "design_throughput.csv"
 WARM, COUNTED = 2, 32
 
 
@@ -79,7 +79,9 @@ def database(structures):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / "design_throughput.csv"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     with args.output.open("w", newline="") as file:

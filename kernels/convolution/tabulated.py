@@ -57,23 +57,9 @@ class TabulatedConvolution:
 
     @torch.no_grad()
     def forward(self, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency) -> Tensor:
-        """Convolve.
+        """Convolve, given as to `UVUConvolution.forward`.
 
-        Parameters
-        ----------
-        x : Tensor
-            (n_nodes, sum 2l_in+1, channels) node features.
-        y : Tensor
-            (n_edges, sum 2l_edge+1) harmonics of the edge vectors.
-        distance : Tensor
-            (n_edges,) argument of the table.
-        adj : Adjacency
-            The edges.
-
-        Returns
-        -------
-        Tensor
-            (n_nodes, rows, channels), as from `UVUConvolution`.
+        In place of weights there is ``distance``, (n_edges,): where to read the table.
         """
         if not self._compiled(x):
             w = (self.table(distance)[0] @ self.matrix).unflatten(1, (-1, x.shape[2]))

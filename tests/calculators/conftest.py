@@ -6,9 +6,9 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from equicalc.calculators import EquiCalculator
+from equicalc.calculators import EquiCalculator, prediction
 from equicalc.checkpoint import save_checkpoint
-from equicalc.models import Potential, PotentialConfig
+from equicalc.models import Potential, PotentialConfig, evaluate
 
 
 def random_network(seed, **changes):
@@ -39,6 +39,19 @@ def other_network():
 def checkpoint(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     return save_checkpoint(path, network, {"level_of_theory": "random"})
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """Count evaluations of the network."""
+    calls = []
+
+    def counting(*args, **kwargs):
+        calls.append(args)
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(prediction, "evaluate", counting)
+    return calls
 
 
 @pytest.fixture

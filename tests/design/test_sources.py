@@ -2,32 +2,18 @@
 
 import numpy as np
 import pytest
-import torch
 from ase.build import molecule
 from ase.io import write
 
 from equicalc.checkpoint import save_checkpoint
 from equicalc.design import Files, Fragment, Generator
-from equicalc.models import Symphony, SymphonyConfig
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny generator with random weights."""
-    torch.manual_seed(0)
-    config = SymphonyConfig(
-        elements=(1, 6, 8),
-        channels=4,
-        layers=2,
-        ls=(0, 1),
-        position_ls=(0, 1, 2),
-        position_channels=4,
-        densities=2,
-        max_atoms=7,
-    )
+def model(tiny_symphony, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     card = {"level_of_theory": "none, random", "licence": "MIT", "command": "test"}
-    save_checkpoint(path, Symphony(config, backend="torch"), card)
+    save_checkpoint(path, tiny_symphony, card)
     return str(path)
 
 

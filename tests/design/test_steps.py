@@ -257,21 +257,10 @@ def test_fragments_are_connected_and_without_hydrogens():
     assert len(sizes) > 2
 
 
-def test_regrown_molecules_keep_a_part_and_depend_on_the_seed(ethanol):
+def test_regrown_molecules_keep_a_part_and_depend_on_the_seed(ethanol, tiny_symphony):
     from equicalc.generators import Builder
-    from equicalc.models import Symphony, SymphonyConfig
 
-    config = SymphonyConfig(
-        elements=(1, 6, 8),
-        channels=4,
-        layers=2,
-        ls=(0, 1),
-        position_ls=(0, 1, 2),
-        position_channels=4,
-        densities=2,
-        max_atoms=7,
-    )
-    builder = Builder(Symphony(config, backend="torch").eval(), "tiny")
+    builder = Builder(tiny_symphony, "tiny")
     one, again = (regrow(ethanol, builder, seed=4) for _ in range(2))
     assert np.array_equal(one.positions, again.positions)
     kept = kept_fragment(ethanol, 4)

@@ -1,32 +1,14 @@
-"""A tiny generator with random weights."""
+"""A builder of molecules with random weights, and a molecule."""
 
 import pytest
-import torch
 from ase.build import molecule
 
 from equicalc.generators import Builder
-from equicalc.models import Symphony, SymphonyConfig
 
 
 @pytest.fixture(scope="session")
-def network():
-    torch.manual_seed(0)
-    config = SymphonyConfig(
-        elements=(1, 6, 8),
-        channels=4,
-        layers=2,
-        ls=(0, 1),
-        position_ls=(0, 1, 2),
-        position_channels=4,
-        densities=2,
-        max_atoms=7,
-    )
-    return Symphony(config, backend="torch").eval()
-
-
-@pytest.fixture(scope="session")
-def builder(network):
-    return Builder(network, "tiny")
+def builder(tiny_symphony):
+    return Builder(tiny_symphony, "tiny")
 
 
 @pytest.fixture

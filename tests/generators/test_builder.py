@@ -140,10 +140,10 @@ def test_bad_fragments_are_refused(builder, fragment, options, match):
         builder.complete(fragment, **options)
 
 
-def test_only_generators_are_loaded(tmp_path, network):
+def test_only_generators_are_loaded(tmp_path, tiny_symphony):
     from equicalc.checkpoint import save_checkpoint
 
-    path = save_checkpoint(tmp_path / "tiny.safetensors", network, {})
+    path = save_checkpoint(tmp_path / "tiny.safetensors", tiny_symphony, {})
     assert isinstance(load_builder(path), Builder)
     with pytest.raises(FileNotFoundError, match="no shipped model"):
         load_builder("symfony")

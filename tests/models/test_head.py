@@ -8,8 +8,6 @@ import torch
 from ase.build import molecule
 
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
-from equicalc.data.atoms import atoms_to_graph
-from equicalc.graph import collate
 from equicalc.models import Head, HeadConfig, Mo3ENet, Mo3ENetConfig, build_model
 
 ENCODER = Mo3ENetConfig(bottleneck=8, channels=8, n_radial=8)
@@ -31,82 +29,65 @@ def make(kind, **changes: Any):
     return head
 
 
-def graph(*molecules):
-    return collate([atoms_to_graph(atoms, 3.0) for atoms in molecules])
-
-
-def turned(atoms, turn):
-    moved = atoms.copy()
-    moved.positions = atoms.positions @ turn.numpy().T + [3.0, -5.0, 1.0]
-    return moved
-
-
-def turns():
-    generator = torch.Generator().manual_seed(1)
-    matrix = torch.randn(3, 3, generator=generator, dtype=torch.float64)
-    rotation = torch.linalg.qr(matrix).Q
-    return [rotation, -rotation]  # one of them inverts
-
-
-@pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("kind", ["vector", "rank2", "rank3"])
-def test_tensors_turn_with_the_molecule(kind, turn):
+def test_tensors_turn_with_the_molecule(kind, turn, graph_of, turned):
     head, atoms = make(kind), molecule("CH3CH2OH")
-    plain, other = head(graph(atoms)), head(graph(turned(atoms, turn)))
+    plain, other = head(graph_of(atoms)), head(graph_of(turned(atoms, turn)))
     n = {"vector": 1, "rank2": 2, "rank3": 3}[kind]
     assert plain.abs().max() > 1e-4
     expected = torch.einsum(TURN[kind], *n * [turn], plain)
     torch.testing.assert_close(other, expected)
 
 
-@pytest.mark.parametrize("turn", turns())
-def test_scalars_do_not_turn(turn):
+def test_scalars_do_not_turn(turn, graph_of, turned):
     head, atoms = make("scalar"), molecule("CH3CH2OH")
-    torch.testing.assert_close(head(graph(turned(atoms, turn))), head(graph(atoms)))
+    torch.testing.assert_close(
+        head(graph_of(turned(atoms, turn))), head(graph_of(atoms))
+    )
 
 
-def test_tensors_are_symmetric_in_their_indices():
-    atoms = graph(molecule("CH3CHO"))
+def test_tensors_are_symmetric_in_their_indices(graph_of):
+    atoms = graph_of(molecule("CH3CHO"))
     two, three = make("rank2")(atoms), make("rank3")(atoms)
     torch.testing.assert_close(two, two.transpose(1, 2))
     for axes in ((0, 2, 1, 3), (0, 3, 2, 1), (0, 2, 3, 1)):
         torch.testing.assert_close(three, three.permute(axes))
 
 
-def test_a_matrix_without_vectors_is_isotropic():
+def test_a_matrix_without_vectors_is_isotropic(graph_of):
     """The isotropic part comes from scalars, the rest from vectors."""
     head = make("rank2")
     output = head.output
     with torch.no_grad():
         output.vectors.weight.zero_()
-        only_trace = head(graph(molecule("CH3CHO")))[0]
+        only_trace = head(graph_of(molecule("CH3CHO")))[0]
     scale = only_trace[0, 0]
     torch.testing.assert_close(only_trace, scale * torch.eye(3).double())
 
 
-def test_an_answer_is_that_of_the_molecule_alone():
+def test_an_answer_is_that_of_the_molecule_alone(graph_of):
     head = make("vector")
     a, b = molecule("CH3CHO"), molecule("C3H8")
-    torch.testing.assert_close(head(graph(a, b))[:1], head(graph(a)))
+    torch.testing.assert_close(head(graph_of(a, b))[:1], head(graph_of(a)))
 
 
-def test_references_and_scale_are_put_back():
+def test_references_and_scale_are_put_back(graph_of):
     plain = make("scalar")
     shifted = make(
         "scalar", references=((1.0, 2.0, 3.0, 4.0, 5.0), (0.0,) * 5), scale=(2.0, 3.0)
     )
-    water = graph(molecule("H2O"))
+    water = graph_of(molecule("H2O"))
     a, b = plain(water)[0], shifted(water)[0]
     expected = torch.tensor([2.0, 3.0]).double() * a + torch.tensor([6.0, 0.0])
     torch.testing.assert_close(b, expected)
 
 
-def test_the_encoder_is_copied_and_does_not_learn():
+def test_the_encoder_is_copied_and_does_not_learn(graph_of):
     torch.manual_seed(3)
     autoencoder = Mo3ENet(ENCODER, backend="torch").double()
     head = make("vector")
     head.take_encoder(autoencoder)
-    water = graph(molecule("CH3OH"))
+    water = graph_of(molecule("CH3OH"))
     torch.testing.assert_close(
         head.encoder(head.cloud(water)), autoencoder.encode(water)
     )
@@ -123,11 +104,11 @@ def test_a_tensor_head_has_one_target():
         build_model("head", {"kind": "vector", "targets": ["a", "b"]})
 
 
-def test_a_saved_head_is_the_same(tmp_path):
+def test_a_saved_head_is_the_same(tmp_path, graph_of):
     head = make("rank2", scale=(2.5,))
     path = save_checkpoint(tmp_path / "head.safetensors", head, {})
     loaded, card = load_checkpoint(path, dtype=torch.float64, backend="torch")
-    atoms = graph(molecule("CH3OH"))
+    atoms = graph_of(molecule("CH3OH"))
     torch.testing.assert_close(loaded(atoms), head(atoms))
     assert card["elements"] == [1, 6, 7, 8, 9]
     assert np.isclose(card["cutoff"], 3.0)

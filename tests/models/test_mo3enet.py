@@ -9,8 +9,6 @@ from ase import Atoms
 from ase.build import molecule
 
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
-from equicalc.data.atoms import atoms_to_graph
-from equicalc.graph import collate
 from equicalc.models import Mo3ENet, Mo3ENetConfig, build_model
 from equicalc.models.reconstruction import reconstruct
 
@@ -37,28 +35,13 @@ def model():
     return make()
 
 
-def graph(*molecules):
-    return collate([atoms_to_graph(atoms, 3.0) for atoms in molecules])
-
-
-def turned(atoms, turn):
-    moved = atoms.copy()
-    moved.positions = atoms.positions @ turn.numpy().T + [3.0, -5.0, 1.0]
-    return moved
-
-
-def turns():
-    generator = torch.Generator().manual_seed(1)
-    matrix = torch.randn(3, 3, generator=generator, dtype=torch.float64)
-    rotation = torch.linalg.qr(matrix).Q
-    return [rotation, -rotation]  # one of them inverts
-
-
 @pytest.mark.parametrize("decoder", ["mlp", "gnn"])
-@pytest.mark.parametrize("turn", turns())
-def test_embedding_and_points_turn_with_the_molecule(decoder, turn):
+def test_embedding_and_points_turn_with_the_molecule(decoder, turn, graph_of, turned):
     model, atoms = make(decoder=decoder), molecule("CH3CH2OH")
-    g, other = model.encode(graph(atoms)), model.encode(graph(turned(atoms, turn)))
+    g, other = (
+        model.encode(graph_of(atoms)),
+        model.encode(graph_of(turned(atoms, turn))),
+    )
     assert g.abs().max() > 1e-2
     torch.testing.assert_close(other, turn @ g)
     torch.testing.assert_close(model.scalars(other), model.scalars(g))
@@ -68,38 +51,38 @@ def test_embedding_and_points_turn_with_the_molecule(decoder, turn):
     torch.testing.assert_close(swarm_turned.shares, swarm.shares)
 
 
-def test_mirror_images_differ(model):
+def test_mirror_images_differ(model, graph_of, turned):
     """Enantiomers have other embeddings, whatever the rotation: S(g) alone is equal."""
     chiral = Atoms("CFHOH", [[0, 0, 0], [1.3, 0, 0], [0, 1.1, 0], [0, 0.2, 1.4],
                              [-0.6, -0.7, -0.6]])  # fmt: skip
     with torch.no_grad():
-        g, mirrored = model.encode(graph(chiral, turned(chiral, -torch.eye(3))))
+        g, mirrored = model.encode(graph_of(chiral, turned(chiral, -torch.eye(3))))
     u, _, v = torch.linalg.svd(mirrored @ g.T)
     best = u @ torch.diag(torch.tensor([1, 1, torch.linalg.det(u @ v)]).double()) @ v
     assert (best @ g - mirrored).norm() > 1e-2 * g.norm()
 
 
-def test_order_of_the_atoms_does_not_count(model):
+def test_order_of_the_atoms_does_not_count(model, graph_of):
     atoms = molecule("CH3CHO")
     order = np.random.default_rng(0).permutation(len(atoms))
     torch.testing.assert_close(
-        model.encode(graph(atoms[order])), model.encode(graph(atoms))
+        model.encode(graph_of(atoms[order])), model.encode(graph_of(atoms))
     )
 
 
-def test_an_embedding_is_that_of_the_molecule_alone(model):
+def test_an_embedding_is_that_of_the_molecule_alone(model, graph_of):
     a, b = molecule("CH3CHO"), molecule("C3H8")
-    both = model.encode(graph(a, b))
-    torch.testing.assert_close(both[:1], model.encode(graph(a)))
-    torch.testing.assert_close(both[1:], model.encode(graph(b)))
+    both = model.encode(graph_of(a, b))
+    torch.testing.assert_close(both[:1], model.encode(graph_of(a)))
+    torch.testing.assert_close(both[1:], model.encode(graph_of(b)))
 
 
-def test_embedding_is_smooth_at_the_cutoff(model):
+def test_embedding_is_smooth_at_the_cutoff(model, graph_of):
     """An atom that leaves the reach of another one causes no jump."""
 
     def encode(distance):
         pos = [[0, 0, 0], [0, 1.4, 0.3], [distance, 0, 0]]
-        return model.encode(graph(Atoms("CON", pos)))
+        return model.encode(graph_of(Atoms("CON", pos)))
 
     step = 1e-6
     jump = encode(3.0 + step) - encode(3.0 - step)
@@ -107,8 +90,8 @@ def test_embedding_is_smooth_at_the_cutoff(model):
     assert jump.norm() < 5 * smooth.norm() + 1e-9
 
 
-def test_gradient_of_the_embedding_is_its_slope(model):
-    batch = graph(molecule("H2O"))
+def test_gradient_of_the_embedding_is_its_slope(model, graph_of):
+    batch = graph_of(molecule("H2O"))
     batch["pos"] = batch["pos"].double() + 0.05 * torch.randn(3, 3).double()
     batch["pos"].requires_grad_()
 
@@ -119,31 +102,33 @@ def test_gradient_of_the_embedding_is_its_slope(model):
     assert torch.autograd.gradcheck(embed, batch["pos"])
 
 
-def test_one_atom_has_a_zero_embedding_and_no_nan(model):
-    g = model.encode(graph(Atoms("C")))
+def test_one_atom_has_a_zero_embedding_and_no_nan(model, graph_of):
+    g = model.encode(graph_of(Atoms("C")))
     assert not g.any()
     swarm = model.decode(g)
     assert swarm.positions.isfinite().all()
     torch.testing.assert_close(swarm.shares.sum(1), torch.ones(1).double())
 
 
-def test_hydrogens_are_left_out_where_the_model_has_none():
+def test_hydrogens_are_left_out_where_the_model_has_none(graph_of):
     model = make(elements=(6, 7, 8), slots=(2, 1, 1))
     atoms = molecule("CH3CHO")
     heavy = atoms[atoms.numbers > 1]
-    torch.testing.assert_close(model.encode(graph(atoms)), model.encode(graph(heavy)))
+    torch.testing.assert_close(
+        model.encode(graph_of(atoms)), model.encode(graph_of(heavy))
+    )
     with pytest.raises(ValueError, match="no atoms but hydrogens"):
-        model.encode(graph(molecule("CH4"), molecule("H2")))
+        model.encode(graph_of(molecule("CH4"), molecule("H2")))
 
 
-def test_unknown_elements_are_named(model):
+def test_unknown_elements_are_named(model, graph_of):
     with pytest.raises(ValueError, match=r"\[14\] are unknown"):
-        model.encode(graph(molecule("SiH4")))
+        model.encode(graph_of(molecule("SiH4")))
 
 
 @pytest.mark.parametrize("changes", [{"basis": "bessel"}, {"layers": 0}, {"depth": 2}])
-def test_other_shapes_work(changes):
-    assert make(**changes).encode(graph(molecule("H2O"))).isfinite().all()
+def test_other_shapes_work(changes, graph_of):
+    assert make(**changes).encode(graph_of(molecule("H2O"))).isfinite().all()
 
 
 def test_slots_hold_the_atoms_from_the_start(model):
@@ -166,9 +151,9 @@ def test_impossible_shapes_are_refused():
         build_model("mo3enet", {"elements": [6, 1]})
 
 
-def test_a_saved_model_is_the_same(model, tmp_path):
+def test_a_saved_model_is_the_same(model, tmp_path, graph_of):
     path = save_checkpoint(tmp_path / "m.safetensors", model, {})
     loaded, _ = load_checkpoint(path, dtype=torch.float64, backend="torch")
     assert isinstance(loaded, Mo3ENet)
-    batch = graph(molecule("CH3OH"))
+    batch = graph_of(molecule("CH3OH"))
     torch.testing.assert_close(loaded.encode(batch), model.encode(batch))

@@ -137,3 +137,20 @@ def test_density_of_positions_integrates_to_one(network):
 def test_impossible_shapes_are_refused(changes, match):
     with pytest.raises(ValueError, match=match):
         SymphonyConfig(**changes)
+
+
+@torch.no_grad()
+def test_atoms_know_how_many_there_are_up_to_the_largest_number_told_apart(network):
+    counting = Symphony(replace(network.config, heavy_counts=3), backend="torch")
+    counting.load_state_dict(
+        network.state_dict() | {"heavy_count": torch.randn(4, CONFIG.channels)}
+    )
+
+    def logits(n):
+        """Of the first of atoms in a row that do not see each other."""
+        pos = torch.arange(n)[:, None] * torch.tensor([10.0, 0, 0])
+        batch = fragment(torch.ones(n, dtype=torch.int64), pos, torch.zeros(0, 3))
+        return counting.focus_logits(counting.embed(batch), batch)[0]
+
+    assert not torch.allclose(logits(2), logits(3), atol=1e-3)
+    torch.testing.assert_close(logits(3), logits(5))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from equicalc.kernels.convolution import Adjacency
-from equicalc.nn.radial import BesselBasis, GaussianBasis
+from equicalc.nn.radial import BesselBasis, EnvelopedGaussians
 from equicalc.nn.vector_conv import VectorConvolution
 from equicalc.nn.vectors import (
     EMLP,
@@ -153,7 +153,7 @@ def test_messages_end_at_the_cutoff(features):
     torch.testing.assert_close(out[1], none[1])
 
 
-@pytest.mark.parametrize("basis", [GaussianBasis(3.0, 50), BesselBasis(3.0, 50)])
+@pytest.mark.parametrize("basis", [EnvelopedGaussians(3.0, 50), BesselBasis(3.0, 50)])
 def test_radial_functions_tell_distances_apart_and_end(basis):
     d = torch.linspace(0.7, 2.7, 21)
     values = basis(d)

@@ -2,11 +2,23 @@
 
 import numpy as np
 import pytest
+from ase.build import molecule
 
 from equicalc.data import write_packed
-from equicalc.training import TrainConfig, config_from_dict, report
+from equicalc.data.packed import PackedDataset
+from equicalc.training import (
+    TrainConfig,
+    config_from_dict,
+    head_task,
+    mo3enet_task,
+    property_task,
+    report,
+    symphony_task,
+)
 
 MOLECULES, FRAMES = 10, 4
+NAMES = ("CH3OH", "H2O", "CH4", "H2CO", "CH3CHO", "C2H4", "HCOOH", "C2H6")
+TRAINER = {"threads": 1, "log_every": 1, "progress": False, "backend": "torch"}
 
 
 def springs(z, pos):
@@ -20,7 +32,7 @@ def springs(z, pos):
 
 def clusters(seed=0):
     rng = np.random.default_rng(seed)
-    for molecule in range(MOLECULES):
+    for group in range(MOLECULES):
         n = int(rng.integers(2, 5))
         z = rng.choice([1, 8], n)
         base = 1.2 * rng.permutation(np.indices((2, 2, 2)).reshape(3, 8).T)[:n]
@@ -32,7 +44,7 @@ def clusters(seed=0):
                 "pos": pos,
                 "energy": energy,
                 "forces": forces,
-                "group": molecule,
+                "group": group,
                 "kind": frame % 2,
             }
 
@@ -47,8 +59,15 @@ def spring_set(tmp_path_factory):
 @pytest.fixture
 def no_plots(monkeypatch):
     """Pictures take longer than the runs."""
-    monkeypatch.setattr(report, "plot_parity", lambda *_: None)
-    monkeypatch.setattr(report, "plot_learning_curve", lambda *_: None)
+    for module, name in (
+        (report, "plot_parity"),
+        (report, "plot_learning_curve"),
+        (head_task, "plot_terms"),
+        (mo3enet_task, "plot_terms"),
+        (symphony_task, "plot_terms"),
+        (property_task, "plot_target_errors"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: None)
 
 
 @pytest.fixture
@@ -73,13 +92,7 @@ def make_config(spring_set, tmp_path):
             "loss": {"kind": "mse"},
             "optimizer": {"batch_size": 4, "lr": 0.02, "warmup_steps": 2},
             "stop": {"max_steps": 12},
-            "trainer": {
-                "threads": 1,
-                "val_every_steps": 4,
-                "log_every": 1,
-                "progress": False,
-                "backend": "torch",
-            },
+            "trainer": TRAINER | {"val_every_steps": 4},
         }
         for section, values in changes.items():
             if isinstance(values, dict):
@@ -87,5 +100,34 @@ def make_config(spring_set, tmp_path):
             else:
                 content[section] = values
         return config_from_dict(content)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def molecules(tmp_path_factory):
+    """Eight small molecules without labels, the second of which is water."""
+    folder = tmp_path_factory.mktemp("data") / "molecules"
+    records = ({"z": a.numbers, "pos": a.positions} for a in map(molecule, NAMES))
+    write_packed(folder, records)
+    return PackedDataset(folder)
+
+
+@pytest.fixture
+def configure(molecules, tmp_path):
+    """Return a function: task, model, changes -> a run of six steps on `molecules`."""
+
+    def make(task, model, **changes) -> TrainConfig:
+        folder = str(molecules.path)
+        content = {
+            "task": task,
+            "output": str(tmp_path / "run"),
+            "data": {"train": folder, "valid": folder, "fractions": {"train": 1}},
+            "model": model,
+            "optimizer": {"batch_size": 4, "lr": 0.01, "schedule": "constant"},
+            "stop": {"max_steps": 6},
+            "trainer": TRAINER | {"val_every_steps": 2},
+        }
+        return config_from_dict(content | changes)
 
     return make

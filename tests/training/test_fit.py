@@ -84,6 +84,36 @@ def test_finished_run_is_kept_unless_told_otherwise(make_config):
     assert len(table(best.parent / "train.csv")) == len(before)
 
 
+def test_run_of_an_earlier_version_goes_on_where_nothing_new_is_asked(make_config):
+    """Its record lacks sections and keys that there were not: their defaults."""
+    best = train(make_config(stop={"max_steps": 4}))
+    record = best.parent / "run.json"
+    content = json.loads(record.read_text())
+    for section in ("properties", "regularise"):
+        del content["config"][section]
+    del content["config"]["optimizer"]["plateau_patience"]
+    record.write_text(json.dumps(content))
+    train(make_config(stop={"max_steps": 8}))
+    assert table(best.parent / "train.csv")[-1]["step"] == "8"
+    # but not where it is
+    asked = {"regularise": {"irrep_sparsity": 0.1}}
+    with pytest.raises(ValueError, match="another 'regularise': None, now"):
+        train(make_config(**asked))
+    with pytest.raises(ValueError, match=r"another 'optimizer'.*20"):
+        train(make_config(optimizer={"plateau_patience": 20}))
+    # nor where it had something that is unknown now
+    content["config"]["optimizer"]["momentum"] = 0.9
+    record.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"another version \(optimizer\.momentum"):
+        train(make_config())
+
+
+def test_a_model_that_cannot_be_trained_is_named(make_config):
+    config = dataclasses.replace(make_config(), task="lattice")
+    with pytest.raises(ValueError, match="no training of 'lattice'; choose from"):
+        train(config)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -9,13 +9,11 @@ from equicalc.models import Head, Mo3ENet, Mo3ENetConfig
 from equicalc.training import config_from_dict, fit, head_task, plots
 from equicalc.training.head_task import HeadTask
 from equicalc.training.logs import read_log
+from equicalc.training.sources import split_rows
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 N = 40
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    monkeypatch.setattr(head_task, "plot_terms", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +78,7 @@ def test_a_head_answers_in_the_unit_of_its_data(make_config):
     head, card = load_checkpoint(best, backend="torch")
     task = HeadTask(config)
     table = head_task.read_properties(config.data.train, ["dipole"])
-    rows = head_task._split(N, {"train": 0.7, "valid": 0.3}, config.seed)["valid"]
+    rows = split_rows(N, {"train": 0.7, "valid": 0.3}, config.seed)["valid"]
     chosen = table.subset(rows)
     with torch.no_grad():
         answers = head(chosen.graph(0, len(chosen))).numpy()

@@ -5,22 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
 from torch_geometric.data import Data
 
 from equicalc.checkpoint import load_checkpoint
-from equicalc.data import write_packed
-from equicalc.data.packed import PackedDataset
 from equicalc.models import Mo3ENet, Mo3ENetConfig
 from equicalc.models.cloud import point_cloud
 from equicalc.models.swarm import Swarm
-from equicalc.training import config_from_dict, fit, mo3enet_task
+from equicalc.training import fit
 from equicalc.training.logs import read_log
 from equicalc.training.mixture import mixture_loss, mixture_terms
 from equicalc.training.mo3enet_task import Mo3ENetTask, Width
 from equicalc.training.reconstruction import ReconstructionValidation
 
-NAMES = ("CH3OH", "H2O", "CH4", "H2CO", "CH3CHO", "C2H4", "HCOOH", "C2H6")
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 ELEMENTS = (1, 6, 8)
 SHAPE: dict[str, Any] = {
     "bottleneck": 12,
@@ -35,48 +33,17 @@ SHAPE: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def molecules(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "molecules"
-    records = ({"z": a.numbers, "pos": a.positions} for a in map(molecule, NAMES))
-    write_packed(folder, records)
-    return folder
-
-
 @pytest.fixture
-def make_config(molecules, tmp_path):
-    def make(**changes):
-        content = {
-            "task": "mo3enet",
-            "output": str(tmp_path / "run"),
-            "data": {"train": str(molecules), "valid": str(molecules)},
-            "model": SHAPE,
-            "optimizer": {"batch_size": 4, "lr": 0.01, "schedule": "constant"},
-            "stop": {"max_steps": 6},
-            "trainer": {
-                "threads": 1,
-                "val_every_steps": 2,
-                "log_every": 1,
-                "progress": False,
-                "backend": "torch",
-            },
-        }
-        content["data"]["fractions"] = {"train": 1}
-        return config_from_dict(content | changes)
+def make_config(configure):
+    def make(task="mo3enet", model=SHAPE, **changes):
+        return configure(task, model, **changes)
 
     return make
 
 
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    monkeypatch.setattr(mo3enet_task, "plot_terms", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def clouds(molecules):
-    return point_cloud(
-        PackedDataset(molecules).batch(range(len(NAMES))), ELEMENTS, torch.float64
-    )
+    return point_cloud(molecules.batch(range(len(molecules))), ELEMENTS, torch.float64)
 
 
 def on_the_atoms(cloud):
@@ -109,7 +76,7 @@ def test_the_overlap_of_atoms_goes_to_that_of_each_with_itself(clouds):
 
 def test_terms_are_those_of_the_definition(clouds):
     """Of water, with every sum written out."""
-    index = NAMES.index("H2O")
+    index = clouds.n_atoms.tolist().index(3)
     atoms = slice(int(clouds.ptr[index]), int(clouds.ptr[index + 1]))
     water = point_cloud(
         _graph(clouds.pos[atoms], clouds.species[atoms]), ELEMENTS, torch.float64
@@ -166,15 +133,14 @@ def test_loss_is_the_mean_over_molecules(clouds, molecules):
     torch.manual_seed(0)
     config = Mo3ENetConfig(elements=ELEMENTS, **SHAPE)
     model = Mo3ENet(config, backend="torch").double()
-    dataset = PackedDataset(molecules)
 
     def loss(indices):
-        cloud = model.cloud(dataset.batch(indices))
+        cloud = model.cloud(molecules.batch(indices))
         return mixture_loss(mixture_terms(model.decode(model.encode(cloud)), cloud, 1))
 
     with torch.no_grad():
-        singles = torch.stack([loss([i]) for i in range(len(NAMES))])
-        torch.testing.assert_close(loss(range(len(NAMES))), singles.mean())
+        singles = torch.stack([loss([i]) for i in range(len(molecules))])
+        torch.testing.assert_close(loss(range(len(molecules))), singles.mean())
 
 
 def test_validation_counts_what_is_there(clouds):
@@ -190,7 +156,7 @@ def test_validation_counts_what_is_there(clouds):
     validation = ReconstructionValidation()
     validation.compare(swarm, clouds)
     table = validation.table()
-    assert table["molecules"] == pytest.approx(1 - 1 / len(NAMES))
+    assert table["molecules"] == pytest.approx(1 - 1 / len(clouds))
     assert table["atoms"] == pytest.approx(1 - 1 / len(clouds.species))
 
 
@@ -208,11 +174,10 @@ def test_width_shrinks_only_when_the_overlap_is_there():
 
 
 def test_a_batch_is_a_function_of_seed_and_molecules(make_config, molecules):
-    dataset = PackedDataset(molecules)
     model = Mo3ENet(Mo3ENetConfig(elements=ELEMENTS, **SHAPE), backend="torch")
 
     def positions(seed):
-        return Mo3ENetTask(make_config(seed=seed)).batch(model, dataset, np.arange(3))
+        return Mo3ENetTask(make_config(seed=seed)).batch(model, molecules, np.arange(3))
 
     torch.testing.assert_close(positions(1).pos, positions(1).pos, rtol=0, atol=0)
     assert not torch.allclose(positions(1).pos, positions(2).pos)

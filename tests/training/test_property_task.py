@@ -15,11 +15,12 @@ from equicalc.models import EquiTriton, PropertyNetwork, build_model
 from equicalc.training import (
     config_from_dict,
     evaluate_dataset,
-    property_task,
     train,
 )
 from equicalc.training.logs import read_log
 from equicalc.training.property_task import PropertyTask
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 TWELVE = [name for name in TARGETS if name not in ("A", "B", "C")]
 N = 24
@@ -47,9 +48,7 @@ def chains(tmp_path_factory):
 
 
 @pytest.fixture
-def make_run(chains, tmp_path, monkeypatch):
-    monkeypatch.setattr(property_task, "plot_target_errors", lambda *_: None)
-
+def make_run(chains, tmp_path):
     def make(targets=("U0", "mu"), task="qm9net", **changes):
         content = {
             "task": task,

@@ -8,20 +8,18 @@ import torch
 from ase.build import molecule
 
 from equicalc.checkpoint import load_checkpoint
-from equicalc.data import write_packed
-from equicalc.data.packed import PackedDataset
 from equicalc.models import Symphony, SymphonyConfig, SymphonyPaper
-from equicalc.training import config_from_dict, fit, symphony_task
-from equicalc.training.growth import (
+from equicalc.training import fit
+from equicalc.training.growth import growth_batch, growth_of
+from equicalc.training.growth_loss import (
     focus_divergence,
-    growth_batch,
     growth_log_prob,
     growth_loss,
-    growth_of,
 )
 from equicalc.training.logs import read_log
 
-NAMES = ("CH3OH", "H2O", "CH4", "H2CO", "CH3CHO", "C2H4", "HCOOH", "C2H6")
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 SHAPE = {
     "channels": 4,
     "layers": 1,
@@ -33,14 +31,6 @@ SHAPE = {
 
 
 @pytest.fixture(scope="module")
-def molecules(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "molecules"
-    records = ({"z": a.numbers, "pos": a.positions} for a in map(molecule, NAMES))
-    write_packed(folder, records)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
     config = SymphonyConfig(elements=(1, 6, 8), **SHAPE)
@@ -48,54 +38,33 @@ def network():
 
 
 @pytest.fixture
-def make_config(molecules, tmp_path):
-    def make(**changes):
-        content = {
-            "task": "symphony",
-            "output": str(tmp_path / "run"),
-            "data": {"train": str(molecules), "valid": str(molecules)},
-            "model": SHAPE,
-            "optimizer": {"batch_size": 4, "lr": 0.01, "schedule": "constant"},
-            "stop": {"max_steps": 6},
-            "trainer": {
-                "threads": 1,
-                "val_every_steps": 2,
-                "log_every": 1,
-                "progress": False,
-                "backend": "torch",
-            },
-        }
-        content["data"]["fractions"] = {"train": 1}
-        return config_from_dict(content | changes)
+def make_config(configure):
+    def make(task="symphony", model=SHAPE, **changes):
+        return configure(task, model, **changes)
 
     return make
 
 
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    monkeypatch.setattr(symphony_task, "plot_terms", lambda *_: None)
-
-
 def test_a_batch_has_every_step_of_every_molecule(molecules, network):
-    dataset = PackedDataset(molecules)
-    batch = growth_batch(dataset, np.arange(len(NAMES)), network.config, 0.0, seed=0)
-    n_atoms = dataset.column("n_atoms")
+    batch = growth_batch(
+        molecules, np.arange(len(molecules)), network.config, 0.0, seed=0
+    )
+    n_atoms = molecules.column("n_atoms")
     assert len(batch) == n_atoms.sum()
     assert len(batch.vectors) == (n_atoms - 1).sum()
     totals = torch.zeros(len(batch)).index_add(
         0, batch.fragments.pair_fragment, batch.counts.sum(1)
     )
-    assert int((totals == 0).sum()) == len(NAMES)  # each stops once
+    assert int((totals == 0).sum()) == len(molecules)  # each stops once
     lengths = batch.vectors.norm(dim=1)
     assert lengths.min() > 0.9
     assert lengths.max() < 1.6
 
 
 def test_a_batch_is_a_function_of_seed_and_molecules(molecules, network):
-    dataset = PackedDataset(molecules)
 
     def vectors(indices, seed):
-        batch = growth_batch(dataset, np.array(indices), network.config, 0.02, seed)
+        batch = growth_batch(molecules, np.array(indices), network.config, 0.02, seed)
         return batch.vectors
 
     torch.testing.assert_close(vectors([0, 3], 1), vectors([0, 3], 1), rtol=0, atol=0)
@@ -115,7 +84,7 @@ def test_the_right_answer_has_no_divergence():
 
 def test_every_weight_learns(molecules, network):
     batch = growth_batch(
-        PackedDataset(molecules), np.arange(len(NAMES)), network.config, 0.02, seed=0
+        molecules, np.arange(len(molecules)), network.config, 0.02, seed=0
     )
     loss, terms = growth_loss(network, batch)
     loss.backward()

@@ -1,0 +1,37 @@
+"""What each kind of model is trained for."""
+
+from __future__ import annotations
+
+from equicalc.training.config import TrainConfig
+from equicalc.training.head_task import HeadTask
+from equicalc.training.mo3enet_task import Mo3ENetTask
+from equicalc.training.potential_task import PotentialTask
+from equicalc.training.property_task import PropertyTask
+from equicalc.training.symphony_task import SymphonyPaperTask, SymphonyTask
+from equicalc.training.task import Task
+
+#: Name in configurations, a key of `equicalc.models.MODELS` -> task.
+TASKS: dict[str, type[Task]] = {
+    "equitriton": PropertyTask,
+    "head": HeadTask,
+    "mo3enet": Mo3ENetTask,
+    "potential": PotentialTask,
+    "qm9net": PropertyTask,
+    "symphony": SymphonyTask,
+    "symphony-paper": SymphonyPaperTask,
+}
+
+
+def task_of(config: TrainConfig) -> Task:
+    """Return what a run is for.
+
+    Raises
+    ------
+    ValueError
+        If no model of this name can be trained, or the task lacks a setting.
+    """
+    if config.task not in TASKS:
+        raise ValueError(
+            f"task: no training of {config.task!r}; choose from {', '.join(TASKS)}"
+        )
+    return TASKS[config.task](config)
