@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from equicalc.cli import inputs
+from equicalc.data.locking import locked
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -102,8 +103,7 @@ def generate(
     """
     from equicalc import generators
 
-    job = _Job(n, output, seed, batch_size, valid_only, time_limit)
-    job.prepare(resume, overwrite)
+    job = _Job(n, output, seed, batch_size, valid_only, time_limit, resume, overwrite)
     builder = generators.load_builder(model, device)
     temperature = generators.Temperature(focus_temperature, position_temperature)
     rules = _rules(valence, clash, elements, formula, min_atoms, max_atoms)
@@ -171,8 +171,7 @@ def complete(
     """
     from equicalc import generators
 
-    job = _Job(n, output, seed, batch_size, valid_only, time_limit)
-    job.prepare(resume, overwrite)
+    job = _Job(n, output, seed, batch_size, valid_only, time_limit, resume, overwrite)
     fragment = _one_structure(structure, seed)
     foci = None if grow_from is None else _indices(grow_from)
     around = None if environment is None else _one_structure(environment, seed)
@@ -205,18 +204,26 @@ class _Job:
     batch_size: int
     valid_only: bool
     time_limit: float | None
+    resume: bool
+    overwrite: bool
 
-    def prepare(self, resume: bool, overwrite: bool) -> None:
-        """Find out what is there already."""
-        from equicalc.generators.storage import check_format, written_molecules
+    def __post_init__(self) -> None:
+        from equicalc.generators.storage import check_format
 
         check_format(self.output)
-        inputs.refuse_existing([self.output], resume, overwrite)
-        if overwrite:
-            self.output.unlink(missing_ok=True)
-        self.written, self.first = written_molecules(self.output, self.seed)
+        inputs.refuse_existing([self.output], self.resume, self.overwrite)
 
     def run(self, batch: Callable[[int, int], list[Atoms]]) -> None:
+        """Do what an earlier call left to do, while nobody else writes to the file."""
+        from equicalc.generators.storage import written_molecules
+
+        with locked(self.output):
+            if self.overwrite:
+                self.output.unlink(missing_ok=True)
+            self.written, self.first = written_molecules(self.output, self.seed)
+            self._write(batch)
+
+    def _write(self, batch: Callable[[int, int], list[Atoms]]) -> None:
         """Write batches as they come, with a bar that counts the valid ones."""
         from equicalc.cli.console import progress_bar, stdout
         from equicalc.generators import ValidFilter

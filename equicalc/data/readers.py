@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,7 +184,8 @@ def open_dataset(
     folder = Path(cache or cache_folder()) / f"{path.name}-{digest}"
     if not folder.exists():
         log.info("packing %s into %s", path, folder)
-        write_packed(folder, records, {"source": str(path)})
+        with suppress(FileExistsError):  # another process packed it meanwhile
+            write_packed(folder, records, {"source": str(path)})
     return PackedDataset(folder)
 
 

@@ -13,11 +13,13 @@ import io
 import json
 import logging
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from equicalc.data.locking import locked
 from equicalc.simulation.files import open_text, too_short
 
 if TYPE_CHECKING:
@@ -166,7 +168,8 @@ class Recording:
     Raises
     ------
     ValueError
-        If there is something to resume that cannot be resumed.
+        If there is something to resume that cannot be resumed, or another process
+        records there.
     """
 
     def __init__(
@@ -176,11 +179,20 @@ class Recording:
         self.settings = settings
         self.state: dict[str, np.ndarray] = {}
         self._file: TrajectoryFile | None = None
+        self._held = ExitStack()
         if path is None:
             return
         self._restart = path.with_name(path.name + ".restart.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            held.enter_context(locked(path))
+            self._open(path, atoms, resume)
+            self._held = held.pop_all()
+
+    def _open(self, path: Path, atoms: Atoms, resume: bool) -> None:
+        """Open the files where they are to be gone on with."""
         if resume and self._restart.exists():
-            self.state = _load_restart(self._restart, atoms, settings)
+            self.state = _load_restart(self._restart, atoms, self.settings)
             logger.info("resuming %s at step %d", path, self.step)
         elif resume and path.exists() and path.stat().st_size:
             raise ValueError(
@@ -213,8 +225,9 @@ class Recording:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        with self._held:
+            if self._file is not None:
+                self._file.close()
 
 
 def freeze(atoms: Atoms) -> Atoms:
