@@ -133,7 +133,10 @@ class MolecularCrystal:
         except Exception as error:  # every format has its own
             reason = str(error) or type(error).__name__
             raise errors.UnreadableFileError(f"cannot read {path}: {reason}") from error
-        return cls.from_atoms(atoms)
+        try:
+            return cls.from_atoms(atoms)
+        except errors.CrystalError as error:
+            raise type(error)(f"{path}: {error}") from error
 
     @classmethod
     def from_parameters(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from equicalc.data.damage import naming
+from equicalc.data.readers import read_structures
 
 from .structures import ARRAYS
 
@@ -103,7 +106,7 @@ def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
 
 def _drop_cut_frame(path: Path) -> None:
     """Remove the end of an extxyz file that was killed within a structure."""
-    with path.open("r+b") as file:
+    with naming(path, "is no extended XYZ"), path.open("r+b") as file:
         whole = 0
         while head := file.readline():
             lines = [head, *(file.readline() for _ in range(int(head) + 1))]
@@ -124,9 +127,12 @@ def read_molecules(path: str | Path) -> list[Atoms]:
     if not Path(path).stat().st_size:
         return []
     if Path(path).suffix != ".db":
-        from ase.io import read
+        return list(read_structures(path))
+    with naming(path, "is no database of molecules that can be read"):
+        return _read_database(Path(path))
 
-        return cast("list[Atoms]", read(path, index=":"))
+
+def _read_database(path: Path) -> list[Atoms]:
     from ase.db import connect
 
     molecules = []

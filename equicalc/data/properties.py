@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 
-from equicalc.data.arrays import array_names, load_arrays
+from equicalc.data.arrays import array_names, load_arrays, read_npz
 from equicalc.data.packed import PackedDataset
 
 __all__ = ["PropertyTable", "read_properties"]
@@ -133,8 +133,7 @@ def _npz_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     found = array_names(path)
     columns: list[str] = []
     if {"props", "prop_names"} <= found:
-        with np.load(path, allow_pickle=False) as file:
-            columns = [str(name) for name in file["prop_names"]]
+        columns = read_npz(path, ["prop_names"])["prop_names"].astype(str).tolist()
     unknown = [name for name in names if name not in {*found, *columns}]
     if unknown:
         known = sorted({*found, *columns} - {"z", "pos", "props", "prop_names"})

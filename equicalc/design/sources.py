@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
+
+from equicalc.data.readers import read_structures
 
 from .regrowth import regrow
 
@@ -100,9 +102,7 @@ class Fragment(Generator):
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Complete the fragment, once for each number."""
-        from ase.io import read
-
-        fragment = cast("Atoms", read(self.file))
+        *_, fragment = read_structures(self.file)
         return _builder(self.model).complete(
             fragment,
             len(numbers),
@@ -139,8 +139,6 @@ def _builder(model: str) -> Builder:
 
 @lru_cache(maxsize=2)
 def _molecules(paths: tuple[Path, ...]) -> list[Atoms]:
-    from ase.io import read
-
     from equicalc.data.smiles import atoms_from_smiles, is_smiles_file, read_smiles
 
     found: list[Atoms] = []
@@ -148,5 +146,5 @@ def _molecules(paths: tuple[Path, ...]) -> list[Atoms]:
         if is_smiles_file(path):
             found += [atoms_from_smiles(smiles) for smiles in read_smiles(path)]
         else:
-            found += cast("list[Atoms]", read(path, ":"))
+            found += read_structures(path)
     return found

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from equicalc.data.arrays import read_npz
+
 Record = dict[str, Any]
 PER_ATOM = ("z", "pos", "forces", "charges")
 PLAN_FILE = "plan.json"
@@ -89,9 +91,8 @@ def read_failures(path: Path) -> list[Record]:
 
 def _load(path: Path, *names: str) -> dict[str, Any]:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in names or file.files}
-    except Exception as error:  # errors of zip, of headers and of files alike
+        return read_npz(path, names)
+    except ValueError as error:
         raise ValueError(
             f"{path} is not a whole shard ({error}); delete it and give the same "
             "labelling command again"

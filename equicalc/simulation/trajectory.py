@@ -12,13 +12,14 @@ from __future__ import annotations
 import io
 import json
 import logging
-import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from equicalc.data.arrays import load_arrays, read_npz
+from equicalc.data.damage import naming
 from equicalc.data.locking import locked
 from equicalc.simulation.files import open_text, too_short
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 logger = logging.getLogger(__name__)
+
+BROKEN = "is no restart file: delete it and start a new run"
 
 
 class TrajectoryFile(Protocol):
@@ -285,19 +288,15 @@ def _load_restart(
     ValueError
         If the file is damaged, or belongs to other atoms or other settings.
     """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            saved = {name: file[name] for name in file.files}
-        before = json.loads(str(saved["settings"]))
+    saved = read_npz(path)
+    with naming(path, BROKEN):
+        before = dict(json.loads(str(saved["settings"])))
         others = [
             name
             for name, value in _identity(atoms).items()
             if not np.array_equal(saved.get(name, value), value)
         ]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is no restart file ({error}); delete it and start a new run"
-        ) from error
+        _ = int(saved["step"]), int(saved["mark"])
     if others:
         raise ValueError(
             f"{path} is of another structure (its {' and '.join(others)} differ); "
@@ -310,7 +309,9 @@ def _load_restart(
     ]
     if changed:
         raise ValueError(f"{path}: {'; '.join(changed)}; start a new run")
-    atoms.set_cell(saved["cell"])
-    atoms.positions = saved["positions"]
-    atoms.set_momenta(saved["momenta"], apply_constraint=False)
+    moved = load_arrays(path, ["cell", "positions", "momenta"])
+    with naming(path, BROKEN):
+        atoms.set_cell(moved["cell"])
+        atoms.positions = moved["positions"]
+        atoms.set_momenta(moved["momenta"], apply_constraint=False)
     return saved

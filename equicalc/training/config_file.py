@@ -11,6 +11,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 import yaml
 
+from equicalc.data.yaml_files import read_yaml
 from equicalc.models import MODELS
 from equicalc.training.config import LOSS_TERMS, TrainConfig
 from equicalc.training.limits import RangeError, require_positive
@@ -47,13 +48,7 @@ def load_config(path: str | Path) -> TrainConfig:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}")
-    try:
-        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold keys and values, such as `output: run`")
+    content, node = read_yaml(path)
     problems = list(_problems(content))
     if problems:
         lines = [
