@@ -33,7 +33,7 @@ class Temperature:
         Of distance and direction.
     """
 
-    focus: float = 0.8
+    focus: float = 1.0
     position: float = 0.3
 
     def __post_init__(self) -> None:
