@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from equicalc.data.locking import locked
+from equicalc.data.text_files import check_text
 from equicalc.labelling.pool import single_threaded
 
 from .crystal import MolecularCrystal
@@ -131,6 +132,7 @@ def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
 
     for file in files:
         try:
+            check_text(file)
             frames = cast("list[Atoms]", read(file, ":"))
             if not frames:
                 raise ValueError("no structures")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +98,7 @@ def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
         _drop_cut_frame(path)
     molecules = read_molecules(path)
     last = molecules[-1].info if molecules else {"seed": seed, "molecule": -1}
-    if last.get("seed") != seed or "molecule" not in last:
+    if last.get("seed") != seed or not isinstance(last.get("molecule"), Integral):
         raise ValueError(
             f"{path} ends with a molecule of seed {last.get('seed')}, not {seed}: "
             "give that --seed, or another file"
@@ -109,8 +111,8 @@ def _drop_cut_frame(path: Path) -> None:
     with naming(path, "is no extended XYZ"), path.open("r+b") as file:
         whole = 0
         while head := file.readline():
-            lines = [head, *(file.readline() for _ in range(int(head) + 1))]
-            if not lines[-1].endswith(b"\n"):
+            lines = [head, *islice(file, int(head) + 1)]
+            if len(lines) < int(head) + 2 or not lines[-1].endswith(b"\n"):
                 break
             whole = file.tell()
         file.truncate(whole)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from equicalc.data.damage import naming
 
-__all__ = ["array_names", "load_arrays", "read_npz"]
+__all__ = ["array_names", "load_arrays", "read_names", "read_npz"]
 
 # A bomb is larger than this, and so many times larger than its file.
 _LARGE = 1 << 28  # bytes
@@ -77,9 +77,15 @@ def read_npz(
         np.load(raw, allow_pickle=False) as data,
     ):
         arrays = {name: data[name] for name in names or data.files}
-        if odd := [name for name, array in arrays.items() if array is None]:
-            raise ValueError(f"{odd[0]} is no array")
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray) or not array.dtype.itemsize:
+                raise ValueError(f"{name} is no array")
         return arrays
+
+
+def read_names(path: str | Path, name: str) -> list[str]:
+    """Read an array of text of an ``.npz`` file; see `read_npz`."""
+    return read_npz(path, [name])[name].ravel().astype(str).tolist()
 
 
 def load_arrays(path: str | Path, needed: Collection[str]) -> dict[str, NDArray[Any]]:

@@ -8,7 +8,9 @@ __all__ = ["naming", "reason"]
 
 
 @contextmanager
-def naming(path: str | Path, problem: str = "is damaged") -> Iterator[None]:
+def naming(
+    path: str | Path, problem: str = "is damaged", always: bool = False
+) -> Iterator[None]:
     """Turn every error of a block that reads a file into one that names the file.
 
     Parsers raise what the broken bytes happen to lead to: KeyError, RecursionError,
@@ -20,11 +22,13 @@ def naming(path: str | Path, problem: str = "is damaged") -> Iterator[None]:
         The file.
     problem
         What to say of it; what the parser said follows in brackets.
+    always
+        Say it also of an error that names the file already.
 
     Raises
     ------
     ValueError
-        If the block raises anything. A ValueError that names the file already passes.
+        If the block raises anything.
 
     Examples
     --------
@@ -36,7 +40,8 @@ def naming(path: str | Path, problem: str = "is damaged") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
+        named = isinstance(error, ValueError) and str(path) in str(error)
+        if named and not always:
             raise
         raise ValueError(f"{path} {problem} ({reason(error)})") from error
 
@@ -49,6 +54,8 @@ def reason(error: BaseException) -> str:
     >>> reason(ValueError("no  atoms")), reason(KeyError("z")), reason(EOFError())
     ('no atoms', "KeyError: 'z'", 'EOFError')
     """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = " ".join(str(error).split())
     if len(text) > 500:
         text = text[:500] + " ..."

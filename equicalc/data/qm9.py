@@ -252,7 +252,9 @@ def _raw_files(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _text(path: Path) -> str:
-    with naming(path, "is no text"):
+    with naming(path, "is no text of QM9"):
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"{size} bytes, {_MOST_BYTES} at most are needed")
         return path.read_text(encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from equicalc.data.arrays import load_arrays, read_npz
+from equicalc.data.arrays import load_arrays, read_names
 from equicalc.data.qm9 import TARGETS, as_fields
 from equicalc.units import HARTREE
 
@@ -75,9 +75,7 @@ def read_qm9_tables(path: str | Path) -> Iterator[dict[str, Any]]:
         unknown property is among what is missing or there.
     """
     z, pos, props = load_arrays(path, needed=("z", "pos", "props")).values()
-    names = (
-        read_npz(path, ["prop_names"])["prop_names"].reshape(-1).astype(str).tolist()
-    )
+    names = read_names(path, "prop_names")
     if pos.shape != (*z.shape, 3) or props.shape != (len(z), len(names)):
         raise ValueError(
             f"{path} has z {z.shape}, pos {pos.shape} and props {props.shape} for "

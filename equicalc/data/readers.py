@@ -17,6 +17,7 @@ from equicalc.data.packed import PackedDataset
 from equicalc.data.packing import write_packed
 from equicalc.data.qm9 import read_qm9
 from equicalc.data.qm9_arrays import read_qm9_arrays, read_qm9_tables
+from equicalc.data.text_files import check_text
 from equicalc.units import KCAL_PER_MOL
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def read_structures(path: str | Path) -> "Iterator[Atoms]":
 def _frames(path: str) -> "Iterator[Atoms]":
     from ase.io import iread
 
+    check_text(path)
     yield from iread(path, index=":")
 
 

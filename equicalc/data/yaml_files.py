@@ -38,7 +38,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], yaml.MappingNode]:
     --------
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "run.yaml"
-    >>> _ = file.write_text("output: run\\n")
+    >>> _ = file.write_text("output: run")
     >>> content, node = read_yaml(file)
     >>> content, node.value[0][0].start_mark.line
     ({'output': 'run'}, 0)

@@ -195,7 +195,7 @@ def _record_of(row: Any) -> Record:
     for name, values in data["arrays"].items():
         atoms.set_array(name, np.asarray(values))
     return Record(
-        key=row.unique_id,
+        key=str(row.unique_id),
         atoms=atoms,
         round=row.round,
         seed=data["seed"],

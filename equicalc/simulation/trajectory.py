@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PLACES = ("cell", "positions", "momenta")
 BROKEN = "is no restart file: delete it and start a new run"
 
 
@@ -296,7 +297,8 @@ def _load_restart(
             for name, value in _identity(atoms).items()
             if not np.array_equal(saved.get(name, value), value)
         ]
-        _ = int(saved["step"]), int(saved["mark"])
+        not_numbers = {*_identity(atoms), *PLACES, "settings"}
+        _check_numbers(saved, {"step", "mark", *saved} - not_numbers)
     if others:
         raise ValueError(
             f"{path} is of another structure (its {' and '.join(others)} differ); "
@@ -309,9 +311,16 @@ def _load_restart(
     ]
     if changed:
         raise ValueError(f"{path}: {'; '.join(changed)}; start a new run")
-    moved = load_arrays(path, ["cell", "positions", "momenta"])
+    moved = load_arrays(path, PLACES)
     with naming(path, BROKEN):
         atoms.set_cell(moved["cell"])
-        atoms.positions = moved["positions"]
+        atoms.positions = moved["positions"].reshape(atoms.positions.shape)
         atoms.set_momenta(moved["momenta"], apply_constraint=False)
     return saved
+
+
+def _check_numbers(saved: dict[str, np.ndarray], names: set[str]) -> None:
+    """Make sure that what a run has noted beside the atoms are single numbers."""
+    for name in names:
+        if not np.isfinite(float(saved[name])):
+            raise ValueError(f"{name} is {saved[name]}")

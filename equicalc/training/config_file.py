@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast, get_args, get_type_hints
@@ -117,9 +118,14 @@ def _did_you_mean(key: str, known: list[str]) -> str:
 
 
 def _validated(kind: type, content: dict[str, Any]) -> Any:
+    return _adapter(kind).validate_python(content)
+
+
+@cache
+def _adapter(kind: type) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_python(content)
+    return TypeAdapter(kind)
 
 
 def _wrong_values(kind: type, content: dict[str, Any]) -> Iterator[Problem]:
