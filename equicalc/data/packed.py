@@ -77,6 +77,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
 """The arrays that a packed data set may hold."""
 
 _NEEDED = ("n_atoms", "z", "pos")
+_MOST_BYTES = 1 << 26  # of meta.json, which may list groups
 
 
 class PackedDataset(Sequence[Data]):
@@ -319,6 +320,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
             "equicalc.data.open_dataset"
         )
     with naming(file, "is damaged: make the set again"):
+        if (size := file.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"{size} bytes of description")
         meta = json.loads(file.read_text())
     found = (meta.get("format"), meta.get("version")) if isinstance(meta, dict) else ()
     if found != (FORMAT, VERSION):

@@ -276,13 +276,15 @@ def read_uncharacterized(path: str | Path) -> frozenset[int]:
     ValueError
         If there is none.
     """
-    words = [line.split() for line in _text(Path(path)).splitlines()]
-    found = frozenset(
-        int(line[0])
-        for line in words
-        # the published file ends with the line "3054 compounds"
-        if line and line[0].isdigit() and line[1:] != ["compounds"]
-    )
+    path = Path(path)
+    words = [line.split() for line in _text(path).splitlines()]
+    with naming(path, "lists no indices"):
+        found = frozenset(
+            int(line[0])
+            for line in words
+            # the published file ends with the line "3054 compounds"
+            if line and line[0].isdigit() and line[1:] != ["compounds"]
+        )
     if not found:
         raise ValueError(f"{path} lists no index; one at the start of a line is needed")
     return found

@@ -289,8 +289,8 @@ def _load_restart(
     ValueError
         If the file is damaged, or belongs to other atoms or other settings.
     """
-    saved = read_npz(path)
-    with naming(path, BROKEN):
+    with naming(path, BROKEN, always=True):
+        saved = read_npz(path)
         before = dict(json.loads(str(saved["settings"])))
         others = [
             name
