@@ -31,13 +31,13 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
         Of the pairs of atoms.
     """
     positions, numbers = crystal.unit_cell
-    size = numbers.shape[1]
     counts = np.array(crystal.multiplicities)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     original = np.repeat(np.arange(len(counts)), counts)  # of each molecule
-    dst, src, vectors = crystal.intermolecular_vectors(cutoff)
-    kept = np.isin(dst // size, first)
-    dst, src, vectors = dst[kept], src[kept], vectors[kept]
+    around = [_around(positions, crystal.cell, center, cutoff) for center in first]
+    atoms, images, others, vectors = (np.concatenate(part) for part in zip(*around))
+    size = numbers.shape[1]
+    center = np.arange(len(counts)).repeat([len(one[0]) for one in around])
     sites = positions[first]  # (n_independent, size, 3)
     return LatticeGraph(
         z=torch.as_tensor(numbers[first].ravel()),
@@ -45,17 +45,69 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
         molecule=torch.arange(len(counts)).repeat_interleave(size),
         weight=torch.as_tensor(counts / counts.sum()),
         crystal=torch.zeros(len(counts), dtype=torch.int64),
-        src=torch.as_tensor(original[src // size] * size + src % size),
-        dst=torch.as_tensor(original[dst // size] * size + dst % size),
+        src=torch.as_tensor(original[images] * size + others),
+        dst=torch.as_tensor(center * size + atoms),
         vectors=torch.as_tensor(vectors),
-        image=torch.as_tensor(src // size),
+        image=torch.as_tensor(images),
         rotations=torch.as_tensor(_rotations(positions, sites[original])),
+        periodic=torch.tensor([True]),
     )
 
 
 def lattice_graph(crystals: Sequence[MolecularCrystal], cutoff: float) -> LatticeGraph:
     """Put several crystals into one graph."""
     return LatticeGraph.collate([crystal_graph(one, cutoff) for one in crystals])
+
+
+def _around(
+    positions: np.ndarray, cell: np.ndarray, center: int, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of an atom of a molecule and one of the molecules around it.
+
+    Parameters
+    ----------
+    positions : (n_molecules, n_atoms, 3), Angstrom
+        Of a cell.
+    cell : (3, 3), Angstrom
+    center
+        Which of the molecules.
+    cutoff : Angstrom
+
+    Returns
+    -------
+    atoms, molecules, others : (n_pairs,)
+        Atom of the center, original of the other molecule, and atom of that.
+    vectors : (n_pairs, 3), Angstrom
+        From the first atom to the second.
+
+    Notes
+    -----
+    1. Lattice vectors that may lead near the center.
+    2. Images of molecules with centroids near enough.
+    3. Pairs of their atoms.
+    """
+    centroids = positions.mean(axis=1)
+    spread = positions - centroids[:, None]
+    radii = np.sqrt((spread**2).sum(axis=2).max(axis=1))
+    apart = centroids - centroids[center]
+    # 1
+    inverse = np.linalg.inv(cell)
+    reach = (cutoff + radii[center] + radii.max()) * np.linalg.norm(inverse, axis=0)
+    most = np.floor(reach + np.abs(apart @ inverse).max(axis=0)).astype(np.int64)
+    steps = np.indices(2 * most + 1).reshape(3, -1).T - most
+    # 2
+    moved = apart[:, None] + steps @ cell  # (n_molecules, n_steps, 3)
+    limit = (cutoff + radii[center] + radii)[:, None]
+    near = (moved**2).sum(axis=2) < limit**2
+    near[center] &= steps.any(axis=1)
+    molecules = np.nonzero(near)[0]
+    # 3
+    far = spread[molecules] + moved[near][:, None]  # (n_images, n_atoms, 3)
+    own = spread[center]
+    squared = (far**2).sum(axis=2)[:, :, None] + (own**2).sum(axis=1)
+    squared -= 2 * far @ own.T
+    image, others, atoms = np.nonzero(squared < cutoff**2)
+    return atoms, molecules[image], others, far[image, others] - own[atoms]
 
 
 def _rotations(images: np.ndarray, originals: np.ndarray) -> np.ndarray:

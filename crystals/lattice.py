@@ -173,7 +173,7 @@ def two_body_energy(
     crystal = _as_crystal(atoms)
     posed = [_energy(molecule, calculator) for molecule in crystal.molecules]
     alone = np.repeat(posed, crystal.multiplicities)
-    dimers = _distinct_dimers(crystal, cutoff)
+    dimers = distinct_dimers(crystal, cutoff)
     pairs = 0.0
     for done, (dimer, neighbour, weight) in enumerate(dimers, 1):
         apart = alone[neighbour.center] + alone[neighbour.molecule]
@@ -225,10 +225,22 @@ def gas_phase(
     return min(energies), notes
 
 
-def _distinct_dimers(
+def distinct_dimers(
     crystal: MolecularCrystal, cutoff: float
 ) -> list[tuple[Atoms, Neighbour, float]]:
-    """One dimer of each kind, its neighbour, and how often the cell has it."""
+    """Pairs of molecules of a crystal, one of each kind.
+
+    Parameters
+    ----------
+    crystal
+    cutoff : Angstrom
+        Between the nearest atoms of two molecules.
+
+    Returns
+    -------
+    list of tuple
+        The dimer, its neighbour, and how often the cell has it.
+    """
     from ase import Atoms
 
     positions, numbers = crystal.unit_cell

@@ -128,6 +128,7 @@ class LatticeCalculator(Calculator):
             vectors=(placed[src] + offset - placed[dst]) @ stretch,
             image=torch.zeros(len(src), dtype=torch.int64),
             rotations=torch.eye(3, dtype=torch.float64).unsqueeze(0),
+            periodic=torch.tensor([True]),
         )
         energy = self.network(graph)["interaction"].sum()
         gradient, virial = torch.autograd.grad(energy, [placed, strain])

@@ -30,7 +30,7 @@ __all__ = ["LatticeEnergyPredictor", "Row"]
 DEFAULT = "lattice"
 MOST_PAIRS = 400_000  # in a batch
 OK, FAILED = "ok", "failed"
-CONTACTS, PACKINGS = (0.65, 1.2), (0.45, 0.95)  # of the crystals that it has seen
+CONTACTS, PACKINGS = (0.6, 1.2), (0.45, 0.95)  # of the crystals that it has seen
 FAR_OFF = 5.0  # kJ/mol that the members may differ
 
 Row = dict[str, object]

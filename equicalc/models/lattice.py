@@ -16,10 +16,11 @@ from equicalc.nn.species import SpeciesIndex
 from equicalc.units import BOHR, HARTREE
 
 COULOMB = HARTREE * BOHR  # eV Angstrom
-DAMPING = 0.2  # 1/Angstrom
+DAMPING = 0.25  # 1/Angstrom
 SOFT_CORE = 1.0  # Angstrom
-SWITCH = 0.7  # of the cutoff: from here on pairs fade
+SWITCH = 0.8  # of the cutoff: from here on pairs fade
 CARBON = (3832.147, 3.60, 25.286949, 0.0)
+FEW = 5.0  # neighbours within the cutoff; crystals have hundreds
 START = {
     1: (124.07167, 3.74, 1.413698, 0.1),
     6: CARBON,
@@ -105,9 +106,7 @@ class Sites(nn.Module):
 
     def forward(self, species: Tensor, graph: LatticeGraph) -> tuple[Tensor, Tensor]:
         """Describe all sites."""
-        sizes = torch.bincount(graph.molecule)
-        ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-        src, dst = molecule_edges(graph.pos, ptr, self.reach)
+        src, dst = molecule_edges(graph.pos, _starts(graph), self.reach)
         apart = graph.pos[src] - graph.pos[dst]
         distance = torch.linalg.vector_norm(apart, dim=1)
         basis = self.basis(distance)  # (n_edges, n_radial)
@@ -123,11 +122,18 @@ class Sites(nn.Module):
 
 
 class PairPhysics(nn.Module):
-    """Exp-6 and damped Coulomb energies; the atoms' numbers depend on their molecule.
+    """Exp-6 and Coulomb energies; the atoms' numbers depend on their molecule.
 
-    The Coulomb energy is shifted so that it and its force vanish at the cutoff, the
-    rest fades between 70 % of the cutoff and the cutoff. Charges of a molecule add up
-    to zero.
+    In crystals the Coulomb sum over the lattice is that of Wolf [1]_, damped and with
+    forces shifted to zero at the cutoff [2]_; without images it is the plain one.
+    Charges of a molecule add up to zero. The lattice sum counts on neutral surroundings
+    and leaves molecules without neighbours alone. The rest fades between 80 % of the
+    cutoff and the cutoff.
+
+    References
+    ----------
+    .. [1] D. Wolf et al., J. Chem. Phys. 110, 8254 (1999).
+    .. [2] C. J. Fennell, J. D. Gezelter, J. Chem. Phys. 124, 234104 (2006).
     """
 
     def __init__(self, config: LatticeConfig) -> None:
@@ -151,16 +157,42 @@ class PairPhysics(nn.Module):
         src, dst, r = graph.src, graph.dst, distance
         repulsion = a[src] * a[dst] * torch.exp(-(b[src] + b[dst]) * r)
         attraction = c[src] * c[dst] / (r**6 + SOFT_CORE**6)
-        coulomb = COULOMB * charge[src] * charge[dst] * self._coulomb(r)
-        each = (repulsion - attraction) * _fade(r / self.cutoff) + coulomb
-        return h.new_zeros(len(h)).index_add(0, dst, 0.5 * each)
+        periodic = graph.periodic[graph.crystal[graph.molecule]]  # (n_sites,)
+        inverse = torch.where(periodic[dst], self._damped(r), 1 / r)
+        coulomb = COULOMB * charge[src] * charge[dst] * inverse
+        near = _fade(r / self.cutoff)
+        each = (repulsion - attraction) * near + coulomb
+        neighbours = torch.zeros_like(charge).index_add(0, dst, near)
+        packed = torch.where(periodic, -torch.expm1(-neighbours / FEW), 0.0)
+        within = packed * self._within(charge, graph)
+        return within.index_add(0, dst, 0.5 * each)
 
-    def _coulomb(self, r: Tensor) -> Tensor:
-        """Damped and shifted 1/r, 1/Angstrom."""
+    def _within(self, charge: Tensor, graph: LatticeGraph) -> Tensor:
+        """Return what damping takes from molecules with themselves, by site, eV.
+
+        The sum over the lattice has it too much: damped energies minus plain ones, and
+        of each charge its own.
+        """
+        src, dst = molecule_edges(graph.pos, _starts(graph), math.inf)
+        r = torch.linalg.vector_norm(graph.pos[src] - graph.pos[dst], dim=1)
+        energy, slope = self._shift
+        own = -2 * DAMPING / math.sqrt(math.pi) - energy - slope * self.cutoff
+        pairs = charge[src] * (self._damped(r.clamp(max=self.cutoff)) - 1 / r)
+        return 0.5 * COULOMB * charge * (charge * own).index_add(0, dst, pairs)
+
+    @property
+    def _shift(self) -> tuple[float, float]:
+        """Damped 1/r at the cutoff (1/Angstrom), and minus its slope there."""
         end, x = self.cutoff, DAMPING * self.cutoff
         there = math.erfc(x) / end
-        slope = there / end + 2 * DAMPING / math.sqrt(math.pi) * math.exp(-x * x) / end
-        return torch.erfc(DAMPING * r) / r - there + slope * (r - end)
+        return there, (
+            there + 2 * DAMPING / math.sqrt(math.pi) * math.exp(-x * x)
+        ) / end
+
+    def _damped(self, r: Tensor) -> Tensor:
+        """Damped and shifted 1/r, 1/Angstrom."""
+        energy, slope = self._shift
+        return torch.erfc(DAMPING * r) / r - energy + slope * (r - self.cutoff)
 
 
 class Surroundings(nn.Module):
@@ -192,8 +224,7 @@ class Surroundings(nn.Module):
         src, dst, r = graph.src[near], graph.dst[near], distance[near]
         towards = graph.vectors[near] / r.unsqueeze(1)  # (n_near, 3)
         # 1
-        turned = _turned(u, graph, near)  # (n_near, vectors, 3)
-        along = torch.einsum("nkx,nx->nk", turned, towards)
+        along = (u[src] @ _turned_back(towards, graph, near)).squeeze(2)
         filters = self.filter(self.basis(r))
         sent = self.source(h)[src]
         scalars = filters[:, :C] * (sent[:, :C] + self.direction(along))
@@ -290,9 +321,15 @@ def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
     )
 
 
-def _turned(u: Tensor, graph: LatticeGraph, pairs: Tensor) -> Tensor:
-    """Vectors of the images of the sources of pairs, (n_pairs, vectors, 3)."""
-    return u[graph.src[pairs]] @ graph.rotations[graph.image[pairs]]
+def _turned_back(vectors: Tensor, graph: LatticeGraph, pairs: Tensor) -> Tensor:
+    """Vectors of pairs as the originals of the sources see them, (n_pairs, 3, 1)."""
+    return graph.rotations[graph.image[pairs]] @ vectors.unsqueeze(2)
+
+
+def _starts(graph: LatticeGraph) -> Tensor:
+    """First site of each molecule, and the end, (n_molecules + 1,)."""
+    sizes = torch.bincount(graph.molecule)
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def _mean_of_molecule(values: Tensor, graph: LatticeGraph) -> Tensor:

@@ -33,6 +33,9 @@ class LatticeGraph:
         Row of `rotations` for the molecule of the image.
     rotations : (n_images, 3, 3)
         Turn vectors, as rows, of an original molecule into those of its image.
+    periodic : (n_crystals,)
+        False for molecules beside each other without images; all pairs of their atoms
+        are listed.
     """
 
     z: Tensor
@@ -45,6 +48,7 @@ class LatticeGraph:
     vectors: Tensor
     image: Tensor
     rotations: Tensor
+    periodic: Tensor
 
     @property
     def n_crystals(self) -> int:

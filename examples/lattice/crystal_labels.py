@@ -13,6 +13,8 @@ from torch import Tensor
 
 from equicalc.models.lattice_graph import LatticeGraph
 
+SMALLER = {torch.float64: torch.float32, torch.int64: torch.int32}
+
 
 @dataclass
 class Labelled:
@@ -45,7 +47,7 @@ class Labelled:
 def write_labelled(path: Path, crystals: Sequence[Labelled]) -> None:
     """Write the crystals of a molecule, the file whole or not at all."""
     tensors = {
-        f"{row}.{name}": column.float() if column.is_floating_point() else column.int()
+        f"{row}.{name}": column.to(SMALLER.get(column.dtype, column.dtype))
         for row, one in enumerate(crystals)
         for name, column in one.graph.columns().items()
     }
@@ -69,9 +71,9 @@ def read_labelled(folder: Path) -> list[Labelled]:
             method = file.metadata()["method"]
         for row, energy in enumerate(tensors["energies"].tolist()):
             columns = {
-                name.partition(".")[2]: value
-                if value.is_floating_point()
-                else value.long()
+                name.partition(".")[2]: value.long()
+                if value.dtype == torch.int32
+                else value
                 for name, value in tensors.items()
                 if name.startswith(f"{row}.")
             }

@@ -1,11 +1,12 @@
 """Train the lattice-energy predictor on molecules beside each other and on crystals.
 
-    python examples/lattice/train.py runs/lattice --aggregates runs/apart runs/cut \
-        --crystals runs/labelled --minutes 20
+    python examples/lattice/train.py runs/lattice \
+        --aggregates runs/apart runs/cut runs/dimers --crystals runs/two-body
 
-Aggregates are those of `interactions.py`, crystals those of `label.py`; either may be
-left out. Held out are every twentieth part of the aggregates, and the crystals of every
-eighth molecule. The same command goes on after any stop.
+Aggregates are those of `interactions.py` and `two_body.py`, crystals those of
+`two_body.py` or `label.py`; either may be left out. Held out is whatever has a molecule
+of one in six formulas, in crystals and aggregates alike, so that no isomer of a
+molecule that is tested has been learned. The same command goes on after any stop.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from ase.symbols import Symbols
 from crystal_labels import Labelled, read_labelled
 from scipy.stats import spearmanr
 from timed import TimedRun
@@ -39,12 +42,19 @@ logger = logging.getLogger("train")
 
 ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
 RATE = 4e-3
-AGGREGATES, CRYSTALS = 32, 12  # in a batch
-LARGEST = 40.0  # kJ/mol: more repulsive ones are left out
-KNEE = 2.0  # kJ/mol, where the loss gets linear
-HELD_OUT_PARTS, HELD_OUT_MOLECULES = 20, 8
+AGGREGATES, CRYSTALS = 48, 8  # in a batch
+PER_CRYSTAL = 1.5  # batches of aggregates for each one of crystals
+REPEATS = 5  # of the crystals in a round
+LARGEST = 20.0  # kJ/mol per molecule: more repulsive ones are left out
+KNEES = {
+    True: 2.0,
+    False: 0.5,
+}  # kJ/mol, where the loss gets linear; of crystals, others
+EVERYTHING = 1e3  # Angstrom
+HELD_OUT = 6  # every so manieth formula
+TESTED = 400  # aggregates
 
-Sample = tuple[LatticeGraph, Tensor]  # energies in kJ/mol
+Sample = tuple[LatticeGraph, Tensor]  # energies in kJ/mol per molecule
 Make = Callable[[], Sample]
 
 
@@ -64,14 +74,18 @@ def main() -> None:
     if chosen.start:
         model, _ = load_checkpoint(chosen.start)
     files = [file for folder in chosen.aggregates for file in sorted(folder.glob("*"))]
-    cutoff = model.config.cutoff
-    parts = [aggregates(file, cutoff) for file in files if file.suffix == ".npz"]
-    learn = [one for i, part in enumerate(parts) if i % HELD_OUT_PARTS for one in part]
-    test = [one for part in parts[::HELD_OUT_PARTS] for one in part]
+    learn, test = parted(
+        one for file in files if file.suffix == ".npz" for one in aggregates(file)
+    )
     crystals = read_labelled(chosen.crystals) if chosen.crystals else []
-    unseen = [one for one in crystals if one.number % HELD_OUT_MOLECULES == 0]
-    seen = [one for one in crystals if one.number % HELD_OUT_MOLECULES]
-    logger.info("%d aggregates, %d crystals", len(learn), len(seen))
+    crystals = [one for one in crystals if one.energy < LARGEST]
+    unseen = [one for one in crystals if held_out(one.graph)]
+    seen = [one for one in crystals if not held_out(one.graph)]
+    logger.info(
+        "%d aggregates, %d crystals; held out %d, %d",
+        *map(len, (learn, seen, test, unseen)),
+    )
+    test = test[:: 1 + len(test) // TESTED]
     run = TimedRun(model, chosen.output / "last.pt", 60 * chosen.minutes, RATE)
     rng = np.random.default_rng(run.steps)
     metrics: dict[str, Any] = {}
@@ -97,29 +111,26 @@ def main() -> None:
     save_checkpoint(chosen.output / "lattice.safetensors", run.average, card)
 
 
-def aggregates(file: Path, cutoff: float) -> list[Sample]:
-    """Aggregates of a part, each a graph with its total interaction."""
+def aggregates(file: Path) -> Iterator[Sample]:
+    """Aggregates of a part, each a graph with its interaction per molecule."""
     part = np.load(file)
     first = np.concatenate([[0], np.cumsum(part["n_atoms"])])
     energies = (part["energy"] - part["apart"]) / KJ_PER_MOL
-    found = []
-    for row, energy in enumerate(energies):
+    for row, total in enumerate(energies):
         atoms = slice(*first[row : row + 2])
         owner = part["owner"][atoms]
+        energy = total / (owner.max() + 1)
         if energy < LARGEST and owner.max() > 0:
             order = np.argsort(owner, kind="stable")
             z, pos = part["z"][atoms][order], part["pos"][atoms][order]
-            graph = aggregate(z, pos, owner[order], cutoff)
-            found.append((graph, torch.tensor([energy], dtype=torch.float32)))
-    return found
+            graph = aggregate(z, pos, owner[order])
+            yield graph, torch.tensor([energy], dtype=torch.float32)
 
 
-def aggregate(
-    z: np.ndarray, pos: np.ndarray, owner: np.ndarray, cutoff: float
-) -> LatticeGraph:
+def aggregate(z: np.ndarray, pos: np.ndarray, owner: np.ndarray) -> LatticeGraph:
     """Molecules beside each other as a crystal without symmetry and periodicity."""
     place = torch.as_tensor(pos, dtype=torch.float32)
-    src, dst = molecule_edges(place, torch.tensor([0, len(z)]), cutoff)
+    src, dst = molecule_edges(place, torch.tensor([0, len(z)]), EVERYTHING)
     molecule = torch.as_tensor(owner)
     src, dst = (ends[molecule[src] != molecule[dst]] for ends in (src, dst))
     n = int(owner.max()) + 1
@@ -127,30 +138,48 @@ def aggregate(
         z=torch.as_tensor(z.astype(np.int64)),
         pos=place,
         molecule=molecule.long(),
-        weight=torch.ones(n),
+        weight=torch.full((n,), 1 / n),
         crystal=torch.zeros(n, dtype=torch.int64),
         src=src,
         dst=dst,
         vectors=place[src] - place[dst],
         image=torch.zeros(len(src), dtype=torch.int64),
         rotations=torch.eye(3).unsqueeze(0),
+        periodic=torch.tensor([False]),
     )
+
+
+def parted(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Those to learn, and those that are held out."""
+    parts: tuple[list[Sample], list[Sample]] = [], []
+    for one in samples:
+        parts[held_out(one[0])].append(one)
+    return parts
+
+
+def held_out(graph: LatticeGraph) -> bool:
+    """Whether a molecule has one of the formulas that are held out."""
+    formulas = {
+        str(Symbols(graph.z[graph.molecule == one].numpy()).formula.convert("hill"))
+        for one in range(len(graph.weight))
+    }
+    return any(zlib.crc32(name.encode()) % HELD_OUT == 0 for name in formulas)
 
 
 def shuffled(
     learn: Sequence[Sample], seen: Sequence[Labelled], rng: np.random.Generator
 ) -> list[Make]:
-    """Batches in random order; one of crystals holds few molecules, each often."""
-    makes = [
-        partial(collated, [learn[i] for i in rows])
-        for rows in blocks(rng.permutation(len(learn)), AGGREGATES)
+    """Batches in random order: all crystals some times, and aggregates with them."""
+    together = blocks(rng.permutation(len(learn)), AGGREGATES)
+    crystals = [
+        rows
+        for _ in range(REPEATS)
+        for rows in blocks(rng.permutation(len(seen)), CRYSTALS)
     ]
-    order = rng.permutation(len(seen))
-    order = order[np.argsort([seen[i].number for i in order], kind="stable")]
-    makes += [
-        partial(collated, [seen[i].sample() for i in rows])
-        for rows in blocks(order, CRYSTALS)
-    ]
+    if crystals:
+        together = together[: round(PER_CRYSTAL * len(crystals))]
+    makes = [partial(collated, [learn[i] for i in rows]) for rows in together]
+    makes += [partial(collated, [seen[i].sample() for i in rows]) for rows in crystals]
     return [makes[i] for i in rng.permutation(len(makes))]
 
 
@@ -169,7 +198,8 @@ def loss(model: LatticeNetwork, sample: Sample) -> Tensor:
     """Huber loss of every member, over the spread that the knee sets."""
     graph, energies = sample
     members = model(graph)["members"] / KJ_PER_MOL
-    return huber_loss(members, energies.expand_as(members), delta=KNEE) / KNEE
+    knee = KNEES[bool(graph.periodic[0])]
+    return huber_loss(members, energies.expand_as(members), delta=knee) / knee
 
 
 def errors(
@@ -187,8 +217,11 @@ def errors(
             given, made = evaluated(model, [one.sample() for one in some])
             found[f"{name}_MAE"] = float(np.abs(made - given).mean())
             found[f"{name}_R"] = float(np.corrcoef(made, given)[0, 1])
-            numbers = np.array([one.number for one in some])
-            found[f"{name}_Spearman"] = within(numbers, made, given)
+    if unseen:
+        given, made = evaluated(model, [one.sample() for one in unseen])
+        numbers = np.array([one.number for one in unseen])
+        found["Spearman"] = within(numbers, made, given)
+        found["crystals"], found["molecules"] = len(unseen), len(set(numbers.tolist()))
     return found
 
 

@@ -16,7 +16,7 @@ from equicalc.crystals import (
     random_crystals,
     two_body_energy,
 )
-from equicalc.crystals.lattice import _distinct_dimers
+from equicalc.crystals.lattice import distinct_dimers
 from equicalc.graph import neighbor_list
 from equicalc.units import KJ_PER_MOL
 
@@ -79,7 +79,7 @@ def test_pairs_of_molecules_add_up_for_pair_potentials(crystal):
 
 
 def test_equal_dimers_are_calculated_once(crystal):
-    dimers = _distinct_dimers(crystal, 6.0)
+    dimers = distinct_dimers(crystal, 6.0)
     neighbours = crystal.neighbours(6.0)
     assert sum(weight for _, _, weight in dimers) == 4 * len(neighbours)
     assert len(dimers) <= 0.7 * len(neighbours)  # g and its inverse at least

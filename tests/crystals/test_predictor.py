@@ -1,5 +1,6 @@
 """The predictor: what must not change its energies, and what its errors say."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -10,11 +11,18 @@ from ase.build import bulk, make_supercell, molecule
 from ase.calculators.calculator import Calculator
 
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
-from equicalc.crystals import LatticeEnergyPredictor, MolecularCrystal
+from equicalc.crystals import (
+    ExpSix,
+    LatticeEnergyPredictor,
+    MolecularCrystal,
+    pair_energy,
+)
 from equicalc.crystals.errors import UnknownElementError
 from equicalc.crystals.graphs import crystal_graph
 from equicalc.crystals.strain import Strain
 from equicalc.models import LatticeConfig, LatticeNetwork
+from equicalc.models.lattice import COULOMB, DAMPING
+from equicalc.models.lattice_graph import LatticeGraph
 
 TIGHT = 2e-3  # kJ/mol, of single precision
 
@@ -84,6 +92,54 @@ def test_batch_is_singles(predictor, packed):
 
 def test_molecules_far_apart_do_not_interact(predictor, packed):
     assert predictor.predict([packed(1, 4.0)])[0] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_charges_have_the_energy_of_the_lattice_sum(packed):
+    """Switching them on changes the network as it changes exp-6 and Coulomb."""
+    config = LatticeConfig(elements=(1, 6, 7, 8), cutoff=9.0)
+    network = LatticeNetwork(config).double()
+    physics = cast("Any", network.members[0]).physics
+    physics.shift.weight.data.zero_()
+    crystal = packed(14, 1.1)
+    site_charges = np.array([-0.5, 0.4, 0.2, -0.1])  # of O, C, H, N
+    physics.numbers.data[:, 3] = torch.tensor([0.2, 0.4, -0.1, -0.5])
+    charged = crystal.molecules[0].copy()
+    charged.set_initial_charges(site_charges)
+    potential = ExpSix(damping=DAMPING, cutoff=9.0)
+    expected = pair_energy(replace(crystal, molecules=(charged,)), potential).energy
+    expected -= pair_energy(crystal, potential).energy
+    graph = crystal_graph(crystal, 9.0)
+    found = network(graph)["interaction"].item()
+    physics.numbers.data[:, 3] = 0
+    found -= network(graph)["interaction"].item()
+    assert abs(expected) > 0.01
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_aggregates_have_plain_coulomb_energies():
+    network = LatticeNetwork(LatticeConfig(elements=(1, 9), cutoff=6.0)).double()
+    physics = cast("Any", network.members[0]).physics
+    physics.shift.weight.data.zero_()
+    one = np.array([[0, 0, 0], [0, 0, 0.92]])
+    far = np.array([0, 0, 9.0])
+    pos = torch.as_tensor(np.concatenate([one, one + far]))
+    src, dst = torch.tensor([[2, 3, 2, 3, 0, 0, 1, 1], [0, 0, 1, 1, 2, 3, 2, 3]])
+    graph = LatticeGraph(
+        z=torch.tensor([9, 1, 9, 1]),
+        pos=pos,
+        molecule=torch.tensor([0, 0, 1, 1]),
+        weight=torch.ones(2),
+        crystal=torch.zeros(2, dtype=torch.int64),
+        src=src,
+        dst=dst,
+        vectors=pos[src] - pos[dst],
+        image=torch.zeros(8, dtype=torch.int64),
+        rotations=torch.eye(3).unsqueeze(0),
+        periodic=torch.tensor([False]),
+    )
+    charge = 0.5 * (physics.numbers[0, 3] - physics.numbers[1, 3]).item()
+    expected = COULOMB * charge**2 * (2 / 9.0 - 1 / 9.92 - 1 / 8.08)
+    assert network(graph)["interaction"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_pairs_fade_at_the_cutoff(predictor):
