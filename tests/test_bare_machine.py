@@ -1,6 +1,7 @@
 """Without Triton and without a compiler: slower, and the same answers."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,8 +56,6 @@ def run(folder, no_triton, path):
 def test_no_triton_and_no_compiler_is_slower_and_nothing_else(tmp_path):
     bare, compiled = run(tmp_path / "bare", no_triton=True, path="")
     assert compiled == []
-    import os
-
     full, _ = run(tmp_path / "full", no_triton=False, path=os.environ["PATH"])
     assert bare[0] == pytest.approx(full[0], abs=1e-6)
     for one, other in zip(bare[1], full[1], strict=True):

@@ -3,12 +3,12 @@
 import pytest
 from ase.build import molecule
 from ase.calculators.lj import LennardJones
-from ase.io import read
 from typer.testing import CliRunner
 
 from equicalc.cli import app
 from equicalc.cli.results import Results
 from equicalc.crystals import label_crystals
+from equicalc.data import read_structures
 from equicalc.data.download import download
 from equicalc.data.locking import locked
 from equicalc.design import Design, run
@@ -93,4 +93,5 @@ def test_calls_that_share_a_table_keep_each_others_rows(tmp_path):
     second.write()
     first.write()
     assert table.read_text().split() == ["structure,energy", "methane,2.0", "water,1.0"]
-    assert [str(atoms.symbols) for atoms in read(structures, ":")] == ["CH4", "OH2"]
+    found = read_structures(structures)
+    assert [str(atoms.symbols) for atoms in found] == ["CH4", "OH2"]

@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results" / "fuzz.csv"
 
 def tested(reader, folder, n, seed, keep):
     """One line of the table."""
-    row = dict.fromkeys(("files", "accepted", "rejected", "failed"), 0)
+    row = {"files": 0, "accepted": 0, "rejected": 0, "failed": 0}
     longest = largest = 0.0
     for trial in trials(reader, folder, n, seed):
         row["files"] += 1

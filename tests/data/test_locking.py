@@ -34,6 +34,7 @@ def other():
             [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
         )
         started.append(process)
+        assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         return process
 

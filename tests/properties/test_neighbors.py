@@ -55,7 +55,7 @@ def every_pair(pos, cell, pbc, reach):
 @given(positions(), cells(), boundaries)
 def test_graph_has_the_pairs_of_all_images(pos, cell, pbc):
     graph = make_graph(np.ones(len(pos)), pos, cell, pbc, cutoff=CUTOFF)
-    src, dst = graph.edge_index.tolist()
+    src, dst = graph["edge_index"].tolist()
     shifts = graph.edge_shift.long().tolist()
     found = {(j, i, *shift) for i, j, shift in zip(src, dst, shifts)}
     assert len(found) == len(src)
@@ -77,20 +77,20 @@ def test_graph_does_not_depend_on_place_or_cell_of_an_atom(pos, cell, pbc, far, 
         for z, x in [(np.ones(len(pos)), pos), (np.ones(len(pos)), moved)]
     ]
     inside = [one[one < CUTOFF - MARGIN] for one in lengths]
-    np.testing.assert_allclose(*inside, atol=1e-6)
+    np.testing.assert_allclose(inside[0], inside[1], atol=1e-6)
 
 
 @given(st.lists(positions(), min_size=1, max_size=4))
 def test_batch_is_its_molecules(molecules):
     graphs = [make_graph(np.ones(len(p)), p, cutoff=CUTOFF) for p in molecules]
     batch = collate(graphs)
-    edges = molecule_edges(batch.pos, batch.ptr, CUTOFF)
-    assert torch.equal(edges, batch.edge_index)
+    edges = molecule_edges(batch["pos"], batch["ptr"], CUTOFF)
+    assert torch.equal(edges, batch["edge_index"])
     for number, graph in enumerate(graphs):
-        first, end = batch.ptr[number : number + 2]
-        inside = (batch.edge_index[1] >= first) & (batch.edge_index[1] < end)
-        assert torch.equal(batch.edge_index[:, inside] - first, graph.edge_index)
-        assert torch.equal(batch.pos[first:end], graph.pos)
+        first, end = batch["ptr"][number : number + 2]
+        inside = (edges[1] >= first) & (edges[1] < end)
+        assert torch.equal(edges[:, inside] - first, graph["edge_index"])
+        assert torch.equal(batch["pos"][first:end], graph["pos"])
 
 
 @given(st.lists(st.integers(0, 118), max_size=4), cells(), boundaries)

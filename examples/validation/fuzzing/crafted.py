@@ -55,7 +55,7 @@ def yaml_files(folder, whole, mark):
         yield path
 
 
-def _header(shape, dtype="<f8"):
+def _header(shape, dtype: object = "<f8"):
     """Header of an .npy file, whatever it claims."""
     text = str({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
     text = text.ljust(118) + b"\n"
@@ -102,7 +102,7 @@ def npz_files(folder, whole, mark):
         "deepest": _npy(np.zeros((1,) * 9)),
         "nothing": b"",
         "no-width": _header((1 << 50,), "|S0"),
-        "record": _header((1,), [("a", "<f8", (1000,)), ("b", "O")]),
+        "record": _header((1,), dtype=[("a", "<f8", (1000,)), ("b", "O")]),
     }
     for name in arrays:
         for kind, content in others.items():
