@@ -1,4 +1,4 @@
-.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel demo study bench bench-gpu constraints clean
+.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel docs fuzz demo study bench bench-gpu constraints clean
 
 PYTHON ?= python3
 VENV = .venv
@@ -45,6 +45,12 @@ test-wheel: $(READY)   ## what users get: build, install into a fresh environmen
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > build/venv/lib/python3.$$($(BIN)/python -c "import sys; print(sys.version_info.minor)")/site-packages/dependencies.pth
 	build/venv/bin/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
 	build/venv/bin/python -P -m pytest -o pythonpath= -m "$(FAST)"
+
+docs: $(READY)      ## the site, in build/site; a warning is an error
+	$(BIN)/python -m mkdocs build --strict
+
+fuzz: $(READY)      ## broken files for every reader, into examples/validation/results/fuzz.csv
+	$(BIN)/python examples/validation/fuzz.py
 
 demo: $(READY)      ## design molecules and crystals, relax and move six others; results in demo/
 	$(BIN)/python examples/demo.py

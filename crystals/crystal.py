@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from equicalc.data.damage import reason
+from equicalc.data.text_files import check_text
+
 from . import errors
 from .fragments import find_fragments, require_crystal, require_one_neutral_species
 from .neighbours import AtomPairs, Neighbour, neighbours_of
@@ -123,11 +126,15 @@ class MolecularCrystal:
         from ase.io import read
 
         try:
+            check_text(path)
             atoms: Any = read(path, index)
+            return cls.from_atoms(atoms)
+        except errors.CrystalError as error:
+            raise type(error)(f"{path}: {error}") from error
         except Exception as error:  # every format has its own
-            reason = str(error) or type(error).__name__
-            raise errors.UnreadableFileError(f"cannot read {path}: {reason}") from error
-        return cls.from_atoms(atoms)
+            raise errors.UnreadableFileError(
+                f"cannot read {path}: {reason(error)}"
+            ) from error
 
     @classmethod
     def from_parameters(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from equicalc.data.locking import locked
+from equicalc.data.text_files import check_text
 from equicalc.labelling.pool import single_threaded
 
 from .crystal import MolecularCrystal
@@ -86,7 +88,7 @@ def label_crystals(
     Raises
     ------
     ValueError
-        If the method is unknown or the database cannot be written.
+        If the method is unknown, or another process labels into the database.
     ImportError
         If the method needs what is not installed.
     """
@@ -95,27 +97,28 @@ def label_crystals(
     version = named_method(method, relax).version
     Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
     frames = list(read_frames(files))
-    # a lock file would outlive a killed run; only this process writes
-    with_database: Any = connect(str(database), use_lock_file=False)
-    done = {row.name: _from_row(row) for row in with_database.select(method=method)}
-    todo = [frame for frame in frames if frame[0] not in done]
-    total, structures = len(frames), {name: atoms for name, atoms, _ in todo}
-    if report is not None:
-        report(total - len(todo), total, None)
-    for labelled in _work(todo, method, relax, workers or os.cpu_count() or 1):
-        done[labelled.name] = labelled
-        with_database.write(
-            structures[labelled.name],
-            name=labelled.name,
-            method=method,
-            version=version,
-            status=labelled.status,
-            message=labelled.message or "none",
-            **labelled.values,
-        )
+    with locked(database):
+        # ASE's own lock file would outlive a killed run
+        with_database: Any = connect(str(database), use_lock_file=False)
+        done = {row.name: _from_row(row) for row in with_database.select(method=method)}
+        todo = [frame for frame in frames if frame[0] not in done]
+        total, structures = len(frames), {name: atoms for name, atoms, _ in todo}
         if report is not None:
-            finished = sum(name in done for name, _, _ in frames)
-            report(finished, total, labelled)
+            report(total - len(todo), total, None)
+        for labelled in _work(todo, method, relax, workers or os.cpu_count() or 1):
+            done[labelled.name] = labelled
+            with_database.write(
+                structures[labelled.name],
+                name=labelled.name,
+                method=method,
+                version=version,
+                status=labelled.status,
+                message=labelled.message or "none",
+                **labelled.values,
+            )
+            if report is not None:
+                finished = sum(name in done for name, _, _ in frames)
+                report(finished, total, labelled)
     return [done[name] for name, _, _ in frames]
 
 
@@ -129,6 +132,7 @@ def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
 
     for file in files:
         try:
+            check_text(file)
             frames = cast("list[Atoms]", read(file, ":"))
             if not frames:
                 raise ValueError("no structures")

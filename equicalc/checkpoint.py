@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
+from equicalc.data.damage import naming
 from equicalc.models import MODELS, build_model
 
 FORMAT = "equicalc-model-1"
@@ -136,7 +137,7 @@ def load_checkpoint(
         If the file is truncated, corrupt, foreign, or of another model than it says.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with _opened(path) as file, naming(path):
         header = _parsed_header(file.metadata(), path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if checksum(tensors) != header["sha256"]:
@@ -144,16 +145,11 @@ def load_checkpoint(
             f"{path}: the tensors do not match their sha256; the file was damaged or "
             "edited: download or copy it again"
         )
-    try:
-        model = build_model(
-            header["model"]["name"], header["model"]["config"], backend=backend
-        )
+    name, config = header["model"]["name"], header["model"]["config"]
+    with naming(path, f"holds a model {name!r} of another version of equicalc"):
+        _check_sizes(config, sum(tensor.numel() for tensor in tensors.values()))
+        model = build_model(name, config, backend=backend)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: cannot rebuild its model {header['model']['name']!r} ({error}); "
-            "use the version of equicalc that wrote it"
-        ) from error
     return model.to(device=device, dtype=dtype).eval(), header["card"]
 
 
@@ -181,33 +177,42 @@ def _opened(path: Path) -> safe_open:
         raise FileNotFoundError(
             f"no model file {path}; `equicalc models` lists the shipped ones"
         )
-    try:
+    problem = "is not a whole safetensors file: download or copy it again"
+    with naming(path, problem):
         return safe_open(str(path), framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole safetensors file ({error}): truncated, or of "
-            "another format; download or copy it again"
-        ) from None
 
 
 def _parsed_header(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
     """Read the header's JSON; foreign files are refused."""
     try:
         header = {key: json.loads(value) for key, value in (metadata or {}).items()}
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         header = {}
-    missing = {"format", "model", "card", "sha256"} - header.keys()
-    if missing or header["format"] != FORMAT:
+    parts = {"model": dict, "card": dict, "sha256": str}
+    whole = all(isinstance(header.get(name), kind) for name, kind in parts.items())
+    if not whole or header.get("format") != FORMAT:
         raise ValueError(
             f"{path} is a safetensors file, but not a model of equicalc (no header "
             f"{FORMAT!r}): give a file written by `equicalc train`"
         )
-    if header["model"].get("name") not in MODELS:
+    name = header["model"].get("name")
+    if not isinstance(name, str) or name not in MODELS:
         raise ValueError(
-            f"{path} holds a model {header['model'].get('name')!r}; this version knows "
-            f"{sorted(MODELS)}: update equicalc"
+            f"{path} holds a model {name!r}; this version knows {sorted(MODELS)}: "
+            "update equicalc"
         )
+    if not isinstance(header["model"].get("config"), dict):
+        raise ValueError(f"{path} does not tell the configuration of its model")
     return header
+
+
+def _check_sizes(config: Any, n_numbers: int) -> None:
+    """Refuse a configuration that asks for more than the file's tensors can fill."""
+    if isinstance(config, dict | list):
+        for part in config.values() if isinstance(config, dict) else config:
+            _check_sizes(part, n_numbers)
+    elif isinstance(config, int) and config > max(n_numbers, 1000):
+        raise ValueError(f"a size of {config}, but only {n_numbers} numbers")
 
 
 def _registered_name(model: torch.nn.Module) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from equicalc.data.damage import naming
+from equicalc.data.readers import read_structures
 
 from .structures import ARRAYS
 
@@ -93,7 +98,7 @@ def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
         _drop_cut_frame(path)
     molecules = read_molecules(path)
     last = molecules[-1].info if molecules else {"seed": seed, "molecule": -1}
-    if last.get("seed") != seed or "molecule" not in last:
+    if last.get("seed") != seed or not isinstance(last.get("molecule"), Integral):
         raise ValueError(
             f"{path} ends with a molecule of seed {last.get('seed')}, not {seed}: "
             "give that --seed, or another file"
@@ -103,11 +108,11 @@ def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
 
 def _drop_cut_frame(path: Path) -> None:
     """Remove the end of an extxyz file that was killed within a structure."""
-    with path.open("r+b") as file:
+    with naming(path, "is no extended XYZ"), path.open("r+b") as file:
         whole = 0
         while head := file.readline():
-            lines = [head, *(file.readline() for _ in range(int(head) + 1))]
-            if not lines[-1].endswith(b"\n"):
+            lines = [head, *islice(file, int(head) + 1)]
+            if len(lines) < int(head) + 2 or not lines[-1].endswith(b"\n"):
                 break
             whole = file.tell()
         file.truncate(whole)
@@ -124,9 +129,12 @@ def read_molecules(path: str | Path) -> list[Atoms]:
     if not Path(path).stat().st_size:
         return []
     if Path(path).suffix != ".db":
-        from ase.io import read
+        return list(read_structures(path))
+    with naming(path, "is no database of molecules that can be read"):
+        return _read_database(Path(path))
 
-        return cast("list[Atoms]", read(path, index=":"))
+
+def _read_database(path: Path) -> list[Atoms]:
     from ase.db import connect
 
     molecules = []

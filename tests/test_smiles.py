@@ -107,10 +107,10 @@ def test_files_of_smiles(tmp_path):
     ("name", "content", "message"),
     [
         ("a.smi", b"", "no SMILES"),
-        ("a.smi", b"\xff\xfe\x00", "cannot read"),
-        ("a.csv", b"name\nCCO\n", "cannot read"),
-        ("a.npz", b"not a zip", "cannot read"),
-        ("missing.smi", None, "cannot read"),
+        ("a.smi", b"\xff\xfe\x00", "no SMILES that can be read"),
+        ("a.csv", b"name\nCCO\n", "KeyError: 'smiles'"),
+        ("a.npz", b"not a zip", "no .npz file"),
+        ("missing.smi", None, "No such file"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, content, message):

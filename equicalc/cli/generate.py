@@ -12,6 +12,7 @@ import typer
 
 from equicalc.cli import inputs
 from equicalc.cli.shared_options import with_options
+from equicalc.data.locking import locked
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -203,18 +204,25 @@ class _Job:
     """So many molecules, in batches, into a file; what is there already counts."""
 
     def __init__(self, options: GenerateOptions) -> None:
-        from equicalc.generators.storage import check_format, written_molecules
+        from equicalc.generators.storage import check_format
 
-        self.n, self.output = options.n, options.output
-        self.batch_size, self.valid_only = options.batch_size, options.valid_only
-        self.time_limit = options.time_limit
+        self.options, self.n, self.output = options, options.n, options.output
+        self.valid_only = options.valid_only
         check_format(self.output)
         inputs.refuse_existing([self.output], options.resume, options.overwrite)
-        if options.overwrite:
-            self.output.unlink(missing_ok=True)
-        self.written, self.first = written_molecules(self.output, options.seed)
 
     def run(self, batch: Callable[[int, int], list[Atoms]]) -> None:
+        """Do what an earlier call left to do, while nobody else writes to the file."""
+        from equicalc.generators.storage import written_molecules
+
+        with locked(self.output):
+            if self.options.overwrite:
+                self.output.unlink(missing_ok=True)
+            seed = self.options.seed
+            self.written, self.first = written_molecules(self.output, seed)
+            self._write(batch)
+
+    def _write(self, batch: Callable[[int, int], list[Atoms]]) -> None:
         """Write batches as they come, with a bar that counts the valid ones."""
         from equicalc.cli.console import progress_bar, stdout
         from equicalc.generators import ValidFilter
@@ -243,12 +251,13 @@ class _Job:
 
     def _batches(self) -> Iterator[tuple[int, int]]:
         """First number and size of batches, until all are made or the time is up."""
-        end = None if self.time_limit is None else time.monotonic() + self.time_limit
+        limit = self.options.time_limit
+        end = None if limit is None else time.monotonic() + limit
         first = self.first
         while self.valid_only or first < self.n:
             if self.written >= self.n or (end is not None and time.monotonic() > end):
                 return
-            size = self.batch_size
+            size = self.options.batch_size
             yield first, size if self.valid_only else min(size, self.n - first)
             first += size
 

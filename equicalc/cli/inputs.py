@@ -239,7 +239,10 @@ def _path_and_index(text: str) -> tuple[Path | None, str]:
 def _frames(path: Path, index: str) -> Iterator[tuple[str, Atoms]]:
     from ase.io import read
 
+    from equicalc.data.text_files import check_text
+
     try:
+        check_text(path)
         frames = read(path, index)
     except Exception as error:  # every format has its own
         reason = str(error) or type(error).__name__

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from equicalc.data.locking import locked
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -34,51 +36,57 @@ class Results:
     """
 
     def __init__(self, table: Path, structures: Path | None, keep: bool) -> None:
-        self.table, self.structures = table, structures
+        self.table, self.structures, self.keep = table, structures, keep
         self.new: list[Row] = []
-        self._rows: dict[str, Row] = {}
         self._atoms: dict[str, Atoms] = {}
         if keep:
-            self._read()
+            self._earlier()
 
     def add(self, row: Row, atoms: Atoms | None = None) -> None:
         """Add what has been found for a structure; its name comes first in the row."""
         name = str(next(iter(row.values())))
         self.new.append(row)
-        self._rows[name] = row
         if atoms is not None:
             atoms.info["name"] = name
             self._atoms[name] = atoms
 
     def write(self) -> None:
-        """Replace the files, each whole."""
+        """Replace the files, each whole, with what other calls have added since."""
         from ase.io import write
 
         if not self.new:
             return
-        write_csv(self.table, list(self._rows.values()))
-        if self.structures is not None:
-            with _replaced(self.structures) as part:
-                write(part, list(self._atoms.values()), format="extxyz")
+        with locked(self.table, wait=True):
+            rows, structures = self._earlier() if self.keep else ({}, {})
+            rows |= {str(next(iter(row.values()))): row for row in self.new}
+            structures |= self._atoms
+            write_csv(self.table, list(rows.values()))
+            if self.structures is not None:
+                with _replaced(self.structures) as part:
+                    write(part, list(structures.values()), format="extxyz")
 
-    def _read(self) -> None:
+    def _earlier(self) -> tuple[dict[str, Row], dict[str, Atoms]]:
+        """Rows and structures that are in the files, by name."""
         from ase.io import read
 
+        rows: dict[str, Row] = {}
+        structures: dict[str, Atoms] = {}
         try:
             if self.table.exists():
                 with self.table.open(newline="") as file:
-                    rows = list(csv.DictReader(file))
-                self._rows = {next(iter(row.values())): dict(row) for row in rows}
+                    found = list(csv.DictReader(file))
+                rows = {next(iter(row.values())): dict(row) for row in found}
             if self.structures is not None and self.structures.exists():
-                found: Sequence[Atoms] = read(self.structures, ":")  # pyright: ignore[reportAssignmentType]
+                frames: Sequence[Atoms] = read(self.structures, ":")  # pyright: ignore[reportAssignmentType]
                 # a name such as F would come back from the file as False
-                self._atoms = dict(zip(self._rows, found, strict=True))
+                structures = dict(zip(rows, frames, strict=True))
         except Exception as error:  # ASE's readers raise whatever they meet
             raise ValueError(
                 f"the results in {self.table.parent} cannot be read "
                 f"({type(error).__name__}: {error}); move them away, or give "
                 "--overwrite"
             ) from error
+        return rows, structures
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from equicalc.data.locking import locked
+
 __all__ = ["FILES", "RemoteFile", "download", "fetch"]
 
 log = logging.getLogger(__name__)
@@ -93,7 +95,8 @@ def download(url: str, path: str | Path, md5: str) -> Path:
     Raises
     ------
     ValueError
-        If the checksum of what is there, or of what came, is another one.
+        If the checksum of what is there, or of what came, is another one, or another
+        process downloads the file.
     ConnectionError
         If the server cannot be reached or breaks off.
     """
@@ -105,17 +108,18 @@ def download(url: str, path: str | Path, md5: str) -> Path:
             f"{path} is there, but is not the file at {url}; remove it and try again"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    if not (part.exists() and _md5(part) == md5):
-        _continue(url, part)
-    found = _md5(part)
-    if found != md5:
-        part.unlink()
-        raise ValueError(
-            f"{url} gave a file with the checksum {found}; {md5} was expected. It was "
-            "removed: try again"
-        )
-    return part.rename(path)
+    with locked(path):
+        part = path.with_name(path.name + ".part")
+        if not (part.exists() and _md5(part) == md5):
+            _continue(url, part)
+        found = _md5(part)
+        if found != md5:
+            part.unlink()
+            raise ValueError(
+                f"{url} gave a file with the checksum {found}; {md5} was expected. It "
+                "was removed: try again"
+            )
+        return part.rename(path)
 
 
 def _continue(url: str, part: Path) -> None:

@@ -34,6 +34,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch_geometric.data import Data
 
+from equicalc.data.damage import naming
 from equicalc.data.qm9 import TARGETS
 from equicalc.graph import LABELS, molecule_edges, neighbor_list
 
@@ -76,6 +77,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
 """The arrays that a packed data set may hold."""
 
 _NEEDED = ("n_atoms", "z", "pos")
+_MOST_BYTES = 1 << 26  # of meta.json, which may list groups
 
 
 class PackedDataset(Sequence[Data]):
@@ -317,20 +319,21 @@ def _read_meta(path: Path) -> dict[str, Any]:
             "equicalc.data.write_packed, or read other formats with "
             "equicalc.data.open_dataset"
         )
-    try:
+    with naming(file, "is damaged: make the set again"):
+        if (size := file.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"{size} bytes of description")
         meta = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}; make the set again") from error
     found = (meta.get("format"), meta.get("version")) if isinstance(meta, dict) else ()
     if found != (FORMAT, VERSION):
         raise ValueError(
             f"{file} describes format and version {found}; this version of equicalc "
             f"reads {(FORMAT, VERSION)}"
         )
-    missing = {"fields", "n_structures", "n_atoms"} - meta.keys()
-    if missing or not set(_NEEDED) <= set(meta["fields"]) <= set(FIELDS):
+    kinds = {"fields": dict | list, "n_structures": int, "n_atoms": int}
+    missing = [n for n, kind in kinds.items() if not isinstance(meta.get(n), kind)]
+    if missing or not set(_NEEDED) <= set(map(str, meta["fields"])) <= set(FIELDS):
         raise ValueError(
-            f"{file} lacks {', '.join(sorted(missing)) or 'fields that are needed'}: "
+            f"{file} lacks {', '.join(missing) or 'fields that are needed'}: "
             f"a set has {', '.join(_NEEDED)}, and any of {', '.join(FIELDS)}"
         )
     return meta
@@ -343,12 +346,8 @@ def _open_arrays(path: Path, meta: Mapping[str, Any]) -> dict[str, NDArray[Any]]
         if name not in meta["fields"]:
             continue
         file = path / f"{name}.npy"
-        try:
-            mapped = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(
-                f"{file} is missing or cut short ({error}); copy or make the set again"
-            ) from error
+        with naming(file, "is missing or cut short: copy or make the set again"):
+            mapped = np.lib.format.open_memmap(file, mode="r")
         field = FIELDS[name]
         length = meta["n_atoms"] if field.per_atom else meta["n_structures"]
         needed = (np.dtype(field.dtype), (length, *field.shape))
@@ -359,6 +358,11 @@ def _open_arrays(path: Path, meta: Mapping[str, Any]) -> dict[str, NDArray[Any]]
             )
         arrays[name] = np.asarray(mapped)
     total = int(arrays["n_atoms"].sum(dtype=np.int64))
+    if (arrays["n_atoms"] < 1).any():
+        raise ValueError(
+            f"{path / 'n_atoms.npy'} has a structure without atoms; copy or make the "
+            "set again"
+        )
     if total != meta["n_atoms"]:
         raise ValueError(
             f"{path / 'n_atoms.npy'} adds up to {total} atoms, but meta.json tells of "

@@ -153,9 +153,18 @@ def write_packed(
         text = json.dumps(dict(meta or {}) | columns.meta(), indent=1)
         (partial / "meta.json").write_text(text + "\n")
         partial.chmod(0o755)
-        partial.rename(path)
+        _publish(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _publish(partial: Path, path: Path) -> None:
+    try:
+        partial.rename(path)
+    except OSError as error:
+        if path.exists():  # another process was faster
+            raise FileExistsError(f"{path} was written by another process") from error
+        raise
 
 
 def _checked_record(

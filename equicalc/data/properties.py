@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 
-from equicalc.data.arrays import array_names, load_arrays
+from equicalc.data.arrays import array_names, load_arrays, read_names
+from equicalc.data.damage import naming
 from equicalc.data.packed import PackedDataset
 
 __all__ = ["PropertyTable", "read_properties"]
@@ -101,8 +102,16 @@ def read_properties(path: str | Path, names: Sequence[str]) -> PropertyTable:
     path = Path(path)
     if not names:
         raise ValueError(f"no property of {path} is asked for; name some")
-    packed = (path / "meta.json").is_file()
-    arrays = (_packed_arrays if packed else _npz_arrays)(path, names)
+    with naming(path, "holds no molecules with properties"):
+        packed = (path / "meta.json").is_file()
+        arrays = (_packed_arrays if packed else _npz_arrays)(path, names)
+        return _table(path, arrays, names)
+
+
+def _table(
+    path: Path, arrays: dict[str, NDArray[Any]], names: Sequence[str]
+) -> PropertyTable:
+    """Lay molecules end to end."""
     z, pos = arrays["z"], arrays["pos"]
     if z.ndim == 2:
         real = z > 0
@@ -133,8 +142,7 @@ def _npz_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     found = array_names(path)
     columns: list[str] = []
     if {"props", "prop_names"} <= found:
-        with np.load(path, allow_pickle=False) as file:
-            columns = [str(name) for name in file["prop_names"]]
+        columns = read_names(path, "prop_names")
     unknown = [name for name in names if name not in {*found, *columns}]
     if unknown:
         known = sorted({*found, *columns} - {"z", "pos", "props", "prop_names"})

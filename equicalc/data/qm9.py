@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from equicalc.data.damage import naming
 from equicalc.units import HARTREE
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "read_uncharacterized",
 ]
 
+_MOST_BYTES = 1 << 20  # of one record
 _NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
 
 
@@ -176,7 +178,8 @@ def parse_qm9(text: str, name: str = "record") -> Molecule:
         n_atoms = int(lines[0])
         if len(lines) < n_atoms + 4:
             raise ValueError(f"{len(lines)} lines of {n_atoms + 5} are there")
-        _, index, *values = lines[1].split()
+        _, number, *values = lines[1].split()
+        index = int(number)
         atoms = [line.split() for line in lines[2 : n_atoms + 2]]
         z = np.array([_NUMBERS[atom[0]] for atom in atoms], dtype=np.uint8)
         table = np.array([atom[1:] for atom in atoms], dtype=float).reshape(-1, 4)
@@ -196,7 +199,7 @@ def parse_qm9(text: str, name: str = "record") -> Molecule:
         key: target.factor * float(value)
         for (key, target), value in zip(TARGETS.items(), numbers)
     }
-    return Molecule(int(index), z, table[:, :3], table[:, 3], properties, smiles)
+    return Molecule(index, z, table[:, :3], table[:, 3], properties, smiles)
 
 
 def read_qm9(path: str | Path, exclude: Collection[int] = ()) -> Iterator[Molecule]:
@@ -235,21 +238,24 @@ def _raw_files(path: Path) -> Iterator[tuple[str, str]]:
         raise ValueError(f"{path} does not exist")
     if path.is_dir():
         for file in sorted(path.glob("*.xyz")):
-            yield str(file), file.read_text()
+            yield str(file), _text(file)
     elif path.suffix == ".xyz":
-        yield str(path), path.read_text()
+        yield str(path), _text(path)
     else:
-        try:
-            with tarfile.open(path, "r|*") as archive:
-                for member in archive:
-                    stream = archive.extractfile(member)
-                    if member.name.endswith(".xyz") and stream is not None:
-                        yield f"{path}:{member.name}", stream.read().decode()
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise ValueError(
-                f"{path} is no archive of QM9, or is cut short ({error}); download it "
-                "again"
-            ) from error
+        problem = "is no archive of QM9, or is cut short: download it again"
+        with naming(path, problem), tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                stream = archive.extractfile(member)
+                if member.name.endswith(".xyz") and stream is not None:
+                    content = stream.read(_MOST_BYTES).decode()
+                    yield f"{path}:{member.name}", content
+
+
+def _text(path: Path) -> str:
+    with naming(path, "is no text of QM9"):
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"{size} bytes, {_MOST_BYTES} at most are needed")
+        return path.read_text(encoding="utf-8")
 
 
 def read_uncharacterized(path: str | Path) -> frozenset[int]:
@@ -270,13 +276,15 @@ def read_uncharacterized(path: str | Path) -> frozenset[int]:
     ValueError
         If there is none.
     """
-    words = [line.split() for line in Path(path).read_text().splitlines()]
-    found = frozenset(
-        int(line[0])
-        for line in words
-        # the published file ends with the line "3054 compounds"
-        if line and line[0].isdigit() and line[1:] != ["compounds"]
-    )
+    path = Path(path)
+    words = [line.split() for line in _text(path).splitlines()]
+    with naming(path, "lists no indices"):
+        found = frozenset(
+            int(line[0])
+            for line in words
+            # the published file ends with the line "3054 compounds"
+            if line and line[0].isdigit() and line[1:] != ["compounds"]
+        )
     if not found:
         raise ValueError(f"{path} lists no index; one at the start of a line is needed")
     return found

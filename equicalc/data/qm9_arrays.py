@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from equicalc.data.arrays import load_arrays
+from equicalc.data.arrays import load_arrays, read_names
 from equicalc.data.qm9 import TARGETS, as_fields
 from equicalc.units import HARTREE
 
@@ -75,8 +75,7 @@ def read_qm9_tables(path: str | Path) -> Iterator[dict[str, Any]]:
         unknown property is among what is missing or there.
     """
     z, pos, props = load_arrays(path, needed=("z", "pos", "props")).values()
-    with np.load(path, allow_pickle=False) as data:
-        names = [str(name) for name in data["prop_names"]]
+    names = read_names(path, "prop_names")
     if pos.shape != (*z.shape, 3) or props.shape != (len(z), len(names)):
         raise ValueError(
             f"{path} has z {z.shape}, pos {pos.shape} and props {props.shape} for "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from equicalc.data.download import fetch
+from equicalc.data.packed import PackedDataset
 from equicalc.data.qm9 import read_qm9, read_uncharacterized
 from equicalc.data.qm9_split import SPLITS, pack_split
 from equicalc.data.readers import read_records
@@ -85,7 +85,7 @@ def _finished(folder: Path, split: str, origin: str) -> list[Path]:
     """Return the parts in a folder if they are complete, checking what they are."""
     parts = [meta.parent for meta in sorted(folder.glob("*/meta.json"))]
     for part in parts:
-        meta = json.loads((part / "meta.json").read_text())
+        meta = PackedDataset(part).meta
         found = meta.get("split"), meta.get("source")
         if found != (split, origin):
             raise ValueError(

@@ -6,15 +6,18 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equicalc.data.arrays import array_names, load_arrays
 from equicalc.data.atoms import atoms_to_record
+from equicalc.data.damage import naming, reason
 from equicalc.data.packed import PackedDataset
 from equicalc.data.packing import write_packed
 from equicalc.data.qm9 import read_qm9
 from equicalc.data.qm9_arrays import read_qm9_arrays, read_qm9_tables
+from equicalc.data.text_files import check_text
 from equicalc.units import KCAL_PER_MOL
 
 if TYPE_CHECKING:
@@ -69,14 +72,11 @@ def read_structures(path: str | Path) -> "Iterator[Atoms]":
         for atoms in _database(str(path)) if rows else _frames(str(path)):
             yield atoms
             number += 1
-    except GeneratorExit:
-        raise
     # whatever the many parsers of ASE raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
         raise ValueError(
-            f"{path}: structure {number} cannot be read ({reason}). Is the file whole, "
-            "and does its suffix tell a format that ASE knows (see 'ase info "
+            f"{path}: structure {number} cannot be read ({reason(error)}). Is the file "
+            "whole, and does its suffix tell a format that ASE knows (see 'ase info "
             "--formats')?"
         ) from error
     if number == 0:
@@ -86,6 +86,7 @@ def read_structures(path: str | Path) -> "Iterator[Atoms]":
 def _frames(path: str) -> "Iterator[Atoms]":
     from ase.io import iread
 
+    check_text(path)
     yield from iread(path, index=":")
 
 
@@ -183,7 +184,9 @@ def open_dataset(
     folder = Path(cache or cache_folder()) / f"{path.name}-{digest}"
     if not folder.exists():
         log.info("packing %s into %s", path, folder)
-        write_packed(folder, records, {"source": str(path)})
+        with naming(path, "cannot be packed"), suppress(FileExistsError):
+            # which says that another process packed it meanwhile
+            write_packed(folder, records, {"source": str(path)})
     return PackedDataset(folder)
 
 

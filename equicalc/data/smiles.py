@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equicalc.data.arrays import read_npz
+from equicalc.data.damage import naming
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -249,10 +252,8 @@ def read_smiles(path: str | Path) -> list[str]:
 def numbered_smiles(path: str | Path) -> list[tuple[int, str]]:
     """Read the SMILES of a file with their lines; see `read_smiles`."""
     path = Path(path)
-    try:
+    with naming(path, "holds no SMILES that can be read"):
         found = [(line, text) for line, text in _raw_smiles(path) if text]
-    except (OSError, ValueError, csv.Error, KeyError) as error:
-        raise ValueError(f"cannot read SMILES from {path}: {error}") from error
     if not found:
         raise ValueError(f"{path} holds no SMILES")
     return found
@@ -272,9 +273,8 @@ def is_smiles_file(path: Path) -> bool:
 def _raw_smiles(path: Path) -> Iterator[tuple[int, str]]:
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            column = np.char.decode(file["smiles"].astype(bytes), "ascii")
-        yield from enumerate(map(str, column), 1)
+        column = read_npz(path, ["smiles"])["smiles"].reshape(-1)
+        yield from enumerate(map(str, np.char.decode(column.astype(bytes), "ascii")), 1)
     elif suffix == ".csv":
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)

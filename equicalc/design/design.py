@@ -15,6 +15,8 @@ from pydantic import (
     field_validator,
 )
 
+from equicalc.data.yaml_files import read_yaml
+
 from .registry import SEARCHES, SOURCES, STEPS, described, named
 from .search import Evolution, Search
 from .sources import Generator, Source
@@ -123,14 +125,7 @@ def load_design(path: str | Path) -> Design:
     ValueError
         If it cannot be read, has an unknown key or a value that makes no sense.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read a design from {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold keys and values, such as `output: run`")
+    content, _ = read_yaml(path)
     try:
         return Design.model_validate(content)
     except ValidationError as error:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from equicalc._version import __version__
+from equicalc.data.locking import locked
 
 from .design import Best, Design
 from .proposals import made, proposal_chunks, seed_of
@@ -90,7 +89,8 @@ def run(
     they pass through the stages, in tasks that are always cut in the same way; 3. the
     search takes over the scores.
     """
-    with _locked(design.output):
+    design.output.mkdir(parents=True, exist_ok=True)
+    with locked(design.output):
         database = open_database(design)
         _require_same(database, design)
         with workers or Workers() as team:
@@ -250,18 +250,6 @@ def _require_same(database: RunDatabase, design: Design) -> None:
             f"{database.where} holds a run with another {', '.join(changed)}; give "
             "another output, or the design of that run to go on with it"
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder; the lock ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"another process is working in {folder}") from error
-        yield
 
 
 def _ignore(progress: Progress) -> None:

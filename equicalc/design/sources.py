@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
+
+from equicalc.data.readers import read_structures
 
 from .regrowth import regrow
 
@@ -101,9 +103,7 @@ class Fragment(Generator):
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Complete the fragment, once for each number."""
-        from ase.io import read
-
-        fragment = cast("Atoms", read(self.file))
+        *_, fragment = read_structures(self.file)
         return _builder(self.model).complete(
             fragment,
             len(numbers),
@@ -140,8 +140,6 @@ def _builder(model: str) -> Builder:
 
 @lru_cache(maxsize=2)
 def _molecules(paths: tuple[Path, ...]) -> list[Atoms]:
-    from ase.io import read
-
     from equicalc.data.smiles import atoms_from_smiles, is_smiles_file, read_smiles
 
     found: list[Atoms] = []
@@ -149,5 +147,5 @@ def _molecules(paths: tuple[Path, ...]) -> list[Atoms]:
         if is_smiles_file(path):
             found += [atoms_from_smiles(smiles) for smiles in read_smiles(path)]
         else:
-            found += cast("list[Atoms]", read(path, ":"))
+            found += read_structures(path)
     return found

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equicalc.data.damage import naming
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -109,7 +111,8 @@ class RunDatabase:
     @property
     def settings(self) -> dict[str, Any]:
         """What the run was started with; empty if it was not."""
-        return dict(self._rows.metadata)
+        with naming(self.where, "is no database of a design, or is damaged"):
+            return dict(self._rows.metadata)
 
     @settings.setter
     def settings(self, values: dict[str, Any]) -> None:
@@ -140,8 +143,9 @@ class RunDatabase:
 
     def stream(self, **selection: Any) -> Iterator[Record]:
         """Yield records in no particular order; see `records`."""
-        for row in self._rows.select(**selection):
-            yield _record_of(row)
+        with naming(self.where, "is no database of a design, or is damaged"):
+            for row in self._rows.select(**selection):
+                yield _record_of(row)
 
     def keys(self, **selection: Any) -> set[str]:
         """Return the keys of records; see `records`."""
@@ -191,7 +195,7 @@ def _record_of(row: Any) -> Record:
     for name, values in data["arrays"].items():
         atoms.set_array(name, np.asarray(values))
     return Record(
-        key=row.unique_id,
+        key=str(row.unique_id),
         atoms=atoms,
         round=row.round,
         seed=data["seed"],

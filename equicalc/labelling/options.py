@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
+from equicalc.data.yaml_files import read_yaml
+
 _FORBID_UNKNOWN = {"extra": "forbid"}  # for pydantic
 
 
@@ -121,15 +123,9 @@ def load_options(path: str | Path) -> LabelOptions:
     ValueError
         If it cannot be read, has an unknown key or a value of the wrong kind.
     """
-    import yaml
     from pydantic import TypeAdapter, ValidationError
 
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read options from {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold keys and values, such as `out: labels`")
+    content, _ = read_yaml(path)
     try:
         return TypeAdapter(LabelOptions).validate_python(content)
     except ValidationError as error:

@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 
 from equicalc.calculators.states import TOLERANCE, electronic_state
+from equicalc.data.readers import read_structures
 from equicalc.data.smiles import (
     canonical,
     composition,
@@ -134,7 +135,7 @@ def _read(
     if is_smiles_file(path):
         found = read_smiles(path)
     else:
-        found = _read_structures(path)
+        found = list(read_structures(path))
     if source.fragments:
         texts = (text for text in found if isinstance(text, str))
         found = fragments(texts, options.max_heavy_atoms)
@@ -153,16 +154,6 @@ def _n_heavy(molecule: str | Atoms) -> int:
         return heavy_atoms(molecule)
     except ValueError:
         return 0  # kept for now: bad SMILES are reported with the others
-
-
-def _read_structures(path: Path) -> list[Atoms]:
-    from ase.io import read
-
-    try:
-        found = read(path, index=":")
-    except Exception as error:  # ASE's readers raise whatever they meet
-        raise ValueError(f"cannot read structures from {path}: {error}") from error
-    return found if isinstance(found, list) else [found]
 
 
 def _checked(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from equicalc.calculators.named import named_calculator
+from equicalc.data.locking import locked
 from equicalc.labelling import shards
 from equicalc.labelling.options import LabelOptions
 from equicalc.labelling.plan import Plan, make_plan
@@ -72,7 +73,8 @@ def label(
     ------
     ValueError
         If a source cannot be read, the calculator is not known, `out` cannot be
-        written or holds a run of other options, or nothing could be labelled.
+        written or holds a run of other options, another process labels into it, or
+        nothing could be labelled.
     ImportError
         If the calculator is not installed.
     WorkerError
@@ -81,15 +83,24 @@ def label(
     named_calculator(options.calculator)
     out, packed = Path(options.out), Path(options.out) / "packed"
     plan = make_plan(options)
-    _open(out, plan, options, command)
-    unfinished = _unfinished(out, plan, options.shard_units)
-    logger.info("%d units to do in %s", sum(map(len, unfinished.values())), out)
-    if packed.exists():
-        if not unfinished:
-            return packed
-        shutil.rmtree(packed)
-    _work(out, unfinished, plan, options, report or _ignore)
-    return shards.pack_shards(out, packed)
+    _make_folder(out)
+    with locked(out):
+        _open(out, plan, options, command)
+        unfinished = _unfinished(out, plan, options.shard_units)
+        logger.info("%d units to do in %s", sum(map(len, unfinished.values())), out)
+        if packed.exists():
+            if not unfinished:
+                return packed
+            shutil.rmtree(packed)
+        _work(out, unfinished, plan, options, report or _ignore)
+        return shards.pack_shards(out, packed)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to the folder {out}: {error}") from error
 
 
 def _unfinished(out: Path, plan: Plan, size: int) -> dict[Path, list[Unit]]:
@@ -152,7 +163,6 @@ def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:
         if file.exists():
             _require_same(out, choices, _choices_before(file))
         else:
-            out.mkdir(parents=True, exist_ok=True)
             content = {
                 "choices": choices,
                 "n_units": len(plan.units),

@@ -15,10 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from equicalc.data.arrays import read_npz
+from equicalc.data.damage import naming
+
 Record = dict[str, Any]
 PER_ATOM = ("z", "pos", "forces", "charges")
 PLAN_FILE = "plan.json"
 FAILURES_FILE = "failures.jsonl"
+BROKEN = "is not a whole shard: delete it and give the same labelling command again"
 
 
 def shard_path(out: Path, index: int) -> Path:
@@ -64,16 +68,18 @@ def read_shard(path: Path) -> list[Record]:
     ValueError
         If the file is not a whole shard.
     """
-    arrays = _load(path)
-    del arrays["failures"]
-    ends = np.cumsum(arrays.pop("n_atoms"))
-    if not len(ends):
-        return []
-    columns = [
-        np.split(array, ends[:-1]) if name in PER_ATOM else array
-        for name, array in arrays.items()
-    ]
-    return [dict(zip(arrays, row, strict=True)) for row in zip(*columns, strict=True)]
+    with naming(path, BROKEN, always=True):
+        arrays = read_npz(path)
+        del arrays["failures"]
+        ends = np.cumsum(arrays.pop("n_atoms"))
+        if not len(ends):
+            return []
+        columns = [
+            np.split(array, ends[:-1]) if name in PER_ATOM else array
+            for name, array in arrays.items()
+        ]
+        rows = zip(*columns, strict=True)
+        return [dict(zip(arrays, row, strict=True)) for row in rows]
 
 
 def read_failures(path: Path) -> list[Record]:
@@ -84,18 +90,8 @@ def read_failures(path: Path) -> list[Record]:
     ValueError
         If the file is not a whole shard.
     """
-    return json.loads(str(_load(path, "failures")["failures"]))
-
-
-def _load(path: Path, *names: str) -> dict[str, Any]:
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in names or file.files}
-    except Exception as error:  # errors of zip, of headers and of files alike
-        raise ValueError(
-            f"{path} is not a whole shard ({error}); delete it and give the same "
-            "labelling command again"
-        ) from error
+    with naming(path, BROKEN, always=True):
+        return json.loads(str(read_npz(path, ["failures"])["failures"]))
 
 
 def finished_files(out: Path) -> list[Path]:

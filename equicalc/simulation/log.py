@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from equicalc.data.damage import naming
 from equicalc.simulation.files import open_text
 
 
@@ -78,10 +79,8 @@ def read_log(path: str | Path) -> dict[str, np.ndarray]:
     ValueError
         If the file is not a table of numbers under a line of names.
     """
-    with Path(path).open(newline="") as file:
-        names, *rows = [row for row in csv.reader(file) if row] or [[]]
-    try:
+    with naming(path, "is not a log of numbers"):
+        with Path(path).open(newline="") as file:
+            names, *rows = [row for row in csv.reader(file) if row] or [[]]
         values = np.array(rows, dtype=float).reshape(len(rows), len(names))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a log of numbers: {error}") from error
     return dict(zip(names, values.T))

@@ -12,18 +12,24 @@ from __future__ import annotations
 import io
 import json
 import logging
-import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from equicalc.data.arrays import load_arrays, read_npz
+from equicalc.data.damage import naming
+from equicalc.data.locking import locked
 from equicalc.simulation.files import open_text, too_short
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 logger = logging.getLogger(__name__)
+
+PLACES = ("cell", "positions", "momenta")
+BROKEN = "is no restart file: delete it and start a new run"
 
 
 class TrajectoryFile(Protocol):
@@ -166,7 +172,8 @@ class Recording:
     Raises
     ------
     ValueError
-        If there is something to resume that cannot be resumed.
+        If there is something to resume that cannot be resumed, or another process
+        records there.
     """
 
     def __init__(
@@ -176,11 +183,20 @@ class Recording:
         self.settings = settings
         self.state: dict[str, np.ndarray] = {}
         self._file: TrajectoryFile | None = None
+        self._held = ExitStack()
         if path is None:
             return
         self._restart = path.with_name(path.name + ".restart.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            held.enter_context(locked(path))
+            self._open(path, atoms, resume)
+            self._held = held.pop_all()
+
+    def _open(self, path: Path, atoms: Atoms, resume: bool) -> None:
+        """Open the files where they are to be gone on with."""
         if resume and self._restart.exists():
-            self.state = _load_restart(self._restart, atoms, settings)
+            self.state = _load_restart(self._restart, atoms, self.settings)
             logger.info("resuming %s at step %d", path, self.step)
         elif resume and path.exists() and path.stat().st_size:
             raise ValueError(
@@ -213,8 +229,9 @@ class Recording:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        with self._held:
+            if self._file is not None:
+                self._file.close()
 
 
 def freeze(atoms: Atoms) -> Atoms:
@@ -272,19 +289,16 @@ def _load_restart(
     ValueError
         If the file is damaged, or belongs to other atoms or other settings.
     """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            saved = {name: file[name] for name in file.files}
-        before = json.loads(str(saved["settings"]))
+    with naming(path, BROKEN, always=True):
+        saved = read_npz(path)
+        before = dict(json.loads(str(saved["settings"])))
         others = [
             name
             for name, value in _identity(atoms).items()
             if not np.array_equal(saved.get(name, value), value)
         ]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is no restart file ({error}); delete it and start a new run"
-        ) from error
+        not_numbers = {*_identity(atoms), *PLACES, "settings"}
+        _check_numbers(saved, {"step", "mark", *saved} - not_numbers)
     if others:
         raise ValueError(
             f"{path} is of another structure (its {' and '.join(others)} differ); "
@@ -297,7 +311,16 @@ def _load_restart(
     ]
     if changed:
         raise ValueError(f"{path}: {'; '.join(changed)}; start a new run")
-    atoms.set_cell(saved["cell"])
-    atoms.positions = saved["positions"]
-    atoms.set_momenta(saved["momenta"], apply_constraint=False)
+    moved = load_arrays(path, PLACES)
+    with naming(path, BROKEN):
+        atoms.set_cell(moved["cell"])
+        atoms.positions = moved["positions"].reshape(atoms.positions.shape)
+        atoms.set_momenta(moved["momenta"], apply_constraint=False)
     return saved
+
+
+def _check_numbers(saved: dict[str, np.ndarray], names: set[str]) -> None:
+    """Make sure that what a run has noted beside the atoms are single numbers."""
+    for name in names:
+        if not np.isfinite(float(saved[name])):
+            raise ValueError(f"{name} is {saved[name]}")

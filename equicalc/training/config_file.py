@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast, get_args, get_type_hints
 
 import yaml
 
+from equicalc.data.yaml_files import read_yaml
 from equicalc.models import MODELS
 from equicalc.training.config import LOSS_TERMS, TrainConfig
 from equicalc.training.limits import RangeError, require_positive
@@ -48,13 +50,7 @@ def load_config(path: str | Path) -> TrainConfig:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}")
-    try:
-        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold keys and values, such as `output: run`")
+    content, node = read_yaml(path)
     problems = list(_problems(content))
     if problems:
         lines = [
@@ -136,9 +132,14 @@ def _did_you_mean(key: str, known: list[str]) -> str:
 
 
 def _validated(kind: type, content: dict[str, Any]) -> Any:
+    return _adapter(kind).validate_python(content)
+
+
+@cache
+def _adapter(kind: type) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_python(content)
+    return TypeAdapter(kind)
 
 
 def _wrong_values(kind: type, content: dict[str, Any]) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ import torch
 
 from equicalc._version import __version__
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
+from equicalc.data.locking import locked
 from equicalc.data.packed import PackedDataset
 from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
@@ -74,12 +75,21 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
     ImportError
         If Lightning is missing.
     ValueError
-        If data or configuration are unusable, or differ from the run to resume.
+        If data or configuration are unusable, or differ from the run to resume, or
+        another process trains in the same folder.
     DivergenceError
         If the weights become NaN.
     """
     folder = expand_path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        return _train(config, folder, resume, check)
+
+
+def _train(
+    config: TrainConfig, folder: Path, resume: bool, check: Check | None
+) -> Path:
+    """Do the steps of `train`."""
     # 1. data
     task = task_of(config)
     parts = task.load_parts()

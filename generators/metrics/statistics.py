@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+
+from equicalc.data.arrays import read_npz
+from equicalc.data.damage import naming
 
 from .bispectrum import bispectra
 from .bonding import bond_lengths, local_environments, ring_sizes
@@ -116,21 +118,15 @@ class Statistics:
         ValueError
             If the file is of another kind.
         """
-        try:
-            with np.load(path) as file:
-                head = json.loads(str(file["head"]))
-                samples = {name: file[name].astype(float) for name in file.files[1:]}
+        samples = read_npz(path)
+        with naming(path, "holds no statistics that Statistics.save wrote"):
+            head = json.loads(str(samples.pop("head")))
             groups: dict[str, dict[str, NDArray[np.float64]]]
             groups = {"bonds": {}, "bispectra": {}}
             for name, values in samples.items():
                 group, _, kind = name.partition("/")
-                groups[group][kind] = values
+                groups[group][kind] = values.astype(float)
             return cls(head["n_molecules"], head["counts"], **groups)
-        except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
-            raise ValueError(
-                f"{path} holds no statistics of molecules ({error}): give a file that "
-                "Statistics.save wrote"
-            ) from error
 
 
 def compare(found: Statistics, reference: Statistics) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _molecules(options):
 def test_unreadable_sources_are_named(options, tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match="cannot read") as caught:
+    with pytest.raises(ValueError, match=r"can(not)? be read|no file") as caught:
         make_plan(replace(options, sources=(Source(str(tmp_path / name)),)))
     assert name in str(caught.value)
 
@@ -196,7 +196,7 @@ def test_options_from_yaml(tmp_path):
         ("sources: [{path: b}]", "out"),
         ("out: a\nsources: []", "no sources"),
         ("- a", "keys and values"),
-        ("a: [", "cannot read options"),
+        ("a: [", "is not YAML"),
     ],
 )
 def test_bad_yaml_is_explained(tmp_path, text, message):

@@ -1,0 +1,1 @@
+"""Broken files for every reader, and what the readers make of them."""
