@@ -66,6 +66,8 @@ class Stage:
         done: list[Record] = []
         moving = list(records)
         for label, step in self.steps.items():
+            if not moving:
+                break
             outcomes = step.many([record.atoms for record in moving])
             arrived = [
                 one
