@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from equicalc.header import FORMAT, opened, parsed_header
 from equicalc.models import MODELS, build_model
 
-FORMAT = "equicalc-model-1"
 UNITS = {"length": "Angstrom", "energy": "eV", "charge": "e"}
 
 
@@ -82,20 +81,6 @@ def save_checkpoint(
     return path
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """Return the header of a model file without reading its tensors.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is truncated, corrupt or was not written by `save_checkpoint`.
-    """
-    with _opened(Path(path)) as file:
-        return _parsed_header(file.metadata(), Path(path))
-
-
 def load_checkpoint(
     path: str | Path,
     device: str | torch.device = "cpu",
@@ -128,9 +113,14 @@ def load_checkpoint(
         If the file is truncated, corrupt, foreign, or of another model than it says.
     """
     path = Path(path)
-    with _opened(path) as file:
-        header = _parsed_header(file.metadata(), path)
+    with opened(path, "pt") as file:
+        header = parsed_header(file.metadata(), path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if header["model"].get("name") not in MODELS:
+        raise ValueError(
+            f"{path} holds a model {header['model'].get('name')!r}; this version knows "
+            f"{sorted(MODELS)}: update equicalc"
+        )
     if checksum(tensors) != header["sha256"]:
         raise ValueError(
             f"{path}: the tensors do not match their sha256; the file was damaged or "
@@ -165,41 +155,6 @@ def checksum(tensors: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _opened(path: Path) -> safe_open:
-    """Open a safetensors file, with errors that say what to do."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no model file {path}; `equicalc models` lists the shipped ones"
-        )
-    try:
-        return safe_open(str(path), framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole safetensors file ({error}): truncated, or of "
-            "another format; download or copy it again"
-        ) from None
-
-
-def _parsed_header(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
-    """Read the header's JSON; foreign files are refused."""
-    try:
-        header = {key: json.loads(value) for key, value in (metadata or {}).items()}
-    except json.JSONDecodeError:
-        header = {}
-    missing = {"format", "model", "card", "sha256"} - header.keys()
-    if missing or header["format"] != FORMAT:
-        raise ValueError(
-            f"{path} is a safetensors file, but not a model of equicalc (no header "
-            f"{FORMAT!r}): give a file written by `equicalc train`"
-        )
-    if header["model"].get("name") not in MODELS:
-        raise ValueError(
-            f"{path} holds a model {header['model'].get('name')!r}; this version knows "
-            f"{sorted(MODELS)}: update equicalc"
-        )
-    return header
 
 
 def _registered_name(model: torch.nn.Module) -> str:

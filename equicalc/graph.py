@@ -20,15 +20,19 @@ to itself. A graph may carry labels, named and shaped as in `LABELS`.
 This module is pure torch, but for `neighbor_list`, which runs vesin.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch_geometric.data import Data
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 __all__ = [
     "LABELS",
@@ -38,6 +42,7 @@ __all__ = [
     "make_graph",
     "molecule_edges",
     "neighbor_list",
+    "new_graph",
 ]
 
 
@@ -339,7 +344,7 @@ def make_graph(
             f"{n_atoms} atomic numbers but {len(positions)} positions were given"
         )
     src, dst, shifts = neighbor_list(positions, lattice, periodic, cutoff)
-    graph = Data(
+    graph = new_graph(
         z=numbers,
         pos=torch.tensor(positions),
         cell=torch.tensor(lattice.astype(precision)).reshape(1, 3, 3),
@@ -352,6 +357,17 @@ def make_graph(
     for name, value in labels.items():
         graph[name] = _label(name, value, n_atoms, graph["pos"].dtype)
     return graph
+
+
+def new_graph(**tensors: Tensor) -> Data:
+    """Return tensors as one graph; they are not checked.
+
+    The only place that imports torch_geometric, which takes seconds: what needs no
+    graph starts without it.
+    """
+    from torch_geometric.data import Data
+
+    return Data(**tensors)
 
 
 def _label(name: str, value: ArrayLike, n_atoms: int, dtype: torch.dtype) -> Tensor:
@@ -397,7 +413,7 @@ def collate(graphs: Sequence[Data]) -> Data:
         raise ValueError("there is no graph to join")
     first = np.cumsum([0, *(len(graph["z"]) for graph in graphs)])
     number = np.cumsum([0, *(len(graph["ptr"]) - 1 for graph in graphs)])
-    joined = Data(
+    joined = new_graph(
         edge_index=torch.cat(
             [g["edge_index"] + int(a) for g, a in zip(graphs, first)], dim=1
         ),

@@ -12,7 +12,6 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from torch import nn
-from torch_geometric.data import Data
 
 from equicalc.calculators.committee import numbered
 from equicalc.calculators.members import resolve_device, resolve_dtype
@@ -25,6 +24,8 @@ from equicalc.models.taps import irreps_of, taps_of
 from equicalc.pretrained import Registry
 
 if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
     from equicalc.embedding.similarity import SimilarityIndex
     from equicalc.o3 import Irreps
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.data.fragment_batch import FragmentBatch, Molecules
 from equicalc.kernels import SphericalHarmonics
@@ -20,6 +19,9 @@ from equicalc.models.property_network import PropertyNetwork
 from equicalc.models.symphony import Symphony
 from equicalc.models.taps import Tap, Taps, as_irreps, taps_of
 from equicalc.o3 import Irreps
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @taps_of.register

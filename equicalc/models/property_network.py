@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.graph import edge_vectors
 from equicalc.kernels import SphericalHarmonics
@@ -19,6 +18,9 @@ from equicalc.nn.irreps import natural_irreps, to_irreps
 from equicalc.nn.property_output import PropertyOutput
 from equicalc.nn.species import SpeciesIndex
 from equicalc.o3 import Irreps
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial, singledispatch
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.o3 import Irreps
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Layout = Literal["e3nn", "channels last", "blocks"]
 

@@ -10,7 +10,8 @@ import time
 import pytest
 import torch
 
-from equicalc.checkpoint import load_checkpoint, read_header
+from equicalc.checkpoint import load_checkpoint
+from equicalc.header import read_header
 from equicalc.training import config_from_dict, train
 from equicalc.training.callbacks import ProgressBar
 
