@@ -25,7 +25,10 @@ UNITS = {"length": "Angstrom", "energy": "eV", "charge": "e"}
 
 
 def save_checkpoint(
-    path: str | Path, model: torch.nn.Module, card: dict[str, Any]
+    path: str | Path,
+    model: torch.nn.Module,
+    card: dict[str, Any],
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a model and its card to one file, atomically.
 
@@ -38,6 +41,9 @@ def save_checkpoint(
     card
         What a user should know: level of theory, training data, licence, metrics,
         command, limits. Elements, cutoff and units are filled in from the model.
+    dtype
+        Precision of the file, that of the model if None: float16 halves the size of a
+        network that tolerates it.
 
     Returns
     -------
@@ -52,7 +58,9 @@ def save_checkpoint(
     """
     path = Path(path)
     tensors = {
-        name: tensor.detach().to("cpu").contiguous()
+        name: tensor.detach()
+        .to("cpu", dtype if tensor.is_floating_point() else None)
+        .contiguous()
         for name, tensor in model.state_dict().items()
     }
     _check_finite(tensors, path)

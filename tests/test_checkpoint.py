@@ -55,6 +55,18 @@ def test_precision_is_of_the_weights_not_of_the_references(path, dtype):
     assert evaluate(loaded, atom, ["energy"])["energy"].item() == energy
 
 
+def test_half_precision_only_rounds_the_weights(model, tmp_path):
+    half = save_checkpoint(tmp_path / "half.safetensors", model, {}, torch.float16)
+    with safe_open(half, "pt") as file:
+        stored = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+    assert {tensor.dtype for tensor in stored} == {torch.float16}
+    loaded, _ = load_checkpoint(half, backend="torch")
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(
+            loaded.state_dict()[name], tensor.half().float(), rtol=0, atol=0
+        )
+
+
 def test_header_is_json_that_others_can_read(path):
     with safe_open(path, "pt") as file:
         metadata = file.metadata()

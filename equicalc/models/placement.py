@@ -107,6 +107,8 @@ class PlacementHead(nn.Module):
         Terms of the radial mixture.
     cutoff, n_radial
         Of the radial basis.
+    radial_hidden
+        Hidden widths of the radial perceptron.
     n_theta
         Rings of the grid, see `SphereDensity`.
     avg_neighbors
@@ -127,6 +129,7 @@ class PlacementHead(nn.Module):
         components: int,
         cutoff: float,
         n_radial: int,
+        radial_hidden: Sequence[int],
         n_theta: int,
         avg_neighbors: float,
         backend: str = "auto",
@@ -143,7 +146,9 @@ class PlacementHead(nn.Module):
         senders = tuple(l for l in ls if l < 2)
         self.n_sent = sum(2 * l + 1 for l in senders)
         self.convolution = UVUConvolution(senders, ls_out, ls_out, backend=backend)
-        self.filters = RadialFilter(n_radial, (), self.convolution.n_paths * C)
+        self.filters = RadialFilter(
+            n_radial, radial_hidden, self.convolution.n_paths * C
+        )
         n_degrees = len(senders)
         self.before = DegreeLinear(senders, [n_in] * n_degrees, [C] * n_degrees)
         self.own = DegreeLinear(ls, [n_in] * len(ls), [C] * len(ls))

@@ -40,6 +40,8 @@ class SymphonyConfig:
         Message-passing layers.
     n_radial : int
         Bessel functions.
+    radial_hidden : tuple of int
+        Hidden widths of all radial perceptrons; empty for filters linear in the basis.
     avg_neighbors : float
         Mean number of neighbours, normalises message sums.
     position_ls : tuple of int
@@ -66,6 +68,7 @@ class SymphonyConfig:
     channels: int = 48
     layers: int = 3
     n_radial: int = 8
+    radial_hidden: tuple[int, ...] = ()
     avg_neighbors: float = 5.0
     position_ls: tuple[int, ...] = (0, 1, 2, 3, 4)
     position_channels: int = 32
@@ -75,7 +78,7 @@ class SymphonyConfig:
     noise: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("elements", "start", "ls", "position_ls"):
+        for name in ("elements", "start", "ls", "radial_hidden", "position_ls"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.elements[:1] != (1,) or len(self.elements) < 2:
             raise ValueError(
@@ -98,6 +101,7 @@ class SymphonyConfig:
             channels=self.channels,
             layers=self.layers,
             n_radial=self.n_radial,
+            radial_hidden=self.radial_hidden,
             avg_neighbors=self.avg_neighbors,
             dipole=False,
             repulsion=False,
@@ -157,6 +161,7 @@ class Symphony(nn.Module):
             components=config.components,
             cutoff=config.cutoff,
             n_radial=config.n_radial,
+            radial_hidden=config.radial_hidden,
             n_theta=config.n_theta,
             avg_neighbors=config.avg_neighbors,
             backend=backend,
@@ -209,7 +214,7 @@ class FocusHead(nn.Module):
         self.basis = BesselBasis(config.hydrogen_cutoff, config.n_radial)
         self.own = DegreeLinear(ls, [C] * len(ls), [C] * len(ls))
         self.convolution = UVUConvolution((0,), ls, ls, backend=backend)
-        self.filters = RadialFilter(config.n_radial, (), n)
+        self.filters = RadialFilter(config.n_radial, config.radial_hidden, n)
         self.logits = nn.Sequential(
             nn.Linear(n + C, n),
             nn.SiLU(),

@@ -1,5 +1,7 @@
 """The network of the generator keeps the symmetries of space."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,10 +22,11 @@ CONFIG = SymphonyConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=[(), (6,)], ids=["linear", "perceptron"])
+def network(request):
     torch.manual_seed(0)
-    return Symphony(CONFIG, backend="torch")
+    config = replace(CONFIG, radial_hidden=request.param)
+    return Symphony(config, backend="torch")
 
 
 def fragment(heavy, heavy_pos, hydrogen_pos):
