@@ -77,7 +77,7 @@ def configure(
         ),
     ] = False,
 ) -> None:
-    """Relax and move molecules with equivariant potentials; train your own.
+    """Design molecules and crystals with equivariant networks: make, relax, score.
 
     Wherever a structure is asked for, give a [bold]file[/bold] in any format that ASE
     reads (the last frame only: [cyan]run.extxyz@-1[/cyan]), a [bold]SMILES[/bold], or a
@@ -87,7 +87,8 @@ def configure(
 
       [cyan]equicalc relax CCO[/cyan]                 relax ethanol
       [cyan]equicalc md CCO --time 2[/cyan]           2 ps of dynamics at 300 K
-      [cyan]equicalc models[/cyan]                    which potentials are there
+      [cyan]equicalc generate -n 20[/cyan]            new molecules
+      [cyan]equicalc models[/cyan]                    which networks are there
 
     The exit code is 0 when all was done, 2 when something can be set right (one of
     several structures, too), 1 for an error of equicalc, 130 after Ctrl-C.

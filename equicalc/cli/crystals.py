@@ -77,8 +77,9 @@ def build(
     from equicalc.crystals import random_crystals
     from equicalc.crystals.potentials import named_potential
 
-    inputs.refuse_existing([output], resume=False, overwrite=overwrite)
+    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
+    inputs.require_writable_format(output)
     (named,) = _one(inputs.read_structures([molecule], seed))
     with progress_bar() as bar:
         task = bar.add_task("packing", total=number, note="")

@@ -212,6 +212,7 @@ class _Job:
 
         check_format(self.output)
         inputs.refuse_existing([self.output], resume, overwrite)
+        inputs.output_folder(self.output.parent)
         if overwrite:
             self.output.unlink(missing_ok=True)
         self.written, self.first = written_molecules(self.output, self.seed)

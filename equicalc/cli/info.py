@@ -69,7 +69,7 @@ def _machine() -> dict[str, str]:
         "gpu": ", ".join(gpus) or "none",
         "C++ compiler": " ".join(compiler) if compiler else "none: kernels in torch",
         "kernel cache": str(cache_directory()),
-        "shipped potentials": ", ".join(available()) or "none",
+        "shipped networks": ", ".join(available()) or "none",
     }
 
 

@@ -1,4 +1,4 @@
-"""``equicalc models``: the potentials that are there and what they are worth."""
+"""``equicalc models``: the networks that are there and what they are worth."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A shipped potential or the file of a checkpoint: show its whole "
-            "card.",
+            help="A shipped network or the file of a checkpoint: show its whole card.",
             show_default=False,
         ),
     ] = None,
@@ -21,7 +20,7 @@ def models(
         bool, typer.Option("--json", help="Print JSON, for other programs.")
     ] = False,
 ) -> None:
-    """List the shipped potentials: level of theory, errors, licence, origin.
+    """List the shipped networks: level of theory, errors, licence, origin.
 
     [bold]Examples[/bold]
 
@@ -38,7 +37,7 @@ def models(
         return
     if not cards:
         stdout.print(
-            "no potential is shipped with this installation; train one with "
+            "no network is shipped with this installation; train one with "
             "[cyan]equicalc train[/cyan]"
         )
     for title, card in cards.items():

@@ -109,7 +109,12 @@ class RunDatabase:
     @property
     def settings(self) -> dict[str, Any]:
         """What the run was started with; empty if it was not."""
-        return dict(self._rows.metadata)
+        from sqlite3 import DatabaseError
+
+        try:
+            return dict(self._rows.metadata)
+        except DatabaseError as error:
+            raise ValueError(f"{self.where} is no database ({error})") from error
 
     @settings.setter
     def settings(self, values: dict[str, Any]) -> None:

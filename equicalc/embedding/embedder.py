@@ -261,6 +261,11 @@ class Embedder:
             for m in (range(-ir.l, ir.l + 1) if not invariant else (0,))
         ]
 
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """What the network has rows for."""
+        return ("atom", "molecule") if self.taps.per_atom else ("molecule",)
+
     def _rows(
         self,
         structures: Atoms | Iterable[Atoms],
@@ -270,10 +275,10 @@ class Embedder:
         """Collect blocks (n, channels, components) batch by batch."""
         if level not in ("atom", "molecule"):
             raise ValueError(f"level is {level!r}; give 'atom' or 'molecule'")
-        if level == "atom" and not self.taps.per_atom:
+        if level not in self.levels:
             raise ValueError(
                 f"{type(self.model).__name__} describes whole molecules, not atoms: "
-                "ask for level='molecule'"
+                "the level is 'molecule'"
             )
         given = [structures] if isinstance(structures, Atoms) else structures
         listed = list_of_atoms(given)

@@ -216,8 +216,8 @@ def taps_of(model: nn.Module) -> Taps:
         If nobody has registered it.
     """
     raise ValueError(
-        f"{type(model).__name__} does not say where its irreps are: register it with "
-        "equicalc.models.taps.taps_of"
+        f"{type(model).__name__} has no features of atoms or molecules to read; a "
+        "network of your own is registered with equicalc.models.taps.taps_of"
     )
 
 

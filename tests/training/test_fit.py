@@ -133,10 +133,11 @@ def test_killed_run_goes_on_to_the_same_end(make_config, tmp_path):
     assert_same_run(best.parent, whole.parent)
 
 
-def test_time_limit_ends_the_run(make_config):
+@pytest.mark.parametrize("schedule", ["cosine", "time-cosine"])
+def test_time_limit_ends_the_run(make_config, schedule):
     config = make_config(
         stop={"max_steps": None, "max_time": 1.0},
-        optimizer={"schedule": "time-cosine"},
+        optimizer={"schedule": schedule},
     )
     best = train(config)
     rows = table(best.parent / "train.csv")
