@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from equicalc.labelling.pool import single_threaded
 
@@ -24,6 +27,7 @@ __all__ = ["LabelledCrystal", "label_crystals", "read_frames"]
 
 OK = "ok"
 FAILED = "failed"
+SAME = 1e-9  # Angstrom
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,9 @@ def label_crystals(
     """Calculate lattice energies of crystals in files.
 
     Every crystal is written as soon as it is done. The same call after an interruption,
-    even ``kill -9``, does what is missing. What goes wrong with a crystal stands in its
-    row, and the others go on.
+    even ``kill -9``, does what is missing; a crystal whose file holds another structure
+    by now, or that is to be treated in another way, is done again and replaced. What
+    goes wrong with a crystal stands in its row, and the others go on.
 
     Parameters
     ----------
@@ -68,7 +73,7 @@ def label_crystals(
         In any format of ASE; all frames are taken.
     database
         ASE database, ``.db``. Rows have the keys ``name``, ``method``, ``version``,
-        ``status``, ``message`` and, where it went well, ``lattice_energy``,
+        ``relax``, ``status``, ``message`` and, where it went well, ``lattice_energy``,
         ``interaction``, ``strain`` (kJ/mol per molecule), ``spacegroup``, ``z``,
         ``z_prime``, ``density``, ``packing`` and ``contact``.
     method, relax
@@ -97,7 +102,16 @@ def label_crystals(
     frames = list(read_frames(files))
     # a lock file would outlive a killed run; only this process writes
     with_database: Any = connect(str(database), use_lock_file=False)
-    done = {row.name: _from_row(row) for row in with_database.select(method=method)}
+    try:
+        rows = {row.name: row for row in with_database.select(method=method)}
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{database} is no database ({error})") from error
+    asked = {"version": version, "relax": str(relax).lower()}
+    done = {
+        name: _from_row(rows[name])
+        for name, atoms, _ in frames
+        if name in rows and _answers(rows[name], atoms, asked)
+    }
     todo = [frame for frame in frames if frame[0] not in done]
     total, structures = len(frames), {name: atoms for name, atoms, _ in todo}
     if report is not None:
@@ -106,9 +120,10 @@ def label_crystals(
         done[labelled.name] = labelled
         with_database.write(
             structures[labelled.name],
+            id=rows[labelled.name].id if labelled.name in rows else None,
             name=labelled.name,
             method=method,
-            version=version,
+            **asked,
             status=labelled.status,
             message=labelled.message or "none",
             **labelled.values,
@@ -188,10 +203,22 @@ def _label(name: str, atoms: Atoms, method: str, relax: Relax) -> LabelledCrysta
     return LabelledCrystal(name, OK, "; ".join(result.warnings), values)
 
 
+def _answers(row: Any, atoms: Atoms, asked: dict[str, str]) -> bool:
+    """Whether a row is of this very structure, treated in the same way."""
+    before = row.toatoms()
+    return (
+        all(row.get(key) == value for key, value in asked.items())
+        and np.array_equal(before.numbers, atoms.numbers)
+        and np.array_equal(before.pbc, atoms.pbc)
+        and np.allclose(before.cell.array, atoms.cell.array, rtol=0, atol=SAME)
+        and np.allclose(before.positions, atoms.positions, rtol=0, atol=SAME)
+    )
+
+
 def _from_row(row: Any) -> LabelledCrystal:
     """Crystal of an earlier call."""
     stored = dict(row.key_value_pairs)
     name, status, message = (stored.pop(key) for key in ("name", "status", "message"))
-    for key in ("method", "version"):
+    for key in ("method", "version", "relax"):
         del stored[key]
     return LabelledCrystal(name, status, "" if message == "none" else message, stored)

@@ -197,7 +197,7 @@ def _write_embeddings(
         columns: dict[str, Any] = {**arrays}
         np.savez(path, names=np.array(names), **columns)
         return
-    rows = [{"file": name} for name in names]
+    rows: list[Row] = [{"file": name} for name in names]
     for kind, array in arrays.items():
         for index in np.ndindex(array.shape[1:]):
             column = "_".join([kind, *map(str, index)])
