@@ -8,12 +8,14 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from equicalc.labelling.pool import single_threaded
+from equicalc.labelling.workers import Workers
 
 from .crystal import MolecularCrystal
 from .errors import CrystalError, UnreadableFileError
@@ -59,6 +61,7 @@ def label_crystals(
     relax: Relax = "molecule",
     workers: int = 1,
     report: Callable[[int, int, LabelledCrystal | None], None] | None = None,
+    scheduler: str | None = None,
 ) -> list[LabelledCrystal]:
     """Calculate lattice energies of crystals in files.
 
@@ -82,6 +85,8 @@ def label_crystals(
         Processes; 0 is one per processor core.
     report
         Called with the number of crystals done, of all, and the last one.
+    scheduler
+        Address of a Dask scheduler whose workers do the work instead, ``tcp://...``.
 
     Returns
     -------
@@ -91,7 +96,8 @@ def label_crystals(
     Raises
     ------
     ValueError
-        If the method is unknown or the database cannot be written.
+        If the method is unknown, the database cannot be written, or no scheduler
+        answers.
     ImportError
         If the method needs what is not installed.
     """
@@ -116,7 +122,8 @@ def label_crystals(
     total, structures = len(frames), {name: atoms for name, atoms, _ in todo}
     if report is not None:
         report(total - len(todo), total, None)
-    for labelled in _work(todo, method, relax, workers or os.cpu_count() or 1):
+    label = partial(_label, method=method, relax=relax)
+    for labelled in _work(todo, label, workers or os.cpu_count() or 1, scheduler):
         done[labelled.name] = labelled
         with_database.write(
             structures[labelled.name],
@@ -158,21 +165,25 @@ def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
 
 
 def _work(
-    frames: Sequence[_Frame], method: str, relax: Relax, workers: int
+    frames: Sequence[_Frame],
+    label: Callable[[tuple[str, Atoms]], LabelledCrystal],
+    workers: int,
+    scheduler: str | None,
 ) -> Iterator[LabelledCrystal]:
     """Label frames, in the order in which they are done."""
     readable = [(name, atoms) for name, atoms, failed in frames if failed is None]
     yield from (failed for _, _, failed in frames if failed is not None)
+    if scheduler is not None:
+        with Workers(scheduler=scheduler) as cluster:
+            yield from cluster.map(label, readable)
+        return
     if workers == 1 or len(readable) < 2:
-        yield from (_label(name, atoms, method, relax) for name, atoms in readable)
+        yield from map(label, readable)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         with single_threaded():  # the processes start with the first task
-            jobs = [
-                pool.submit(_label, name, atoms, method, relax)
-                for name, atoms in readable
-            ]
+            jobs = [pool.submit(label, frame) for frame in readable]
         try:
             for job in as_completed(jobs):
                 yield job.result()
@@ -180,8 +191,9 @@ def _work(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _label(name: str, atoms: Atoms, method: str, relax: Relax) -> LabelledCrystal:
+def _label(frame: tuple[str, Atoms], method: str, relax: Relax) -> LabelledCrystal:
     """Label one structure; whatever goes wrong ends up in its row."""
+    name, atoms = frame
     try:
         crystal = MolecularCrystal.from_atoms(atoms)
         result = named_method(method, relax).evaluate(crystal, None)

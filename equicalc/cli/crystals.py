@@ -113,7 +113,16 @@ def label(
         str,
         typer.Option(help="none, molecule (the strain) or both (crystal as well)."),
     ] = "molecule",
-    workers: Annotated[int, typer.Option(help="Processes; 0: one for each core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Processes; 0: one for each core.", min=0)
+    ] = 0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Dask scheduler whose workers do the work, tcp://host:8786.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="ASE database.", metavar="FILE.db")
     ] = Path("labels.db"),
@@ -148,6 +157,7 @@ def label(
             None if relax == "none" else relax,
             workers,
             report,
+            scheduler,
         )
     good = [row for row in rows if row.values]
     print_table(f"Lattice energies, {method}", [_labelled(row) for row in rows])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from equicalc._version import __version__
+from equicalc.labelling.workers import Workers
 
 from .design import Best, Design
 from .proposals import made, proposal_chunks, seed_of
@@ -20,7 +21,6 @@ from .search import Member, Population
 from .stages import Stage, stages_of
 from .step import batches
 from .storage import ALIVE, Record, RunDatabase
-from .workers import Workers
 
 __all__ = ["Progress", "open_database", "ranked", "run", "write_best"]
 
