@@ -7,12 +7,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
+from equicalc.data.damage import naming
 from equicalc.data.locking import locked
 from equicalc.data.text_files import check_text
 from equicalc.labelling.pool import single_threaded
+from equicalc.labelling.workers import Workers
 
 from .crystal import MolecularCrystal
 from .errors import CrystalError, UnreadableFileError
@@ -26,6 +31,7 @@ __all__ = ["LabelledCrystal", "label_crystals", "read_frames"]
 
 OK = "ok"
 FAILED = "failed"
+SAME = 1e-9  # Angstrom
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,14 @@ def label_crystals(
     relax: Relax = "molecule",
     workers: int = 1,
     report: Callable[[int, int, LabelledCrystal | None], None] | None = None,
+    scheduler: str | None = None,
 ) -> list[LabelledCrystal]:
     """Calculate lattice energies of crystals in files.
 
     Every crystal is written as soon as it is done. The same call after an interruption,
-    even ``kill -9``, does what is missing. What goes wrong with a crystal stands in its
-    row, and the others go on.
+    even ``kill -9``, does what is missing; a crystal whose file holds another structure
+    by now, or that is to be treated in another way, is done again and replaced. What
+    goes wrong with a crystal stands in its row, and the others go on.
 
     Parameters
     ----------
@@ -70,7 +78,7 @@ def label_crystals(
         In any format of ASE; all frames are taken.
     database
         ASE database, ``.db``. Rows have the keys ``name``, ``method``, ``version``,
-        ``status``, ``message`` and, where it went well, ``lattice_energy``,
+        ``relax``, ``status``, ``message`` and, where it went well, ``lattice_energy``,
         ``interaction``, ``strain`` (kJ/mol per molecule), ``spacegroup``, ``z``,
         ``z_prime``, ``density``, ``packing`` and ``contact``.
     method, relax
@@ -79,6 +87,8 @@ def label_crystals(
         Processes; 0 is one per processor core.
     report
         Called with the number of crystals done, of all, and the last one.
+    scheduler
+        Address of a Dask scheduler whose workers do the work instead, ``tcp://...``.
 
     Returns
     -------
@@ -88,7 +98,8 @@ def label_crystals(
     Raises
     ------
     ValueError
-        If the method is unknown, or another process labels into the database.
+        If the method is unknown, the database cannot be written, another process labels
+        into it, or no scheduler answers.
     ImportError
         If the method needs what is not installed.
     """
@@ -100,18 +111,27 @@ def label_crystals(
     with locked(database):
         # ASE's own lock file would outlive a killed run
         with_database: Any = connect(str(database), use_lock_file=False)
-        done = {row.name: _from_row(row) for row in with_database.select(method=method)}
+        with naming(database, "is no database"):
+            rows = {row.name: row for row in with_database.select(method=method)}
+        asked = {"version": version, "relax": str(relax).lower()}
+        done = {
+            name: _from_row(rows[name])
+            for name, atoms, _ in frames
+            if name in rows and _answers(rows[name], atoms, asked)
+        }
         todo = [frame for frame in frames if frame[0] not in done]
         total, structures = len(frames), {name: atoms for name, atoms, _ in todo}
         if report is not None:
             report(total - len(todo), total, None)
-        for labelled in _work(todo, method, relax, workers or os.cpu_count() or 1):
+        label = partial(_label, method=method, relax=relax)
+        for labelled in _work(todo, label, workers or os.cpu_count() or 1, scheduler):
             done[labelled.name] = labelled
             with_database.write(
                 structures[labelled.name],
+                id=rows[labelled.name].id if labelled.name in rows else None,
                 name=labelled.name,
                 method=method,
-                version=version,
+                **asked,
                 status=labelled.status,
                 message=labelled.message or "none",
                 **labelled.values,
@@ -147,21 +167,25 @@ def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
 
 
 def _work(
-    frames: Sequence[_Frame], method: str, relax: Relax, workers: int
+    frames: Sequence[_Frame],
+    label: Callable[[tuple[str, Atoms]], LabelledCrystal],
+    workers: int,
+    scheduler: str | None,
 ) -> Iterator[LabelledCrystal]:
     """Label frames, in the order in which they are done."""
     readable = [(name, atoms) for name, atoms, failed in frames if failed is None]
     yield from (failed for _, _, failed in frames if failed is not None)
+    if scheduler is not None:
+        with Workers(scheduler=scheduler) as cluster:
+            yield from cluster.map(label, readable)
+        return
     if workers == 1 or len(readable) < 2:
-        yield from (_label(name, atoms, method, relax) for name, atoms in readable)
+        yield from map(label, readable)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         with single_threaded():  # the processes start with the first task
-            jobs = [
-                pool.submit(_label, name, atoms, method, relax)
-                for name, atoms in readable
-            ]
+            jobs = [pool.submit(label, frame) for frame in readable]
         try:
             for job in as_completed(jobs):
                 yield job.result()
@@ -169,8 +193,9 @@ def _work(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _label(name: str, atoms: Atoms, method: str, relax: Relax) -> LabelledCrystal:
+def _label(frame: tuple[str, Atoms], method: str, relax: Relax) -> LabelledCrystal:
     """Label one structure; whatever goes wrong ends up in its row."""
+    name, atoms = frame
     try:
         crystal = MolecularCrystal.from_atoms(atoms)
         result = named_method(method, relax).evaluate(crystal, None)
@@ -192,10 +217,22 @@ def _label(name: str, atoms: Atoms, method: str, relax: Relax) -> LabelledCrysta
     return LabelledCrystal(name, OK, "; ".join(result.warnings), values)
 
 
+def _answers(row: Any, atoms: Atoms, asked: dict[str, str]) -> bool:
+    """Whether a row is of this very structure, treated in the same way."""
+    before = row.toatoms()
+    return (
+        all(row.get(key) == value for key, value in asked.items())
+        and np.array_equal(before.numbers, atoms.numbers)
+        and np.array_equal(before.pbc, atoms.pbc)
+        and np.allclose(before.cell.array, atoms.cell.array, rtol=0, atol=SAME)
+        and np.allclose(before.positions, atoms.positions, rtol=0, atol=SAME)
+    )
+
+
 def _from_row(row: Any) -> LabelledCrystal:
     """Crystal of an earlier call."""
     stored = dict(row.key_value_pairs)
     name, status, message = (stored.pop(key) for key in ("name", "status", "message"))
-    for key in ("method", "version"):
+    for key in ("method", "version", "relax"):
         del stored[key]
     return LabelledCrystal(name, status, "" if message == "none" else message, stored)

@@ -169,8 +169,8 @@ def load_mace(name: str = "mace") -> MaceLabels:
     name
         ``"mace"``, the one that is shipped; ``"mace:NAME"``, a foundation model of
         mace-torch such as ``medium-mpa-0`` or ``off-small`` (downloaded once);
-        ``"mace:FILE"``, a model of mace-torch or of this package. Then, in this order,
-        ``+d3`` for dispersion and ``+float64`` for double precision.
+        ``"mace:FILE"``, a model of mace-torch or of this package. Then ``+d3`` for
+        dispersion and ``+float64`` for double precision, in any order.
 
     Raises
     ------
@@ -184,8 +184,8 @@ def load_mace(name: str = "mace") -> MaceLabels:
     Files of mace-torch are pickles: reading one runs what its author put into it. Give
     files of people you trust. Those of this package are safetensors.
     """
-    text, double = name.removesuffix(DOUBLE), name.endswith(DOUBLE)
-    text, d3 = text.removesuffix(D3), text.endswith(D3)
+    text, options = _split(name)
+    d3, double = D3 in options, DOUBLE in options
     if d3:
         _require_dftd3()
     dtype = torch.float64 if double else torch.float32
@@ -205,6 +205,20 @@ def load_mace(name: str = "mace") -> MaceLabels:
     if d3:
         parts.append("D3(BJ) of PBE")
     return MaceLabels(name, ", ".join(parts), network.requires_grad_(False), d3)
+
+
+def _split(name: str) -> tuple[str, set[str]]:
+    """Separate what a MACE is called from its options."""
+    text, options = name, set()
+    while ending := next((o for o in (D3, DOUBLE) if text.endswith(o)), None):
+        text = text.removesuffix(ending)
+        options.add(ending)
+    if text != "mace" and not text.startswith("mace:"):
+        raise ValueError(
+            f"method {name!r} is unknown; give mace, mace:NAME or mace:FILE, then "
+            f"{D3} or {DOUBLE}"
+        )
+    return text, options
 
 
 def _batches(structures: Sequence[Atoms]) -> Iterator[list[int]]:

@@ -15,6 +15,8 @@ from equicalc.graph import neighbor_list
 from equicalc.units import KJ_PER_MOL
 
 from .crystal import MolecularCrystal
+from .errors import CrystalError, EmptyStructureError, SeveralSpeciesError
+from .fragments import find_fragments
 from .minimise import BatchedBFGS
 from .pairwise import pair_energy
 from .potentials import LennardJones, PairPotential
@@ -90,7 +92,8 @@ def random_crystals(
     Raises
     ------
     ValueError
-        If the SMILES, the group or a number makes no sense.
+        If the SMILES, the group or a number makes no sense, or the structure is not
+        one molecule.
 
     Notes
     -----
@@ -149,10 +152,33 @@ def _structure(molecule: str | Atoms, seed: int) -> Atoms:
         if isinstance(molecule, str)
         else molecule.copy()
     )
+    _require_molecule(rigid, molecule)
     rigid.positions -= rigid.positions.mean(axis=0)
-    rigid.pbc = False
     rigid.cell = None
     return rigid
+
+
+def _require_molecule(atoms: Atoms, given: str | Atoms) -> None:
+    """Refuse what is not one molecule in empty space.
+
+    Molecules of one SMILES may lie on top of each other: its dots count.
+    """
+    if len(atoms) == 0:
+        raise EmptyStructureError("there are no atoms")
+    if atoms.pbc.any():
+        raise CrystalError(
+            f"the molecule is periodic along {atoms.pbc.tolist()}: give a molecule in "
+            "empty space, atoms.pbc = False"
+        )
+    if isinstance(given, str):
+        pieces = given.split(".")
+    else:
+        pieces = [piece.formula() for piece in find_fragments(atoms)]
+    if len(pieces) > 1:
+        raise SeveralSpeciesError(
+            f"{len(pieces)} molecules are given ({', '.join(pieces)}), and crystals of "
+            "one are made"
+        )
 
 
 def _starts(

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from equicalc.data.damage import naming
+from equicalc.header import FORMAT, opened, parsed_header
 from equicalc.models import MODELS, build_model
 
-FORMAT = "equicalc-model-1"
 UNITS = {"length": "Angstrom", "energy": "eV", "charge": "e"}
 
 
@@ -91,20 +90,6 @@ def save_checkpoint(
     return path
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """Return the header of a model file without reading its tensors.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is truncated, corrupt or was not written by `save_checkpoint`.
-    """
-    with _opened(Path(path)) as file:
-        return _parsed_header(file.metadata(), Path(path))
-
-
 def load_checkpoint(
     path: str | Path,
     device: str | torch.device = "cpu",
@@ -137,15 +122,20 @@ def load_checkpoint(
         If the file is truncated, corrupt, foreign, or of another model than it says.
     """
     path = Path(path)
-    with _opened(path) as file, naming(path):
-        header = _parsed_header(file.metadata(), path)
+    with opened(path, "pt") as file, naming(path):
+        header = parsed_header(file.metadata(), path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name, config = header["model"]["name"], header["model"]["config"]
+    if name not in MODELS:
+        raise ValueError(
+            f"{path} holds a model {name!r}; this version knows {sorted(MODELS)}: "
+            "update equicalc"
+        )
     if checksum(tensors) != header["sha256"]:
         raise ValueError(
             f"{path}: the tensors do not match their sha256; the file was damaged or "
             "edited: download or copy it again"
         )
-    name, config = header["model"]["name"], header["model"]["config"]
     with naming(path, f"holds a model {name!r} of another version of equicalc"):
         _check_sizes(config, sum(tensor.numel() for tensor in tensors.values()))
         model = build_model(name, config, backend=backend)
@@ -169,41 +159,6 @@ def checksum(tensors: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _opened(path: Path) -> safe_open:
-    """Open a safetensors file, with errors that say what to do."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no model file {path}; `equicalc models` lists the shipped ones"
-        )
-    problem = "is not a whole safetensors file: download or copy it again"
-    with naming(path, problem):
-        return safe_open(str(path), framework="pt")
-
-
-def _parsed_header(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
-    """Read the header's JSON; foreign files are refused."""
-    try:
-        header = {key: json.loads(value) for key, value in (metadata or {}).items()}
-    except (ValueError, RecursionError):
-        header = {}
-    parts = {"model": dict, "card": dict, "sha256": str}
-    whole = all(isinstance(header.get(name), kind) for name, kind in parts.items())
-    if not whole or header.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is a safetensors file, but not a model of equicalc (no header "
-            f"{FORMAT!r}): give a file written by `equicalc train`"
-        )
-    name = header["model"].get("name")
-    if not isinstance(name, str) or name not in MODELS:
-        raise ValueError(
-            f"{path} holds a model {name!r}; this version knows {sorted(MODELS)}: "
-            "update equicalc"
-        )
-    if not isinstance(header["model"].get("config"), dict):
-        raise ValueError(f"{path} does not tell the configuration of its model")
-    return header
 
 
 def _check_sizes(config: Any, n_numbers: int) -> None:

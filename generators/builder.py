@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from equicalc.calculators.members import resolve_device
 from equicalc.checkpoint import load_checkpoint
 from equicalc.models import Generator
 from equicalc.pretrained import weights_path
@@ -36,17 +37,18 @@ def load_builder(name: str | Path = "symphony", device: str = "cpu") -> Builder:
     name
         A shipped model or the file of a checkpoint.
     device
-        Where it runs.
+        Where it runs, as for `equicalc.EquiCalculator`.
 
     Raises
     ------
     FileNotFoundError
         If there is neither such a model nor such a file.
     ValueError
-        If the file is damaged, or its model is not a generator.
+        If the file is damaged, its model is not a generator, or there is no such
+        device.
     """
     path = weights_path(name)
-    model, _ = load_checkpoint(path, device=device)
+    model, _ = load_checkpoint(path, device=resolve_device(device))
     if not isinstance(model, Generator):
         raise ValueError(
             f"{name} is a {type(model).__name__}, not a generator: give 'symphony', or "

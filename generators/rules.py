@@ -94,6 +94,11 @@ class Rules:
         """
         if self.formula is not None:
             counts = _counts(self.formula, config)
+            if self.elements is not None and counts.keys() - set(self.elements):
+                raise ValueError(
+                    f"the formula {self.formula} has other elements than "
+                    f"{', '.join(self.elements)}"
+                )
             return [counts.get(chemical_symbols[z], 0) for z in config.elements]
         if self.elements is None:
             return None

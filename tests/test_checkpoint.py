@@ -8,8 +8,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from equicalc.checkpoint import load_checkpoint, read_header, save_checkpoint
+from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.graph import make_graph
+from equicalc.header import read_header
 from equicalc.models import build_model, evaluate
 
 CONFIG: dict[str, Any] = {

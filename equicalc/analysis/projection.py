@@ -63,7 +63,9 @@ def _pca(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     centered = points - points.mean(axis=0)
     _, _, axes = np.linalg.svd(centered, full_matrices=False)
     flat = centered @ axes[:2].T
-    return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+    plane = np.zeros((len(points), 2))
+    plane[:, : flat.shape[1]] = flat
+    return plane
 
 
 def _umap(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError, PropertyNotImplementedError
-from torch_geometric.data import Data
 
 from equicalc.calculators.members import Member, ModelSpec, Placement, load_member
 from equicalc.calculators.neighbors import VerletList
@@ -23,6 +22,9 @@ from equicalc.calculators.prediction import (
 )
 from equicalc.calculators.structures import check_elements
 from equicalc.graph import collate
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 class Committee:

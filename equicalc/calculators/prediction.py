@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
-from torch_geometric.data import Data
 
 from equicalc.calculators.members import Member
 from equicalc.calculators.neighbors import Neighbors
 from equicalc.calculators.structures import check_distances
+from equicalc.graph import new_graph
 from equicalc.models import evaluate
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 #: Outputs with one row per atom; the others have one per structure.
 PER_ATOM = ("energies", "forces", "charges", "embedding")
@@ -31,7 +35,7 @@ def graph_of(atoms: Atoms, neighbors: Neighbors) -> Data:
     """
     check_distances(atoms, neighbors.src, neighbors.dst, neighbors.distances)
     n_atoms = len(atoms)
-    return Data(
+    return new_graph(
         z=torch.tensor(atoms.numbers, dtype=torch.int64),
         pos=torch.tensor(atoms.positions, dtype=torch.float64),
         cell=torch.tensor(atoms.cell.array, dtype=torch.float64)[None],

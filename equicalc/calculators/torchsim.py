@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
 from equicalc.calculators.members import ModelSpec, Placement, load_member
 from equicalc.graph import collate, make_graph
@@ -20,6 +19,7 @@ from equicalc.models import evaluate
 
 if TYPE_CHECKING:
     from torch.nn import Module as ModelInterface
+    from torch_geometric.data import Data
 else:
     try:
         with warnings.catch_warnings():

@@ -11,7 +11,9 @@ from equicalc.cli import inputs
 from equicalc.cli.errors import USER_ERROR
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from equicalc.crystals import LatticeEnergyPredictor, MolecularCrystal
     from equicalc.crystals.predictor import Row
@@ -51,6 +53,7 @@ def score(
     ] = False,
     model: Predictor = None,
     output: Table = Path("scores.csv"),
+    overwrite: inputs.Overwrite = False,
 ) -> None:
     """Predict lattice energies of crystals, in milliseconds each.
 
@@ -69,6 +72,7 @@ def score(
     from equicalc.crystals.strain import Strain
 
     inputs.refuse_inputs(files, [output])
+    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
     rows = _scored(_predictor(model), files, Strain() if strain else None)
     if rank:
@@ -111,7 +115,7 @@ def relax(
     from equicalc.cli.console import print_table, stdout
 
     inputs.refuse_inputs(files, [output])
-    inputs.refuse_existing([output], resume=False, overwrite=overwrite)
+    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
     predictor = _predictor(model)
     rows: list[Row] = []
@@ -133,26 +137,32 @@ def embed(
         str, typer.Option(help="Of the molecule: none, volume, axes or mo3enet[:FILE].")
     ] = "axes",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Arrays.", metavar="FILE.npz")
+        Path, typer.Option("--output", "-o", help="File: .npz or .csv.", metavar="FILE")
     ] = Path("embeddings.npz"),
+    overwrite: inputs.Overwrite = False,
 ) -> None:
     """Describe crystals by numbers: 12 parameters and an embedding of the molecule.
 
     Writes names, parameters (a b c in Angstrom, alpha beta gamma in degrees, fractional
     centroid, rotation vector), space groups, and scalars and vectors of the molecule as
     it is posed in the crystal. One independent molecule is needed; other crystals are
-    reported and left out, and the exit code is then 2.
+    reported and left out, and the exit code is then 2. A .csv has the same numbers as
+    columns.
 
     [bold]Examples[/bold]
 
       [cyan]equicalc crystals embed *.cif --embedding volume -o packings.npz[/cyan]
-    """
-    import numpy as np
 
+      [cyan]equicalc crystals embed *.cif --embedding mo3enet -o packings.csv[/cyan]
+    """
     from equicalc.cli.console import print_table, stdout
     from equicalc.crystals.embeddings import embed_crystals, named_embedding
+    from equicalc.embedding.files import check_suffix
 
     method = named_embedding(embedding)
+    check_suffix(output)
+    inputs.refuse_inputs(files, [output])
+    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
     names: list[str] = []
     found: list[MolecularCrystal] = []
@@ -168,12 +178,32 @@ def embed(
             found.append(crystal)
         rows.append(row)
     if found:
-        columns: dict[str, Any] = {**embed_crystals(found, method)}
-        np.savez(output, names=np.array(names), **columns)
+        _write_embeddings(output, names, embed_crystals(found, method))
     print_table(f"Embeddings, {embedding}", rows)
     stdout.print(f"{len(found)} of {len(rows)} crystals embedded: {output}")
     if len(found) < len(rows):
         raise typer.Exit(USER_ERROR)
+
+
+def _write_embeddings(
+    path: Path, names: list[str], arrays: dict[str, NDArray[np.float64]]
+) -> None:
+    """Write an array of every kind, or one line with all numbers of a crystal."""
+    import numpy as np
+
+    from equicalc.cli.results import write_csv
+
+    if path.suffix == ".npz":
+        columns: dict[str, Any] = {**arrays}
+        np.savez(path, names=np.array(names), **columns)
+        return
+    rows: list[Row] = [{"file": name} for name in names]
+    for kind, array in arrays.items():
+        for index in np.ndindex(array.shape[1:]):
+            column = "_".join([kind, *map(str, index)])
+            for row, numbers in zip(rows, array):
+                row[column] = numbers[index]
+    write_csv(path, rows)
 
 
 def _predictor(model: str | None) -> LatticeEnergyPredictor:

@@ -77,8 +77,9 @@ def build(
     from equicalc.crystals import random_crystals
     from equicalc.crystals.potentials import named_potential
 
-    inputs.refuse_existing([output], resume=False, overwrite=overwrite)
+    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
+    inputs.require_writable_format(output)
     (named,) = _one(inputs.read_structures([molecule], seed))
     with progress_bar() as bar:
         task = bar.add_task("packing", total=number, note="")
@@ -112,7 +113,16 @@ def label(
         str,
         typer.Option(help="none, molecule (the strain) or both (crystal as well)."),
     ] = "molecule",
-    workers: Annotated[int, typer.Option(help="Processes; 0: one for each core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Processes; 0: one for each core.", min=0)
+    ] = 0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Dask scheduler whose workers do the work, tcp://host:8786.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="ASE database.", metavar="FILE.db")
     ] = Path("labels.db"),
@@ -147,6 +157,7 @@ def label(
             None if relax == "none" else relax,
             workers,
             report,
+            scheduler,
         )
     good = [row for row in rows if row.values]
     print_table(f"Lattice energies, {method}", [_labelled(row) for row in rows])

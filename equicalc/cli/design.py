@@ -34,7 +34,7 @@ def design(
         ),
     ] = None,
 ) -> None:
-    """Generate molecules, work through steps, score, learn from the scores, repeat.
+    r"""Generate molecules, work through steps, score, learn from the scores, repeat.
 
     The file says where molecules come from, what is done with them and what makes them
     good. All structures, with scores or the reason of their rejection, go into
@@ -46,7 +46,7 @@ def design(
 
       [cyan]output: runs/first[/cyan]
 
-      [cyan]steps: [valid, unique, synthesizable, {score: {goals: {sa_score: -1}}}]
+      [cyan]steps: \[valid, unique, synthesizable, {score: {goals: {sa_score: -1}}}]
       [/cyan]
 
     [bold]Examples[/bold]

@@ -27,8 +27,12 @@ def embed(
         typer.Option("--output", "-o", help="File: .npz or .csv.", metavar="FILE"),
     ] = Path("embedding.npz"),
     level: Annotated[
-        str, typer.Option(help="One row for every atom, or every molecule.")
-    ] = "atom",
+        str | None,
+        typer.Option(
+            help="One row for every atom, or every molecule.",
+            show_default="atom, if the network has features of atoms",
+        ),
+    ] = None,
     invariant: Annotated[
         bool,
         typer.Option("--invariants", help="What does not turn with the structure."),
@@ -61,7 +65,7 @@ def embed(
 
     check_suffix(output)
     inputs.refuse_inputs(structures, [output])
-    inputs.refuse_existing([output], resume=False, overwrite=overwrite)
+    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
     found = inputs.read_structures(structures, seed)
     embedder = Embedder.from_pretrained(
@@ -70,6 +74,7 @@ def embed(
         pooling=pooling,  # pyright: ignore[reportArgumentType]
         batch_size=batch_size,
     )
+    level = level or embedder.levels[0]
     write_embedding(
         output,
         embedder,

@@ -210,6 +210,7 @@ class _Job:
         self.valid_only = options.valid_only
         check_format(self.output)
         inputs.refuse_existing([self.output], options.resume, options.overwrite)
+        inputs.output_folder(self.output.parent)
 
     def run(self, batch: Callable[[int, int], list[Atoms]]) -> None:
         """Do what an earlier call left to do, while nobody else writes to the file."""

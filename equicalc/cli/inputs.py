@@ -169,6 +169,24 @@ def output_folder(path: Path) -> Path:
         ) from error
 
 
+def require_writable_format(path: Path) -> None:
+    """Refuse a file whose suffix names no format that ASE writes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such format.
+    """
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        format_name = filetype(str(path), read=False)
+    except UnknownFileTypeError:
+        format_name = ""
+    if format_name not in ioformats or not ioformats[format_name].can_write:
+        raise ValueError(f"{path}: ASE writes no such format; .extxyz and .cif do well")
+
+
 def refuse_inputs(given: Iterable[str], paths: Iterable[Path]) -> None:
     """Refuse to write over a file that is read.
 
@@ -185,8 +203,17 @@ def refuse_inputs(given: Iterable[str], paths: Iterable[Path]) -> None:
             )
 
 
-def refuse_existing(paths: Iterable[Path], resume: bool, overwrite: bool) -> None:
+def refuse_existing(
+    paths: Iterable[Path], resume: bool | None, overwrite: bool
+) -> None:
     """Keep the results of an earlier call unless told otherwise.
+
+    Parameters
+    ----------
+    paths
+        What would be written.
+    resume, overwrite
+        What was asked for; `resume` is None for a command that cannot go on.
 
     Raises
     ------
@@ -197,9 +224,8 @@ def refuse_existing(paths: Iterable[Path], resume: bool, overwrite: bool) -> Non
         raise ValueError("give --resume or --overwrite, not both")
     existing = [path for path in paths if path.exists()]
     if existing and not (resume or overwrite):
-        raise ValueError(
-            f"{existing[0]} exists: --resume goes on with it, --overwrite replaces it"
-        )
+        way_on = "" if resume is None else "--resume goes on with it, "
+        raise ValueError(f"{existing[0]} exists: {way_on}--overwrite replaces it")
 
 
 def _read(text: str, seed: int) -> Iterator[tuple[str, Callable[[], Atoms]]]:
@@ -246,6 +272,8 @@ def _frames(path: Path, index: str) -> Iterator[tuple[str, Atoms]]:
         frames = read(path, index)
     except Exception as error:  # every format has its own
         reason = str(error) or type(error).__name__
+        if isinstance(error, (StopIteration, IndexError)):
+            reason = f"there is no frame {index}"
         raise ValueError(f"cannot read a structure from {path}: {reason}") from error
     frames = frames if isinstance(frames, list) else [frames]
     if not frames or not all(len(frame) for frame in frames):

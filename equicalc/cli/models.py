@@ -48,7 +48,7 @@ def models(
 
 
 def _card(name: str) -> dict[str, Any]:
-    from equicalc.checkpoint import read_header
+    from equicalc.header import read_header
     from equicalc.pretrained import weights_path
 
     header = read_header(weights_path(name))

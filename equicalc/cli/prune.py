@@ -61,7 +61,7 @@ def prune(
     from equicalc.training.pruning import prune as prune_and_compare
 
     report = output / "prune.json"
-    inputs.refuse_existing([report], resume=False, overwrite=overwrite)
+    inputs.refuse_existing([report], resume=None, overwrite=overwrite)
     inputs.output_folder(output)
     settings = PruneSettings(
         max_time=seconds(max_time),

@@ -1,23 +1,25 @@
 """ASE atoms to graphs and to records of packed data sets."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch_geometric.data import Data
 
 from equicalc.graph import LABELS, make_graph
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from torch_geometric.data import Data
 
 __all__ = ["atoms_labels", "atoms_to_graph", "atoms_to_record"]
 
 
 def atoms_labels(
-    atoms: "Atoms", keys: Mapping[str, str] | None = None
+    atoms: Atoms, keys: Mapping[str, str] | None = None
 ) -> dict[str, NDArray[Any]]:
     """Collect the labels that atoms carry; nothing is ever calculated.
 
@@ -61,7 +63,7 @@ def atoms_labels(
     return labels
 
 
-def _stored(atoms: "Atoms", key: str, label: str) -> object:
+def _stored(atoms: Atoms, key: str, label: str) -> object:
     for place in (atoms.info, atoms.arrays):
         if key in place:
             return place[key]
@@ -72,7 +74,7 @@ def _stored(atoms: "Atoms", key: str, label: str) -> object:
     )
 
 
-def _calculated(atoms: "Atoms", label: str) -> object:
+def _calculated(atoms: Atoms, label: str) -> object:
     """Return a result that the calculator has at hand for these very atoms."""
     calc: Any = atoms.calc
     if calc is not None and label in getattr(calc, "results", {}):
@@ -93,7 +95,7 @@ def _stress_matrix(stress: NDArray[Any]) -> NDArray[Any]:
 
 
 def atoms_to_graph(
-    atoms: "Atoms",
+    atoms: Atoms,
     cutoff: float,
     dtype: torch.dtype = torch.float64,
     keys: Mapping[str, str] | None = None,
@@ -144,7 +146,7 @@ def atoms_to_graph(
 
 
 def atoms_to_record(
-    atoms: "Atoms", keys: Mapping[str, str] | None = None
+    atoms: Atoms, keys: Mapping[str, str] | None = None
 ) -> dict[str, NDArray[Any]]:
     """Return what a packed data set stores of ASE atoms.
 
@@ -182,7 +184,7 @@ def atoms_to_record(
     return record | atoms_labels(atoms, keys)
 
 
-def _check_elements(atoms: "Atoms") -> None:
+def _check_elements(atoms: Atoms) -> None:
     if len(atoms) == 0:
         raise ValueError("there are no atoms: at least one is needed")
     dummies = np.flatnonzero(atoms.numbers < 1)

@@ -23,20 +23,24 @@ All but the first three are optional. `equicalc.data.packing` writes such a fold
 Reading one needs numpy and torch alone.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch_geometric.data import Data
 
 from equicalc.data.damage import naming
 from equicalc.data.qm9 import TARGETS
-from equicalc.graph import LABELS, molecule_edges, neighbor_list
+from equicalc.graph import LABELS, molecule_edges, neighbor_list, new_graph
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 __all__ = ["FIELDS", "FORMAT", "VERSION", "Field", "PackedDataset"]
 
@@ -80,7 +84,7 @@ _NEEDED = ("n_atoms", "z", "pos")
 _MOST_BYTES = 1 << 26  # of meta.json, which may list groups
 
 
-class PackedDataset(Sequence[Data]):
+class PackedDataset(Sequence["Data"]):
     """A packed data set, or some of its structures.
 
     Parameters
@@ -174,7 +178,7 @@ class PackedDataset(Sequence[Data]):
             for name, array in self._arrays.items()
             if name in ("z", "pos", "cell", "pbc") or name in LABELS
         }
-        graph = Data(
+        graph = new_graph(
             batch=torch.from_numpy(np.repeat(np.arange(len(rows)), sizes)),
             ptr=torch.from_numpy(ptr),
             cell=torch.zeros(len(rows), 3, 3),

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch_geometric.data import Data
 
 from equicalc.data.arrays import array_names, load_arrays, read_names
 from equicalc.data.damage import naming
 from equicalc.data.packed import PackedDataset
+from equicalc.graph import new_graph
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 __all__ = ["PropertyTable", "read_properties"]
 
@@ -64,7 +67,7 @@ class PropertyTable:
         ends = np.concatenate([[0], np.cumsum(self.n_atoms)])
         atoms = slice(ends[start], ends[end])
         sizes = torch.from_numpy(self.n_atoms[start:end])
-        return Data(
+        return new_graph(
             z=torch.from_numpy(self.z[atoms]),
             pos=torch.from_numpy(self.pos[atoms]),
             batch=torch.arange(len(sizes)).repeat_interleave(sizes),

@@ -1,5 +1,7 @@
 """Designs: generate molecules, work through steps, learn from scores, report."""
 
+from equicalc.labelling.workers import Workers
+
 from .choices import Diverse, Top, Unique
 from .design import Best, Design, load_design
 from .filters import Composition, Novel, Plausible, Synthesizable, Valid, Window
@@ -13,7 +15,6 @@ from .search import Evolution, MonteCarlo, Search
 from .sources import Files, Fragment, Generator, Source
 from .step import Choice, MissingError, Rejected, Step
 from .storage import Record, RunDatabase
-from .workers import Workers
 
 __all__ = [
     "Best",

@@ -12,6 +12,7 @@ import numpy as np
 
 from equicalc._version import __version__
 from equicalc.data.locking import locked
+from equicalc.labelling.workers import Workers
 
 from .design import Best, Design
 from .proposals import made, proposal_chunks, seed_of
@@ -19,7 +20,6 @@ from .search import Member, Population
 from .stages import Stage, stages_of
 from .step import batches
 from .storage import ALIVE, Record, RunDatabase
-from .workers import Workers
 
 __all__ = ["Progress", "open_database", "ranked", "run", "write_best"]
 

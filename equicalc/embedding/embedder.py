@@ -11,7 +11,6 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from torch import nn
-from torch_geometric.data import Data
 
 from equicalc.calculators.committee import numbered
 from equicalc.calculators.members import resolve_device, resolve_dtype
@@ -30,6 +29,8 @@ from equicalc.models.taps import irreps_of, taps_of
 from equicalc.pretrained import weights_path
 
 if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
     from equicalc.embedding.similarity import SimilarityIndex
     from equicalc.o3 import Irreps
 
@@ -240,16 +241,21 @@ class Embedder:
         """
         return feature_names(self.irreps, invariant)
 
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """What the network has rows for."""
+        return ("atom", "molecule") if self.taps.per_atom else ("molecule",)
+
     def _rows(
         self, structures: Structures, level: Level, invariant: bool = False
     ) -> ByIrrep:
         """Join blocks (n, channels, components) batch by batch."""
         if level not in ("atom", "molecule"):
             raise ValueError(f"level is {level!r}; give 'atom' or 'molecule'")
-        if level == "atom" and not self.taps.per_atom:
+        if level not in self.levels:
             raise ValueError(
                 f"{type(self.model).__name__} describes whole molecules, not atoms: "
-                "ask for level='molecule'"
+                "the level is 'molecule'"
             )
         given = [structures] if isinstance(structures, Atoms) else structures
         listed = list_of_atoms(given)

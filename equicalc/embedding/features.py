@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
 from equicalc.models.taps import Taps
 from equicalc.o3 import Irreps
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Level = Literal["atom", "molecule"]
 Pooling = Literal["mean", "sum"]

@@ -20,7 +20,7 @@ to itself. A graph may carry labels, named and shaped as in `LABELS`.
 All of it is pure torch, but for `neighbor_list`, which runs vesin.
 """
 
-from equicalc.graph.build import LABELS, Label, collate, make_graph
+from equicalc.graph.build import LABELS, Label, collate, make_graph, new_graph
 from equicalc.graph.edges import edge_vectors, molecule_edges
 from equicalc.graph.neighbors import neighbor_list
 
@@ -32,4 +32,5 @@ __all__ = [
     "make_graph",
     "molecule_edges",
     "neighbor_list",
+    "new_graph",
 ]

@@ -1,16 +1,20 @@
 """Graphs of structures with their labels, and batches of graphs."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch_geometric.data import Data
 
 from equicalc.graph.neighbors import neighbor_list
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 class Label(NamedTuple):
@@ -89,7 +93,7 @@ def make_graph(
             f"{n_atoms} atomic numbers but {len(positions)} positions were given"
         )
     src, dst, shifts = neighbor_list(positions, lattice, periodic, cutoff)
-    graph = Data(
+    graph = new_graph(
         z=numbers,
         pos=torch.tensor(positions),
         cell=torch.tensor(lattice.astype(precision)).reshape(1, 3, 3),
@@ -102,6 +106,17 @@ def make_graph(
     for name, value in labels.items():
         graph[name] = _label(name, value, n_atoms, graph["pos"].dtype)
     return graph
+
+
+def new_graph(**tensors: Tensor) -> Data:
+    """Return tensors as one graph; they are not checked.
+
+    The only place that imports torch_geometric, which takes seconds: what needs no
+    graph starts without it.
+    """
+    from torch_geometric.data import Data
+
+    return Data(**tensors)
 
 
 def _label(name: str, value: ArrayLike, n_atoms: int, dtype: torch.dtype) -> Tensor:
@@ -147,7 +162,7 @@ def collate(graphs: Sequence[Data]) -> Data:
         raise ValueError("there is no graph to join")
     first = np.cumsum([0, *(len(graph["z"]) for graph in graphs)])
     number = np.cumsum([0, *(len(graph["ptr"]) - 1 for graph in graphs)])
-    joined = Data(
+    joined = new_graph(
         edge_index=torch.cat(
             [g["edge_index"] + int(a) for g, a in zip(graphs, first)], dim=1
         ),

@@ -1,8 +1,14 @@
 """Edges as tensors: those of molecules in empty space, and the vectors of any."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 def molecule_edges(pos: Tensor, ptr: Tensor, cutoff: float) -> Tensor:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.kernels.convolution import Adjacency, RadialTable, TabulatedConvolution
 from equicalc.kernels.nodes import NodeMaps, Shape
@@ -17,6 +16,9 @@ from equicalc.models.potential import InteractionLayer, Potential
 from equicalc.nn.gate import BOUND
 from equicalc.nn.radial import BesselBasis, RadialFilter
 from equicalc.nn.repulsion import ZBLRepulsion
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 #: Largest error of a radial function in its table, relative to the largest value.
 TOLERANCES = {torch.float32: 1e-7, torch.float64: 1e-10}

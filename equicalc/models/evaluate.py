@@ -1,13 +1,17 @@
 """From a model and a batch to energies, forces, stress and the rest: no ASE here."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.graph import edge_vectors
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 #: Everything `evaluate` can be asked for.
 OUTPUTS = (

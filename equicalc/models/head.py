@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.models.cloud import Cloud, point_cloud
 from equicalc.models.encoder import Encoder
@@ -17,6 +16,9 @@ from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.nn.tensors import Rank2Output, Rank3Output, VectorOutput
 from equicalc.nn.vectors import EMLP, Scalariser
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 #: Kind of property -> its shape beside the molecules; a scalar head has many.
 SHAPES = {"scalar": (), "vector": (3,), "rank2": (3, 3), "rank3": (3, 3, 3)}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.data.fragment_batch import FragmentBatch, Molecules
 from equicalc.kernels import SphericalHarmonics
@@ -21,6 +20,9 @@ from equicalc.models.symphony import Symphony
 from equicalc.models.taps import Tap, Taps, as_irreps, taps_of
 from equicalc.nn.species import SpeciesIndex
 from equicalc.o3 import Irreps
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @taps_of.register

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.models.cloud import Cloud, point_cloud
 from equicalc.models.encoder import Encoder
@@ -11,6 +12,9 @@ from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.models.slots import SlotPoints
 from equicalc.models.swarm import DECODERS, Swarm
 from equicalc.nn.vectors import Scalariser
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 class Mo3ENet(nn.Module):

@@ -1,11 +1,13 @@
 """Equivariant message-passing potential after NequIP, for any set of degrees."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.graph import edge_vectors
 from equicalc.kernels import SphericalHarmonics
@@ -16,6 +18,9 @@ from equicalc.nn.linear import DegreeLinear
 from equicalc.nn.radial import BesselBasis, RadialFilter
 from equicalc.nn.repulsion import ZBLRepulsion
 from equicalc.nn.species import SpeciesIndex
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.graph import edge_vectors
 from equicalc.kernels import SphericalHarmonics
@@ -18,6 +17,9 @@ from equicalc.models.fields import check_elements, check_one_each, freeze
 from equicalc.nn.irreps import natural_irreps, to_irreps
 from equicalc.nn.property_output import PropertyOutput
 from equicalc.nn.species import SpeciesIndex
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @dataclass(frozen=True)

@@ -161,9 +161,9 @@ class Symphony(Interactions):
 
     def start(self, batch: FragmentBatch) -> tuple[Tensor, Tensor, Tensor, Adjacency]:
         """Return what the first layer sees: species and number of the heavy atoms."""
-        h, *rest = super().start(batch)
+        h, distance, harmonics, adj = super().start(batch)
         count = batch.skeleton_size.clamp(max=self.config.heavy_counts)
-        return h + self.heavy_count[count].unsqueeze(1), *rest
+        return h + self.heavy_count[count].unsqueeze(1), distance, harmonics, adj
 
     def embed(self, batch: FragmentBatch) -> Tensor:
         """Return the features of all skeletons, (n_nodes, sum 2l+1, channels)."""

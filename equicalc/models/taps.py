@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial, singledispatch
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from equicalc.o3 import Irreps
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Layout = Literal["e3nn", "channels last", "blocks"]
 
@@ -214,8 +216,8 @@ def taps_of(model: nn.Module) -> Taps:
         If nobody has registered it.
     """
     raise ValueError(
-        f"{type(model).__name__} does not say where its irreps are: register it with "
-        "equicalc.models.taps.taps_of"
+        f"{type(model).__name__} has no features of atoms or molecules to read; a "
+        "network of your own is registered with equicalc.models.taps.taps_of"
     )
 
 

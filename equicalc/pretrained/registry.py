@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from equicalc.checkpoint import read_header
+from equicalc.header import read_header
 
 ROOT = Path(__file__).parent
 

@@ -147,8 +147,9 @@ class OptimizerConfig:
     clip
         Largest norm of the gradient; longer ones are scaled down. None: no clipping.
     schedule
-        `constant`; `cosine` (over the steps or epochs); `time-cosine` (over the
-        steps, epochs or the time allowed, whichever is further along); `plateau`.
+        `constant`; `cosine` (over the steps or epochs, or the time if nothing else is
+        limited); `time-cosine` (over the steps, epochs or the time allowed, whichever
+        is further along); `plateau`.
     warmup_steps
         Steps of linear rise.
     lr_final
@@ -208,6 +209,11 @@ class StopConfig:
                 raise RangeError(
                     "max_time", self.max_time, "HH:MM:SS or seconds"
                 ) from None
+
+    @property
+    def counted(self) -> bool:
+        """Whether steps or epochs are limited."""
+        return self.max_epochs is not None or self.max_steps is not None
 
 
 @dataclass

@@ -217,16 +217,9 @@ def _loss_problems(content: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _stop_problems(content: dict[str, Any]) -> Iterator[Problem]:
-    config = _validated(TrainConfig, content)
-    stop = config.stop
-    counted = stop.max_epochs is not None or stop.max_steps is not None
-    if not counted and stop.max_time is None:
+    stop = _validated(TrainConfig, content).stop
+    if not stop.counted and stop.max_time is None:
         yield ("stop",), "give max_epochs, max_steps or max_time"
-    elif not counted and config.optimizer.schedule == "cosine":
-        yield (
-            ("optimizer", "schedule"),
-            "cosine needs stop.max_epochs or stop.max_steps; use time-cosine",
-        )
 
 
 def _line(node: Any, where: tuple[str, ...]) -> int:

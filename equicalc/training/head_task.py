@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equicalc.checkpoint import load_checkpoint, read_header
+from equicalc.checkpoint import load_checkpoint
 from equicalc.data.fragment_batch import OnDevice
 from equicalc.data.properties import PropertyTable, read_properties
+from equicalc.header import read_header
 from equicalc.models.cloud import point_cloud
 from equicalc.models.head import SHAPES, Head, HeadConfig
 from equicalc.models.mo3enet import Mo3ENet

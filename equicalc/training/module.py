@@ -84,7 +84,8 @@ class TrainingModule(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rate of the step."""
         config = self.config.optimizer
-        done = self.done(timed=config.schedule == "time-cosine")
+        timed = config.schedule == "time-cosine" or not self.config.stop.counted
+        done = self.done(timed)
         rate = learning_rate(config, self.global_step, done, self.state.plateau)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate

@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from equicalc.checkpoint import load_checkpoint, read_header, save_checkpoint
+from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.packed import PackedDataset
 from equicalc.data.packing import write_packed
+from equicalc.header import read_header
 from equicalc.models import AnalyticPotential, Potential, evaluate, pruned
 from equicalc.training.batches import in_order
 from equicalc.training.config import (

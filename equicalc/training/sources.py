@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equicalc.checkpoint import read_header
 from equicalc.data.packed import PackedDataset
+from equicalc.header import read_header
 from equicalc.models import MODELS
 from equicalc.training.batches import in_order
 from equicalc.training.config import DataConfig, TrainConfig

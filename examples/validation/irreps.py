@@ -56,7 +56,7 @@ def pruning(
     output: Path = Path("runs/pruned"),
 ) -> None:
     """Drop a degree, train what is left for a while, compare."""
-    from equicalc.checkpoint import read_header
+    from equicalc.header import read_header
     from equicalc.pretrained import weights_path
     from equicalc.training import load_config
     from equicalc.training.config import TrainerConfig

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .lookup import lookup_molecule, lookup_stability
 from .open_babel import openbabel_smiles, openbabel_version
 from .poses import pose_checks, posebusters_version
@@ -19,6 +21,16 @@ PROTOCOL = (
     "xyz2mol with the covalent radii of RDKit 2023.03 x 1.3, charge 0; "
     "SMILES without stereochemistry"
 )
+
+
+def _require_molecule(atoms: Atoms, number: int) -> None:
+    if atoms.pbc.any():
+        raise ValueError(
+            f"structure {number} is periodic along {atoms.pbc.tolist()}: molecules "
+            "are evaluated; set atoms.pbc = False if it is one"
+        )
+    if not np.isfinite(atoms.positions).all():
+        raise ValueError(f"structure {number} has a position that is not finite")
 
 
 def evaluate_molecules(
@@ -58,7 +70,8 @@ def evaluate_molecules(
     Raises
     ------
     ValueError
-        If there are no molecules.
+        If there are no molecules, or one is periodic or has positions that are not
+        finite.
     ImportError
         If a tool that is asked for is missing.
 
@@ -74,6 +87,8 @@ def evaluate_molecules(
     structures = list(molecules)
     if not structures:
         raise ValueError("there are no molecules to evaluate")
+    for number, atoms in enumerate(structures):
+        _require_molecule(atoms, number)
     found = [valid_molecule(atoms) for atoms in structures]
     whole = [molecule for molecule in found if molecule is not None]
     smiles = [

@@ -89,6 +89,29 @@ def test_embed(cli, name, k, m):
         assert found["names"].tolist() == ["x.extxyz@0", "x.extxyz@1"]
 
 
+def test_embeddings_are_a_table_too(cli):
+    write("x.extxyz", [water(7.0), water(6.0)])
+    options = ["crystals", "embed", "x.extxyz", "--embedding", "axes"]
+    cli(*options, "-o", "e.npz")
+    assert "2 of 2 crystals embedded: e.csv" in cli(*options, "-o", "e.csv")
+    rows = table("e.csv")
+    assert [row["file"] for row in rows] == ["x.extxyz@0", "x.extxyz@1"]
+    with np.load("e.npz") as arrays:
+        assert float(rows[1]["parameters_0"]) == arrays["parameters"][1, 0]
+        assert float(rows[1]["vectors_2_1"]) == arrays["vectors"][1, 2, 1]
+    assert "ends in .npz or .csv" in cli(*options, "-o", "e.txt", code=2)
+
+
+def test_tables_are_kept(cli, model):
+    write("x.extxyz", [water(7.0)])
+    score = ["crystals", "score", "x.extxyz", "-m", model]
+    embed = ["crystals", "embed", "x.extxyz", "--embedding", "none"]
+    for command in (score, embed):
+        cli(*command)
+        assert "exists: --overwrite replaces it" in cli(*command, code=2)
+        cli(*command, "--overwrite")
+
+
 def test_embeddings_that_do_not_exist(cli):
     assert "embedding 'x' is unknown" in cli(
         "crystals", "embed", "x.cif", "--embedding", "x", code=2

@@ -42,6 +42,7 @@ def test_bad_crystals_are_rows_and_exit_code_2(cli):
         (["build", "CCX"], "neither a file that exists nor a valid SMILES"),
         (["build", "O", "-g", 231], "space group 231"),
         (["build", "O", "--potential", "morse"], "potential 'morse' is unknown"),
+        (["build", "O", "-o", "x.foo"], "ASE writes no such format"),
         (["label", "x.cif", "-m", "nothing"], "calculator 'nothing' is not known"),
         (["label", "x.cif", "--relax", "cell"], "none, molecule or both"),
         (["benchmark", "x24", "."], "benchmark 'x24' is unknown"),

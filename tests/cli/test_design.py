@@ -39,6 +39,15 @@ def test_design_and_report(cli, loop, tmp_path):
     assert "1 heavy atoms" in (tmp_path / "report" / "structures.csv").read_text()
 
 
+def test_the_smallest_file_of_the_help_is_whole(cli):
+    assert "steps: [valid, unique" in " ".join(cli("design", "--help").split())
+
+
+def test_a_file_that_is_no_database_is_named(cli, tmp_path):
+    (tmp_path / "run.db").write_text("no database, whatever its name says")
+    assert "is no database" in cli("report", "run.db", code=2)
+
+
 def test_mistakes_end_in_one_line(cli, loop, tmp_path):
     loop.write_text("output: run\nsteps: [relx]\n")
     assert "did you mean 'relax'" in cli("design", loop, code=2)

@@ -47,6 +47,15 @@ def test_embed_writes_arrays_and_tables(cli, tmp_path, network, molecules):
     assert rows[0][:3] == ["name", "structure", "0e_0"]
 
 
+def test_networks_of_whole_molecules_have_rows_of_molecules(cli, tmp_path, molecules):
+    out = cli("embed", molecules, "-m", "mo3enet", "--device", "cpu")
+    assert "8 structures, molecules as 64x1o" in out
+    with np.load(tmp_path / "embedding.npz") as file:
+        assert file["1o"].shape == (8, 64, 3)
+    atoms = ["embed", molecules, "-m", "mo3enet", "--level", "atom", "--overwrite"]
+    assert "describes whole molecules" in cli(*atoms, code=2)
+
+
 def test_embed_keeps_files_and_names_mistakes(cli, network, molecules):
     cli("embed", molecules, "-m", network, "--device", "cpu")
     assert "--overwrite" in cli("embed", molecules, "-m", network, code=2)

@@ -49,6 +49,11 @@ def test_unusable_files(cli, tmp_path, name, content, message):
     assert message in fail(cli, "relax", name, "-c", "emt")
 
 
+def test_frames_that_are_not_there(cli):
+    write("water.xyz", molecule("H2O"))
+    assert "no frame 7" in cli("relax", "water.xyz@7", code=2)
+
+
 def test_positions_that_are_not_finite(cli):
     water = molecule("H2O")
     water.positions[2, 1] = np.nan

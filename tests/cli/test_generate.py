@@ -46,6 +46,11 @@ def test_only_known_formats_are_written(cli):
     assert ".extxyz, .db, .sdf" in cli("generate", "-n", 1, "-o", "a.cif", code=2)
 
 
+def test_folders_are_made(cli):
+    cli("generate", "-n", 1, "-o", "new/folder/m.extxyz")
+    assert len(list(iread("new/folder/m.extxyz"))) == 1
+
+
 def test_complete_grows_from_named_atoms(cli):
     write("fragment.xyz", Atoms("CO", [[0, 0, 0], [1.4, 0, 0]]))
     cli("complete", "fragment.xyz", "-n", 3, "--grow-from", "1", "-o", "whole.extxyz")

@@ -28,14 +28,14 @@ if __name__ == "__main__":
 """
 
 
+def water(length):
+    pose = [length, length, 5, 90, 90, 90, 0, 0, 0, 0.2, 0.4, 0.1]
+    return MolecularCrystal.from_parameters(molecule("H2O"), 1, pose).to_atoms()
+
+
 @pytest.fixture
 def files(tmp_path):
-    frames = []
-    for length in (5.0, 5.5, 6.0, 6.5, 7.0, 7.5):
-        pose = [length, length, 5, 90, 90, 90, 0, 0, 0, 0.2, 0.4, 0.1]
-        frames.append(
-            MolecularCrystal.from_parameters(molecule("H2O"), 1, pose).to_atoms()
-        )
+    frames = [water(length) for length in (5.0, 5.5, 6.0, 6.5, 7.0, 7.5)]
     write(tmp_path / "good.extxyz", frames)
     write(tmp_path / "salt.cif", bulk("NaCl", "rocksalt", a=9.0))
     (tmp_path / "empty.cif").write_text("")
@@ -70,6 +70,24 @@ def test_finished_crystals_are_not_done_again(files, tmp_path):
     assert connect(tmp_path / "l.db").count() == 8
     label_crystals(files[:1], tmp_path / "l.db", "paper_soft")  # another method
     assert connect(tmp_path / "l.db").count() == 9
+
+
+def test_what_has_changed_is_done_again(tmp_path):
+    file, database = tmp_path / "x.extxyz", tmp_path / "l.db"
+    write(file, water(6.0))
+    [first] = label_crystals([file], database, "lj")
+    write(file, water(6.5))
+    [second] = label_crystals([file], database, "lj")
+    assert second.values["density"] != first.values["density"]
+    label_crystals([file], database, "lj", relax="molecule")
+    [row] = connect(database).select()
+    assert row.relax == "molecule"
+
+
+def test_other_files_are_no_databases(files, tmp_path):
+    (tmp_path / "l.db").write_text("hello, this is no database")
+    with pytest.raises(ValueError, match="is no database"):
+        label_crystals(files, tmp_path / "l.db", "lj")
 
 
 def n_rows(database):

@@ -161,6 +161,20 @@ def test_what_is_no_model_is_refused(tmp_path, monkeypatch, ours):
         load_mace("mace:nothing")
 
 
+@pytest.mark.parametrize("name", ["mace+d4", "mace+float64+half", "maces"])
+def test_unknown_options_are_refused(name):
+    with pytest.raises(ValueError, match=r"unknown; give mace, mace:NAME"):
+        load_mace(name)
+
+
+def test_options_have_no_order(monkeypatch, ours):
+    monkeypatch.setattr("equicalc.crystals.mace._require_dftd3", lambda: None)
+    one, other = (load_mace(f"mace:{ours}{o}") for o in ("+d3+float64", "+float64+d3"))
+    assert one.version == other.version
+    assert "float64" in one.version
+    assert "D3" in one.version
+
+
 def test_foundation_models_need_a_network_once(monkeypatch, caplog):
     from mace.calculators import foundations_models
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 
 from equicalc.crystals import (
@@ -126,3 +127,19 @@ def test_impossible_requests_are_refused():
         random_crystals("O", 1, n=0)
     with pytest.raises(ValueError, match="not a valid SMILES"):
         random_crystals("CCX", 1, n=1)
+
+
+def test_what_is_not_one_molecule_is_refused():
+    water, lost = molecule("H2O", vacuum=3.0, pbc=True), molecule("H2O")
+    lost.positions[0] = np.nan
+    with pytest.raises(ValueError, match="periodic"):
+        random_crystals(water, 14, n=1)
+    with pytest.raises(ValueError, match="not finite"):
+        random_crystals(lost, 14, n=1)
+    far = molecule("H2O") + molecule("CH4")
+    far.positions[3:] += 9
+    for two in ("O.CO", far):
+        with pytest.raises(ValueError, match="2 molecules are given"):
+            random_crystals(two, 14, n=1)
+    with pytest.raises(ValueError, match="no atoms"):
+        random_crystals(Atoms(), 14, n=1)

@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from ase.build import molecule
+from ase.io import write
 
+from equicalc.crystals import MolecularCrystal, label_crystals
 from equicalc.design import (
     Composition,
     Conformers,
@@ -105,6 +108,23 @@ def test_a_dask_cluster_survives_the_death_of_a_worker(design, same_records):
     assert workers[0].wait() == -signal.SIGKILL
     databases = [RunDatabase(design(n).output / "run.db") for n in ("alone", "cluster")]
     assert same_records(*databases)
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_labels_crystals(tmp_path):
+    pytest.importorskip("distributed")
+    lengths = (5.0, 5.5, 6.0, 6.5)
+    poses = [[a, a, 5, 90, 90, 90, 0, 0, 0, 0.2, 0.4, 0.1] for a in lengths]
+    water = molecule("H2O")
+    crystals = [MolecularCrystal.from_parameters(water, 1, pose) for pose in poses]
+    write(tmp_path / "x.extxyz", [crystal.to_atoms() for crystal in crystals])
+    files = [tmp_path / "x.extxyz"]
+    alone = label_crystals(files, tmp_path / "alone.db", "lj")
+    with cluster(n_workers=2) as (address, _):
+        there = label_crystals(files, tmp_path / "l.db", "lj", scheduler=address)
+    assert [row.status for row in there] == ["ok"] * 4
+    for one, other in zip(alone, there):
+        assert one.values == pytest.approx(other.values)
 
 
 def free_port():

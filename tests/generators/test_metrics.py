@@ -1,5 +1,6 @@
 """Validity, stability and the rest on molecules that are known to be right or wrong."""
 
+import numpy as np
 import pytest
 from ase.build import molecule
 
@@ -52,6 +53,15 @@ def test_table_of_a_set():
 def test_nothing_cannot_be_evaluated():
     with pytest.raises(ValueError, match="no molecules"):
         evaluate_molecules([])
+
+
+def test_crystals_and_lost_atoms_cannot_be_evaluated():
+    lost, periodic = molecule("CH4"), molecule("CH4", vacuum=3.0, pbc=True)
+    lost.positions[0] = np.nan
+    with pytest.raises(ValueError, match="structure 1 has a position"):
+        evaluate_molecules([molecule("CH4"), lost])
+    with pytest.raises(ValueError, match="structure 0 is periodic"):
+        evaluate_molecules([periodic])
 
 
 def test_other_elements_are_refused():

@@ -121,6 +121,10 @@ def test_many_fragments_are_completed_at_once(builder):
     ("rules", "match"),
     [
         ({"formula": "C2H5Si"}, "Si unknown to this generator, which knows H, C, O"),
+        (
+            {"formula": "CH4", "elements": ["C", "O"]},
+            "CH4 has other elements than C, O",
+        ),
         ({"formula": "C2H9"}, "too many hydrogens"),
         ({"formula": "C2H5"}, "odd number of bonds"),
         ({"formula": "C2Hx"}, "cannot be read"),

@@ -84,6 +84,11 @@ def test_senseless_data_sections_are_refused(load, data, message):
         load(MINIMAL.replace("stop:", f"  {data}\nstop:"))
 
 
+def test_time_alone_limits_a_run(load):
+    config = load("output: r\ndata: {train: s}\nstop: {max_time: 90}\n")
+    assert not config.stop.counted
+
+
 def test_a_file_to_validate_on_needs_no_share(load):
     data = "  valid: other\n  fractions: {train: 1.0}\n"
     assert load(MINIMAL.replace("stop:", f"{data}stop:")).data.valid == "other"
@@ -105,7 +110,6 @@ def test_all_mistakes_are_named_at_once(load):
             "stop: give max_epochs, max_steps or max_time",
         ),
         ("output: r\ndata: {train: s}\nstop: {max_time: 90m}\n", "HH:MM:SS"),
-        ("output: r\ndata: {train: s}\nstop: {max_time: 90}\n", "use time-cosine"),
         ("output: r\ndata: {train: s}\nstop: {max_steps: -5}\n", "max_steps: -5"),
     ],
 )

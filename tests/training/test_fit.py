@@ -10,7 +10,8 @@ import time
 import pytest
 import torch
 
-from equicalc.checkpoint import load_checkpoint, read_header
+from equicalc.checkpoint import load_checkpoint
+from equicalc.header import read_header
 from equicalc.training import config_from_dict, train
 from equicalc.training.callbacks import ProgressBar
 
@@ -162,10 +163,11 @@ def test_killed_run_goes_on_to_the_same_end(make_config, tmp_path):
     assert_same_run(best.parent, whole.parent)
 
 
-def test_time_limit_ends_the_run(make_config):
+@pytest.mark.parametrize("schedule", ["cosine", "time-cosine"])
+def test_time_limit_ends_the_run(make_config, schedule):
     config = make_config(
         stop={"max_steps": None, "max_time": 1.0},
-        optimizer={"schedule": "time-cosine"},
+        optimizer={"schedule": schedule},
     )
     best = train(config)
     rows = table(best.parent / "train.csv")
