@@ -49,7 +49,7 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
         dst=torch.as_tensor(center * size + atoms),
         vectors=torch.as_tensor(vectors),
         image=torch.as_tensor(images),
-        rotations=torch.as_tensor(_rotations(positions, sites[original])),
+        rotations=torch.as_tensor(_rotations(positions, sites, original)),
         periodic=torch.tensor([True]),
     )
 
@@ -84,33 +84,48 @@ def _around(
     -----
     1. Lattice vectors that may lead near the center.
     2. Images of molecules with centroids near enough.
-    3. Pairs of their atoms.
+    3. Atoms of these that are near enough to the center's centroid.
+    4. Pairs with its atoms; one matrix product has all distances.
     """
     centroids = positions.mean(axis=1)
     spread = positions - centroids[:, None]
-    radii = np.sqrt((spread**2).sum(axis=2).max(axis=1))
+    radii = np.sqrt(_squares(spread).max(axis=1))
     apart = centroids - centroids[center]
     # 1
     inverse = np.linalg.inv(cell)
-    reach = (cutoff + radii[center] + radii.max()) * np.linalg.norm(inverse, axis=0)
+    reach = (cutoff + radii[center] + radii.max()) * np.sqrt(_squares(inverse.T))
     most = np.floor(reach + np.abs(apart @ inverse).max(axis=0)).astype(np.int64)
     steps = np.indices(2 * most + 1).reshape(3, -1).T - most
     # 2
     moved = apart[:, None] + steps @ cell  # (n_molecules, n_steps, 3)
-    limit = (cutoff + radii[center] + radii)[:, None]
-    near = (moved**2).sum(axis=2) < limit**2
+    near = _squares(moved) < ((cutoff + radii[center] + radii) ** 2)[:, None]
     near[center] &= steps.any(axis=1)
     molecules = np.nonzero(near)[0]
     # 3
-    far = spread[molecules] + moved[near][:, None]  # (n_images, n_atoms, 3)
+    size = positions.shape[1]
+    far = (spread[molecules] + moved[near][:, None]).reshape(-1, 3)
+    length = _squares(far)
+    kept = np.flatnonzero(length < (cutoff + radii[center]) ** 2)
+    far = far[kept]
+    # 4
     own = spread[center]
-    squared = (far**2).sum(axis=2)[:, :, None] + (own**2).sum(axis=1)
-    squared -= 2 * far @ own.T
-    image, others, atoms = np.nonzero(squared < cutoff**2)
-    return atoms, molecules[image], others, far[image, others] - own[atoms]
+    left = np.column_stack([far, length[kept], np.ones(len(far))])
+    right = np.column_stack([-2 * own, np.ones(size), _squares(own)])
+    found = np.flatnonzero(left @ right.T < cutoff**2)
+    row = found // size
+    atoms, atom = found - row * size, kept[row]
+    image = atom // size
+    return atoms, molecules[image], atom - image * size, far[row] - own[atoms]
 
 
-def _rotations(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
+def _squares(vectors: np.ndarray) -> np.ndarray:
+    """Squared lengths of vectors (..., 3)."""
+    return np.einsum("...i,...i->...", vectors, vectors)
+
+
+def _rotations(
+    images: np.ndarray, originals: np.ndarray, original: np.ndarray
+) -> np.ndarray:
     """Matrices (n, 3, 3) that turn the atoms of originals, as rows, into images.
 
     For planar and linear molecules they do so within the plane or line, where all
@@ -118,4 +133,4 @@ def _rotations(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
     """
     a = originals - originals.mean(axis=1, keepdims=True)
     b = images - images.mean(axis=1, keepdims=True)
-    return np.linalg.pinv(a, rcond=1e-4) @ b
+    return np.linalg.pinv(a, rcond=1e-4)[original] @ b

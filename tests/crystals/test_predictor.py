@@ -21,7 +21,8 @@ from equicalc.crystals.errors import UnknownElementError
 from equicalc.crystals.graphs import crystal_graph
 from equicalc.crystals.strain import Strain
 from equicalc.models import LatticeConfig, LatticeNetwork
-from equicalc.models.lattice import COULOMB, DAMPING
+from equicalc.models.image_sums import DAMPING
+from equicalc.models.lattice import COULOMB
 from equicalc.models.lattice_graph import LatticeGraph
 
 TIGHT = 2e-3  # kJ/mol, of single precision
