@@ -15,7 +15,7 @@ from equicalc.data.text_files import check_text
 
 from . import errors
 from .fragments import find_fragments, require_crystal, require_one_neutral_species
-from .neighbours import AtomPairs, Neighbour, neighbours_of
+from .neighbours import AtomPairs, Neighbour, neighbours_of, pairs_around
 from .pose import parameters_of, place
 from .shape import vdw_radii, vdw_volume
 from .symmetry import Operations, find_symmetry, operations
@@ -230,11 +230,17 @@ class MolecularCrystal:
     @cached_property
     def contact(self) -> float:
         """Closest contact of two molecules, in sums of their van der Waals radii."""
-        numbers = self.unit_cell[1].ravel()
-        dst, src, vectors = self.intermolecular_vectors(CONTACT_REACH)
+        positions, numbers = self.unit_cell
         radii = vdw_radii(numbers)
-        relative = np.linalg.norm(vectors, axis=1) / (radii[dst] + radii[src])
-        return float(relative.min(initial=np.inf))
+        closest = np.inf
+        for center in np.cumsum([0, *self.multiplicities[:-1]]):
+            atoms, molecules, others, vectors = pairs_around(
+                positions, self.cell, center, CONTACT_REACH
+            )
+            touching = radii[center, atoms] + radii[molecules, others]
+            relative = np.linalg.norm(vectors, axis=1) / touching
+            closest = min(closest, relative.min(initial=np.inf))
+        return float(closest)
 
     def parameters(self) -> NDArray[np.float64]:
         """Describe a crystal with one molecule in the asymmetric unit by 12 numbers.

@@ -10,6 +10,8 @@ import torch
 
 from equicalc.models.lattice_graph import LatticeGraph
 
+from .neighbours import pairs_around
+
 if TYPE_CHECKING:
     from .crystal import MolecularCrystal
 
@@ -34,8 +36,8 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
     counts = np.array(crystal.multiplicities)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     original = np.repeat(np.arange(len(counts)), counts)  # of each molecule
-    around = [_around(positions, crystal.cell, center, cutoff) for center in first]
-    atoms, images, others, vectors = (np.concatenate(part) for part in zip(*around))
+    around = [pairs_around(positions, crystal.cell, center, cutoff) for center in first]
+    atoms, images, others, vectors = (_joined(part) for part in zip(*around))
     size = numbers.shape[1]
     center = np.arange(len(counts)).repeat([len(one[0]) for one in around])
     sites = positions[first]  # (n_independent, size, 3)
@@ -59,68 +61,9 @@ def lattice_graph(crystals: Sequence[MolecularCrystal], cutoff: float) -> Lattic
     return LatticeGraph.collate([crystal_graph(one, cutoff) for one in crystals])
 
 
-def _around(
-    positions: np.ndarray, cell: np.ndarray, center: int, cutoff: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of an atom of a molecule and one of the molecules around it.
-
-    Parameters
-    ----------
-    positions : (n_molecules, n_atoms, 3), Angstrom
-        Of a cell.
-    cell : (3, 3), Angstrom
-    center
-        Which of the molecules.
-    cutoff : Angstrom
-
-    Returns
-    -------
-    atoms, molecules, others : (n_pairs,)
-        Atom of the center, original of the other molecule, and atom of that.
-    vectors : (n_pairs, 3), Angstrom
-        From the first atom to the second.
-
-    Notes
-    -----
-    1. Lattice vectors that may lead near the center.
-    2. Images of molecules with centroids near enough.
-    3. Atoms of these that are near enough to the center's centroid.
-    4. Pairs with its atoms; one matrix product has all distances.
-    """
-    centroids = positions.mean(axis=1)
-    spread = positions - centroids[:, None]
-    radii = np.sqrt(_squares(spread).max(axis=1))
-    apart = centroids - centroids[center]
-    # 1
-    inverse = np.linalg.inv(cell)
-    reach = (cutoff + radii[center] + radii.max()) * np.sqrt(_squares(inverse.T))
-    most = np.floor(reach + np.abs(apart @ inverse).max(axis=0)).astype(np.int64)
-    steps = np.indices(2 * most + 1).reshape(3, -1).T - most
-    # 2
-    moved = apart[:, None] + steps @ cell  # (n_molecules, n_steps, 3)
-    near = _squares(moved) < ((cutoff + radii[center] + radii) ** 2)[:, None]
-    near[center] &= steps.any(axis=1)
-    molecules = np.nonzero(near)[0]
-    # 3
-    size = positions.shape[1]
-    far = (spread[molecules] + moved[near][:, None]).reshape(-1, 3)
-    length = _squares(far)
-    kept = np.flatnonzero(length < (cutoff + radii[center]) ** 2)
-    far = far[kept]
-    # 4
-    own = spread[center]
-    left = np.column_stack([far, length[kept], np.ones(len(far))])
-    right = np.column_stack([-2 * own, np.ones(size), _squares(own)])
-    found = np.flatnonzero(left @ right.T < cutoff**2)
-    row = found // size
-    atoms, atom = found - row * size, kept[row]
-    image = atom // size
-    return atoms, molecules[image], atom - image * size, far[row] - own[atoms]
-
-
-def _squares(vectors: np.ndarray) -> np.ndarray:
-    """Squared lengths of vectors (..., 3)."""
-    return np.einsum("...i,...i->...", vectors, vectors)
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after the other; a single one is not copied."""
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _rotations(
