@@ -51,6 +51,8 @@ class ImageSums:
         Sum of these times the direction to the image.
     back : (n_blocks, size * n_radial, size * 3)
         The same, turned into the frame of the original.
+    within : (n_molecules, size, size), 1/Angstrom
+        What damping adds to 1/r within molecules.
     """
 
     blocks: Tensor
@@ -64,18 +66,20 @@ class ImageSums:
     waves: Tensor
     towards: Tensor
     back: Tensor
-    n_molecules: int
-    size: int
+    within: Tensor
+
+    @property
+    def size(self) -> int:
+        """Places for the atoms of a molecule."""
+        return self.within.shape[1]
 
     def places(self, values: Tensor) -> Tensor:
         """Values of sites (n_sites, ...) as (n_molecules, size, ...), zero if empty."""
-        n = self.n_molecules * self.size
-        empty = values.new_zeros(n, *values.shape[1:])
-        return empty.index_copy(0, self.slots, values).unflatten(0, (-1, self.size))
+        return _placed(values, self.slots, self.within.shape[:2])
 
     def sites(self, values: Tensor) -> Tensor:
         """Sum blocks (n_blocks, size, ...) into the sites that see, (n_sites, ...)."""
-        sums = add_up(values, self.blocks[0], self.n_molecules)
+        sums = add_up(values, self.blocks[0], len(self.within))
         return sums.flatten(0, 1).index_select(0, self.slots)
 
 
@@ -133,9 +137,21 @@ class OverImages(nn.Module):
             waves=sums[..., 0, :].transpose(2, 3).flatten(1, 2),
             towards=sums[..., 1:4, :].permute(0, 1, 4, 3, 2).flatten(1, 3),
             back=sums[..., 4:, :].permute(0, 1, 4, 2, 3).flatten(3, 4).flatten(1, 2),
-            n_molecules=len(graph.weight),
-            size=size,
+            within=self._within(graph, slots, size),
         )
+
+    def _within(self, graph: LatticeGraph, slots: Tensor, size: int) -> Tensor:
+        """Return what damping adds within molecules, as `ImageSums` has it."""
+        shape = torch.Size([len(graph.weight), size])
+        pos = _placed(graph.pos, slots, shape)
+        filled = _placed(torch.ones_like(graph.pos[:, 0]), slots, shape).bool()
+        apart = torch.ones(size, size, device=pos.device).fill_diagonal_(0).bool()
+        pairs = filled.unsqueeze(2) & filled.unsqueeze(1) & apart
+        squared = (pos.unsqueeze(2) - pos.unsqueeze(1)).square().sum(3)
+        r = torch.where(pairs, squared, 1.0).sqrt()
+        added = self.coulomb(r.clamp(max=self.cutoff)) - 1 / r
+        own = filled.unsqueeze(2) & ~apart
+        return torch.where(own, self.coulomb.own, torch.where(pairs, added, 0.0))
 
     def _waves(
         self, graph: LatticeGraph, r: Tensor, close: Tensor
@@ -186,6 +202,12 @@ def add_up(values: Tensor, index: Tensor, n: int) -> Tensor:
     return values.new_zeros(n, *values.shape[1:]).index_add(0, index, values)
 
 
+def _placed(values: Tensor, slots: Tensor, shape: torch.Size) -> Tensor:
+    """Put values (n, ...) into slots of an empty array (*shape, ...)."""
+    empty = values.new_zeros(shape.numel(), *values.shape[1:])
+    return empty.index_copy(0, slots, values).unflatten(0, shape)
+
+
 def _blocks(graph: LatticeGraph) -> tuple[Tensor, Tensor, Tensor, int]:
     """Blocks, slots, bins and size as `ImageSums` has them."""
     n_atoms = torch.bincount(graph.molecule, minlength=len(graph.weight))
@@ -196,7 +218,7 @@ def _blocks(graph: LatticeGraph) -> tuple[Tensor, Tensor, Tensor, int]:
     seen = graph.molecule.index_select(0, graph.src)
     both = seeing * len(graph.weight) + seen
     used = torch.zeros(len(graph.weight) ** 2, dtype=torch.bool, device=both.device)
-    used[both] = True
+    used.index_fill_(0, both, True)
     kept = used.nonzero().squeeze(1)
     blocks = torch.stack([kept // len(graph.weight), kept % len(graph.weight)])
     block = (used.cumsum(0) - 1).index_select(0, both)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from equicalc.graph import molecule_edges
 from equicalc.models.fields import freeze
-from equicalc.models.image_sums import DampedCoulomb, ImageSums, OverImages, add_up
+from equicalc.models.image_sums import ImageSums, OverImages, add_up
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.nn.radial import BesselBasis
 from equicalc.nn.species import SpeciesIndex
@@ -81,6 +81,26 @@ class LatticeConfig:
             )
 
 
+@dataclass
+class Bonds:
+    """Neighbours in molecules, all members' alike.
+
+    Attributes
+    ----------
+    src, dst : (n_bonds,)
+        Sites; both directions are listed.
+    basis : (n_bonds, n_radial)
+        Radial functions.
+    direction : (n_bonds, 3)
+        From dst to src.
+    """
+
+    src: Tensor
+    dst: Tensor
+    basis: Tensor
+    direction: Tensor
+
+
 class Sites(nn.Module):
     """Atoms in their molecule: scalars (n, channels) and vectors (n, vectors, 3).
 
@@ -91,9 +111,7 @@ class Sites(nn.Module):
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
         C, K = config.channels, config.vectors
-        self.reach = config.bond_reach
         self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
-        self.basis = BesselBasis(config.bond_reach, config.n_radial)
         self.filters = nn.ModuleList(
             nn.Linear(config.n_radial, C, bias=False) for _ in range(config.rounds)
         )
@@ -103,21 +121,19 @@ class Sites(nn.Module):
         self.vector_filter = nn.Linear(config.n_radial, K, bias=False)
         self.vector_source = nn.Linear(C, K, bias=False)
 
-    def forward(self, species: Tensor, graph: LatticeGraph) -> tuple[Tensor, Tensor]:
+    def forward(self, species: Tensor, bonds: Bonds) -> tuple[Tensor, Tensor]:
         """Describe all sites."""
-        src, dst = molecule_edges(graph.pos, _starts(graph), self.reach)
-        apart = graph.pos[src] - graph.pos[dst]
-        distance = torch.linalg.vector_norm(apart, dim=1)
-        basis = self.basis(distance)  # (n_edges, n_radial)
+        src, dst, basis = bonds.src, bonds.dst, bonds.basis
         # 1
         h = self.embedding[species]
         for filters, update in zip(self.filters, self.updates):
-            message = torch.zeros_like(h).index_add(0, dst, filters(basis) * h[src])
+            message = add_up(filters(basis) * h.index_select(0, src), dst, len(h))
             h = h + update(torch.cat([h, message], 1))
         # 2
-        strength = self.vector_filter(basis) * self.vector_source(h)[src]
-        arrows = strength.unsqueeze(2) * (apart / distance.unsqueeze(1)).unsqueeze(1)
-        return h, arrows.new_zeros(len(h), *arrows.shape[1:]).index_add(0, dst, arrows)
+        sent = self.vector_source(h).index_select(0, src)
+        strength = self.vector_filter(basis) * sent
+        arrows = strength.unsqueeze(2) * bonds.direction.unsqueeze(1)
+        return h, add_up(arrows, dst, len(h))
 
 
 class PairPhysics(nn.Module):
@@ -125,13 +141,13 @@ class PairPhysics(nn.Module):
 
     In crystals the Coulomb sum over the lattice is that of `DampedCoulomb`; without
     images it is the plain one. Charges of a molecule add up to zero. The lattice sum
+    has damped energies of molecules with themselves too much, which are taken out; it
     counts on neutral surroundings and leaves molecules without neighbours alone. The
     rest fades towards the cutoff.
     """
 
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
-        self.coulomb = DampedCoulomb(config.cutoff)
         start = [
             [0.5 * math.log(a), 0.5 * b, 0.5 * math.log(c), q]
             for a, b, c, q in (START.get(z, CARBON) for z in config.elements)
@@ -157,19 +173,10 @@ class PairPhysics(nn.Module):
         each = each + COULOMB * products[3] * sums.inverse
         periodic = graph.periodic[graph.crystal[graph.molecule]]  # (n_sites,)
         packed = torch.where(periodic, -torch.expm1(-sums.neighbours / FEW), 0.0)
-        return 0.5 * sums.sites(each.sum(2)) + packed * self._within(charge, graph)
-
-    def _within(self, charge: Tensor, graph: LatticeGraph) -> Tensor:
-        """Return what damping takes from molecules with themselves, by site, eV.
-
-        The sum over the lattice has it too much: damped energies minus plain ones, and
-        of each charge its own.
-        """
-        src, dst = molecule_edges(graph.pos, _starts(graph), math.inf)
-        r = torch.linalg.vector_norm(graph.pos[src] - graph.pos[dst], dim=1)
-        taken = self.coulomb(r.clamp(max=self.coulomb.cutoff)) - 1 / r
-        own = charge * self.coulomb.own
-        return 0.5 * COULOMB * charge * own.index_add(0, dst, charge[src] * taken)
+        charges = sums.places(charge.unsqueeze(1))
+        potential = (sums.within @ charges).flatten()[sums.slots]
+        within = 0.5 * COULOMB * charge * potential
+        return 0.5 * sums.sites(each.sum(2)) + packed * within
 
 
 class Surroundings(nn.Module):
@@ -219,9 +226,11 @@ class LatticeMember(nn.Module):
         self.physics = PairPhysics(config)
         self.surroundings = Surroundings(config)
 
-    def forward(self, species: Tensor, graph: LatticeGraph, sums: ImageSums) -> Tensor:
+    def forward(
+        self, species: Tensor, graph: LatticeGraph, bonds: Bonds, sums: ImageSums
+    ) -> Tensor:
         """Energies by site (n_sites,), eV."""
-        h, u = self.sites(species, graph)
+        h, u = self.sites(species, bonds)
         pairs = self.physics(species, h, graph, sums)
         return pairs + self.surroundings(h, u, sums)
 
@@ -248,6 +257,7 @@ class LatticeNetwork(nn.Module):
         self.config = config
         self.cutoff, self.elements = config.cutoff, config.elements
         self.species = SpeciesIndex(config.elements)
+        self.basis = BesselBasis(config.bond_reach, config.n_radial)
         self.over_images = OverImages(config.cutoff, config.reach, config.n_radial)
         self.members = nn.ModuleList(
             LatticeMember(config) for _ in range(config.members)
@@ -277,11 +287,19 @@ class LatticeNetwork(nn.Module):
         species = self.species(graph.z)
         share = graph.weight[graph.molecule]
         owner = graph.crystal[graph.molecule]
-        sums = self.over_images(graph)
-        energies = torch.stack([one(species, graph, sums) for one in self.members])
+        bonds, sums = self._bonds(graph), self.over_images(graph)
+        each = [one(species, graph, bonds, sums) for one in self.members]
+        energies = torch.stack(each)
         zero = energies.new_zeros(len(energies), graph.n_crystals)
         members = zero.index_add(1, owner, energies * share)
         return {"interaction": members.mean(0), "members": members}
+
+    def _bonds(self, graph: LatticeGraph) -> Bonds:
+        """List the neighbours of atoms in their molecules."""
+        src, dst = molecule_edges(graph.pos, _starts(graph), self.config.bond_reach)
+        apart = graph.pos[src] - graph.pos[dst]
+        distance = torch.linalg.vector_norm(apart, dim=1)
+        return Bonds(src, dst, self.basis(distance), apart / distance.unsqueeze(1))
 
 
 def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:

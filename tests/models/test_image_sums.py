@@ -59,7 +59,7 @@ def pair_by_pair(network, graph):
     owner = graph.crystal[graph.molecule]
     found = []
     for member in network.members:
-        h, u = member.sites(species, graph)
+        h, u = member.sites(species, network._bonds(graph))
         each = physics(member.physics, species, h, graph)
         each = each + surroundings(member.surroundings, h, u, graph)
         zero = each.new_zeros(graph.n_crystals)
