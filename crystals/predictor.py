@@ -71,7 +71,8 @@ class LatticeEnergyPredictor:
         Parameters
         ----------
         name
-            Name of a shipped model or a checkpoint file.
+            ``"lattice"``, the default, trained on GFN2-xTB pairs of molecules;
+            ``"lattice-mace"``, on energies of the shipped MACE; or a checkpoint file.
 
         Raises
         ------
