@@ -15,7 +15,7 @@ from equicalc.data.text_files import check_text
 
 from . import errors
 from .fragments import find_fragments, require_crystal, require_one_neutral_species
-from .neighbours import AtomPairs, Neighbour, neighbours_of
+from .neighbours import AtomPairs, Neighbour, neighbours_of, pairs_around
 from .pose import parameters_of, place
 from .shape import vdw_radii, vdw_volume
 from .symmetry import Operations, find_symmetry, operations
@@ -90,15 +90,17 @@ class MolecularCrystal:
         found = find_symmetry(
             atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers, symprec
         )
+        charges = atoms.get_initial_charges()
         first: dict[int, Atoms] = {}
         for fragment in fragments:
             orbit = int(found.orbits[fragment.indices].min())
-            piece = Atoms(
-                fragment.numbers,
-                positions=fragment.positions,
-                charges=atoms.get_initial_charges()[fragment.indices],
-            )
-            first.setdefault(orbit, _inside(piece, atoms.cell.array))
+            if orbit not in first:
+                piece = Atoms(
+                    fragment.numbers,
+                    positions=fragment.positions,
+                    charges=charges[fragment.indices],
+                )
+                first[orbit] = _inside(piece, atoms.cell.array)
         crystal = cls(
             cell=atoms.cell.array.copy(),
             spacegroup=found.number,
@@ -178,17 +180,17 @@ class MolecularCrystal:
 
         A molecule on a special position is there once.
         """
-        positions, numbers = [], []
-        for molecule in self.molecules:
-            images = self._images(molecule)
-            positions.append(images)
-            numbers.append(np.tile(molecule.numbers, (len(images), 1)))
-        return np.concatenate(positions), np.concatenate(numbers).astype(np.int64)
+        numbers = [
+            np.tile(molecule.numbers, (len(images), 1))
+            for molecule, images in zip(self.molecules, self._images)
+        ]
+        positions = np.concatenate(self._images)
+        return positions, np.concatenate(numbers).astype(np.int64)
 
     @cached_property
     def multiplicities(self) -> tuple[int, ...]:
         """How often each of `molecules` is in the cell."""
-        return tuple(len(self._images(molecule)) for molecule in self.molecules)
+        return tuple(len(images) for images in self._images)
 
     @property
     def n_molecules(self) -> int:
@@ -228,11 +230,17 @@ class MolecularCrystal:
     @cached_property
     def contact(self) -> float:
         """Closest contact of two molecules, in sums of their van der Waals radii."""
-        numbers = self.unit_cell[1].ravel()
-        dst, src, vectors = self.intermolecular_vectors(CONTACT_REACH)
+        positions, numbers = self.unit_cell
         radii = vdw_radii(numbers)
-        relative = np.linalg.norm(vectors, axis=1) / (radii[dst] + radii[src])
-        return float(relative.min(initial=np.inf))
+        closest = np.inf
+        for center in np.cumsum([0, *self.multiplicities[:-1]]):
+            atoms, molecules, others, vectors = pairs_around(
+                positions, self.cell, center, CONTACT_REACH
+            )
+            touching = radii[center, atoms] + radii[molecules, others]
+            relative = np.linalg.norm(vectors, axis=1) / touching
+            closest = min(closest, relative.min(initial=np.inf))
+        return float(closest)
 
     def parameters(self) -> NDArray[np.float64]:
         """Describe a crystal with one molecule in the asymmetric unit by 12 numbers.
@@ -341,18 +349,28 @@ class MolecularCrystal:
         cluster.set_array("molecule", np.repeat(np.arange(len(order)), len(blocks[0])))
         return cluster
 
-    def _images(self, molecule: Atoms) -> NDArray[np.float64]:
-        """Distinct images (m, n, 3) of a molecule, centroids inside of the cell."""
-        fractional = molecule.positions @ np.linalg.inv(self.cell)
-        images = self.operations.apply(fractional.astype(np.float64))
-        images = images - np.floor(images.mean(axis=1, keepdims=True) + 1e-9)
-        kept: list[NDArray[np.float64]] = []
-        for image in images:
-            apart = np.reshape(kept, (-1, 3)) - image[0]
-            apart = (apart - np.round(apart)) @ self.cell
-            if not (np.linalg.norm(apart, axis=1) < SAME_PLACE).any():
-                kept.append(image)
-        return np.stack(kept) @ self.cell
+    @cached_property
+    def _images(self) -> list[NDArray[np.float64]]:
+        """Distinct images (m, n, 3) of each molecule, centroids inside of the cell."""
+        inverse = np.linalg.inv(self.cell)
+        return [
+            _distinct(self.operations.apply(molecule.positions @ inverse), self.cell)
+            for molecule in self.molecules
+        ]
+
+
+def _distinct(
+    images: NDArray[np.float64], cell: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Those of fractional images (m, n, 3) that differ, in the cell and Cartesian."""
+    images = images - np.floor(images.mean(axis=1, keepdims=True) + 1e-9)
+    kept: list[NDArray[np.float64]] = []
+    for image in images:
+        apart = np.reshape(kept, (-1, 3)) - image[0]
+        apart = (apart - np.round(apart)) @ cell
+        if not (np.square(apart).sum(axis=1) < SAME_PLACE**2).any():
+            kept.append(image)
+    return np.stack(kept) @ cell
 
 
 def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ TERMINAL_CARBON = 1.28  # Angstrom: CO, CN and C#C are shorter, a C-C bond is no
 BENT = 150.0  # degrees: carbon with two neighbours is linear
 PYRAMIDAL = 340.0  # degrees: three bonds of carbon are in a plane
 POLAR = (7, 8, 9, 16, 17)  # hydrogen on them is acidic: N O F S Cl
+ROUNDS = 4  # of telling atoms apart by their neighbours
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 
 
@@ -53,22 +54,11 @@ class Fragment:
     positions: NDArray[np.float64]
     bonds: NDArray[np.int64]
 
-    def species(self) -> tuple[object, ...]:
-        """Compare equal for equal molecules: elements refined by their neighbours."""
-        label: list[object] = self.numbers.tolist()
-        for _ in range(4):
-            near: list[list[object]] = [[] for _ in label]
-            for i, j in self.bonds:
-                near[i].append(label[j])
-            rich = [(own, tuple(sorted(map(repr, n)))) for own, n in zip(label, near)]
-            label = [hash(item) for item in rich]
-        return tuple(sorted(zip(self.numbers.tolist(), map(repr, label))))
-
     def formula(self) -> str:
         """Chemical formula."""
-        from ase.formula import Formula
+        from ase.symbols import Symbols
 
-        return str(Formula.from_list(_symbols(self.numbers)).convert("hill"))
+        return Symbols(self.numbers).get_chemical_formula()
 
 
 def require_crystal(atoms: Atoms) -> None:
@@ -128,8 +118,8 @@ def find_fragments(atoms: Atoms) -> list[Fragment]:
     Notes
     -----
     1. Bonds are found through the periodic boundaries, each with its lattice shift.
-    2. A walk along the bonds adds up the shifts: every atom gets the cell that puts it
-       beside the atom before.
+    2. Walks along the bonds, of all molecules at a time, add up the shifts: every atom
+       gets the cell that puts it beside the atom before.
     3. A bond between atoms that were reached already must close without a shift.
 
     Examples
@@ -139,32 +129,36 @@ def find_fragments(atoms: Atoms) -> list[Fragment]:
     >>> find_fragments(split)[0].positions[:, 2].tolist()
     [0.1, -1.0]
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    # 1
     src, dst, shifts = _bonds(atoms)
-    order = np.searchsorted(dst, np.arange(len(atoms) + 1))
-    cells = np.zeros((len(atoms), 3), dtype=np.int64)
-    owner = np.full(len(atoms), -1)
-    found = []
-    for start in range(len(atoms)):
-        if owner[start] >= 0:
-            continue
-        owner[start] = start
-        stack, members = [start], [start]
-        while stack:
-            center = stack.pop()
-            for edge in range(order[center], order[center + 1]):
-                atom, cell = src[edge], cells[center] + shifts[edge]
-                if owner[atom] < 0:
-                    owner[atom], cells[atom] = start, cell
-                    stack.append(atom)
-                    members.append(atom)
-                elif (cells[atom] != cell).any():
-                    raise errors.ExtendedNetworkError(
-                        f"atom {atom} ({atoms.symbols[atom]}) is bonded to its own "
-                        "periodic image: this is a network or its molecules overlap"
-                    )
-        found.append(np.sort(members))
+    n = len(atoms)
+    bonds = coo_array((np.ones(len(src)), (dst, src)), shape=(n, n))
+    _, owner = connected_components(bonds, directed=False)
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner[order], np.arange(owner[order[-1]] + 1))
+    # 2
+    cells = _walked(order[starts], src, dst, shifts)
+    # 3
+    open_ = np.flatnonzero((cells[src] != cells[dst] + shifts).any(axis=1))
+    if open_.size:
+        atom = src[open_[0]]
+        raise errors.ExtendedNetworkError(
+            f"atom {atom} ({atoms.symbols[atom]}) is bonded to its own periodic image: "
+            "this is a network or its molecules overlap"
+        )
     positions = atoms.positions + cells.astype(np.float64) @ atoms.cell.array
-    return [_fragment(atoms, members, positions, src, dst) for members in found]
+    place = np.empty(n, dtype=np.int64)  # of each atom in its molecule
+    place[order] = np.arange(n) - starts[owner[order]]
+    by_owner = np.argsort(owner[dst], kind="stable")
+    pairs = np.stack([place[dst], place[src]], axis=1)[by_owner]
+    ends = np.searchsorted(owner[dst][by_owner], np.arange(1, len(starts)))
+    return [
+        Fragment(rows, atoms.numbers[rows].astype(np.int64), positions[rows], bonded)
+        for rows, bonded in zip(np.split(order, starts[1:]), np.split(pairs, ends))
+    ]
 
 
 def require_one_neutral_species(fragments: Sequence[Fragment]) -> None:
@@ -175,18 +169,18 @@ def require_one_neutral_species(fragments: Sequence[Fragment]) -> None:
     SaltError, SeveralSpeciesError, MissingHydrogensError
         With the molecules that were found.
     """
-    kinds = {fragment.species(): fragment for fragment in fragments}.values()
-    formulas = ", ".join(kind.formula() for kind in kinds)
+    kinds = _kinds(fragments)
     if any(_is_ion(kind, len(kinds)) for kind in kinds):
         raise errors.SaltError(
-            f"ions ({formulas}): only crystals of one neutral molecule can be treated"
+            f"ions ({_formulas(kinds)}): only crystals of one neutral molecule can be "
+            "treated"
         )
     for kind in kinds:
         _require_hydrogens(kind)
     if len(kinds) > 1:
         raise errors.SeveralSpeciesError(
-            f"{len(kinds)} kinds of molecules ({formulas}): only crystals of one kind "
-            "can be treated"
+            f"{len(kinds)} kinds of molecules ({_formulas(kinds)}): only crystals of "
+            "one kind can be treated"
         )
 
 
@@ -222,17 +216,50 @@ def _bonds(atoms: Atoms) -> tuple[NDArray[np.int64], ...]:
     return src[bonded], dst[bonded], shifts[bonded]
 
 
-def _fragment(
-    atoms: Atoms,
-    members: NDArray[np.int64],
-    positions: NDArray[np.float64],
+def _walked(
+    roots: NDArray[np.int64],
     src: NDArray[np.int64],
     dst: NDArray[np.int64],
-) -> Fragment:
-    inside = np.isin(dst, members)
-    bonds = np.searchsorted(members, np.stack([dst[inside], src[inside]], axis=1))
-    numbers = atoms.numbers[members].astype(np.int64)
-    return Fragment(members, numbers, positions[members], bonds)
+    shifts: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Cells (n_atoms, 3) that put all atoms beside those before, from the roots on."""
+    n = max(roots.max(initial=-1), src.max(initial=-1)) + 1
+    cells, reached = np.zeros((n, 3), dtype=np.int64), np.zeros(n, dtype=bool)
+    reached[roots] = True
+    while True:
+        steps = np.flatnonzero(reached[dst] & ~reached[src])
+        if not steps.size:
+            return cells
+        cells[src[steps]] = cells[dst[steps]] + shifts[steps]
+        reached[src[steps]] = True
+
+
+def _kinds(fragments: Sequence[Fragment]) -> list[Fragment]:
+    """One of each kind of molecules: by their elements, refined by their neighbours."""
+    sizes = np.array([len(fragment.numbers) for fragment in fragments])
+    starts = np.cumsum(sizes) - sizes
+    center, near = np.concatenate(
+        [one.bonds + start for one, start in zip(fragments, starts)]
+    ).T
+    label = _mixed(np.concatenate([one.numbers for one in fragments]).astype(np.uint64))
+    for _ in range(ROUNDS):
+        around = np.zeros_like(label)
+        np.add.at(around, center, label[near])
+        label = _mixed(label + _mixed(around))
+    _, first = np.unique(np.add.reduceat(label, starts), return_index=True)
+    return [fragments[index] for index in np.sort(first)]
+
+
+def _mixed(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scatter integers over all of 64 bits, equal ones alike (splitmix64)."""
+    labels = labels + np.uint64(0x9E3779B97F4A7C15)
+    labels = (labels ^ (labels >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    labels = (labels ^ (labels >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return labels ^ (labels >> np.uint64(31))
+
+
+def _formulas(kinds: Sequence[Fragment]) -> str:
+    return ", ".join(kind.formula() for kind in kinds)
 
 
 def _is_ion(fragment: Fragment, n_kinds: int) -> bool:
@@ -243,10 +270,10 @@ def _is_ion(fragment: Fragment, n_kinds: int) -> bool:
 
 
 def _require_hydrogens(fragment: Fragment) -> None:
-    open_valence = next(_open_carbons(fragment), None)
-    if open_valence is not None:
+    open_valences = _open_carbons(fragment)
+    if open_valences.size:
         raise errors.MissingHydrogensError(
-            f"hydrogen is missing at atom {fragment.indices[open_valence]} (C) of "
+            f"hydrogen is missing at atom {fragment.indices[open_valences[0]]} (C) of "
             f"{fragment.formula()}; add hydrogens to the file"
         )
     if 6 in fragment.numbers and fragment.numbers.sum() % 2:
@@ -256,23 +283,21 @@ def _require_hydrogens(fragment: Fragment) -> None:
         )
 
 
-def _open_carbons(fragment: Fragment) -> Iterator[int]:
-    """Carbon atoms with fewer neighbours than their shape asks for."""
-    for atom in np.flatnonzero(fragment.numbers == 6):
-        near = fragment.bonds[fragment.bonds[:, 0] == atom, 1]
-        arms = fragment.positions[near] - fragment.positions[atom]
-        lengths = np.linalg.norm(arms, axis=1)
-        if len(near) == 1 and lengths[0] > TERMINAL_CARBON:
-            yield int(atom)
-        if len(near) in (2, 3):
-            cosines = (arms / lengths[:, None]) @ (arms / lengths[:, None]).T
-            upper = cosines[np.triu_indices(len(near), k=1)]
-            angles = np.degrees(np.arccos(np.clip(upper, -1, 1)))
-            if angles.sum() < (BENT if len(near) == 2 else PYRAMIDAL):
-                yield int(atom)
-
-
-def _symbols(numbers: NDArray[np.int64]) -> list[str]:
-    from ase.data import chemical_symbols
-
-    return [chemical_symbols[number] for number in numbers]
+def _open_carbons(fragment: Fragment) -> NDArray[np.int64]:
+    """Carbon atoms with fewer neighbours than their shape asks for, ascending."""
+    center, near = fragment.bonds.T
+    arms = fragment.positions[near] - fragment.positions[center]
+    lengths = np.linalg.norm(arms, axis=1)
+    first = np.searchsorted(center, np.arange(len(fragment.numbers) + 1))
+    degree = np.where(fragment.numbers == 6, np.diff(first), 0)
+    ends = np.flatnonzero(degree == 1)
+    found = [ends[lengths[first[ends]] > TERMINAL_CARBON]]
+    for n, least in ((2, BENT), (3, PYRAMIDAL)):
+        atoms = np.flatnonzero(degree == n)
+        rows = first[atoms, None] + np.arange(n)
+        units = arms[rows] / lengths[rows, None]  # (n_atoms, n, 3)
+        i, j = np.triu_indices(n, k=1)
+        cosines = np.einsum("aik,aik->ai", units[:, i], units[:, j])
+        angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+        found.append(atoms[angles.sum(axis=1) < least])
+    return np.sort(np.concatenate(found))

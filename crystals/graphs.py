@@ -10,6 +10,8 @@ import torch
 
 from equicalc.models.lattice_graph import LatticeGraph
 
+from .neighbours import pairs_around
+
 if TYPE_CHECKING:
     from .crystal import MolecularCrystal
 
@@ -34,8 +36,8 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
     counts = np.array(crystal.multiplicities)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     original = np.repeat(np.arange(len(counts)), counts)  # of each molecule
-    around = [_around(positions, crystal.cell, center, cutoff) for center in first]
-    atoms, images, others, vectors = (np.concatenate(part) for part in zip(*around))
+    around = [pairs_around(positions, crystal.cell, center, cutoff) for center in first]
+    atoms, images, others, vectors = (_joined(part) for part in zip(*around))
     size = numbers.shape[1]
     center = np.arange(len(counts)).repeat([len(one[0]) for one in around])
     sites = positions[first]  # (n_independent, size, 3)
@@ -49,7 +51,7 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
         dst=torch.as_tensor(center * size + atoms),
         vectors=torch.as_tensor(vectors),
         image=torch.as_tensor(images),
-        rotations=torch.as_tensor(_rotations(positions, sites[original])),
+        rotations=torch.as_tensor(_rotations(positions, sites, original)),
         periodic=torch.tensor([True]),
     )
 
@@ -59,58 +61,14 @@ def lattice_graph(crystals: Sequence[MolecularCrystal], cutoff: float) -> Lattic
     return LatticeGraph.collate([crystal_graph(one, cutoff) for one in crystals])
 
 
-def _around(
-    positions: np.ndarray, cell: np.ndarray, center: int, cutoff: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of an atom of a molecule and one of the molecules around it.
-
-    Parameters
-    ----------
-    positions : (n_molecules, n_atoms, 3), Angstrom
-        Of a cell.
-    cell : (3, 3), Angstrom
-    center
-        Which of the molecules.
-    cutoff : Angstrom
-
-    Returns
-    -------
-    atoms, molecules, others : (n_pairs,)
-        Atom of the center, original of the other molecule, and atom of that.
-    vectors : (n_pairs, 3), Angstrom
-        From the first atom to the second.
-
-    Notes
-    -----
-    1. Lattice vectors that may lead near the center.
-    2. Images of molecules with centroids near enough.
-    3. Pairs of their atoms.
-    """
-    centroids = positions.mean(axis=1)
-    spread = positions - centroids[:, None]
-    radii = np.sqrt((spread**2).sum(axis=2).max(axis=1))
-    apart = centroids - centroids[center]
-    # 1
-    inverse = np.linalg.inv(cell)
-    reach = (cutoff + radii[center] + radii.max()) * np.linalg.norm(inverse, axis=0)
-    most = np.floor(reach + np.abs(apart @ inverse).max(axis=0)).astype(np.int64)
-    steps = np.indices(2 * most + 1).reshape(3, -1).T - most
-    # 2
-    moved = apart[:, None] + steps @ cell  # (n_molecules, n_steps, 3)
-    limit = (cutoff + radii[center] + radii)[:, None]
-    near = (moved**2).sum(axis=2) < limit**2
-    near[center] &= steps.any(axis=1)
-    molecules = np.nonzero(near)[0]
-    # 3
-    far = spread[molecules] + moved[near][:, None]  # (n_images, n_atoms, 3)
-    own = spread[center]
-    squared = (far**2).sum(axis=2)[:, :, None] + (own**2).sum(axis=1)
-    squared -= 2 * far @ own.T
-    image, others, atoms = np.nonzero(squared < cutoff**2)
-    return atoms, molecules[image], others, far[image, others] - own[atoms]
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after the other; a single one is not copied."""
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def _rotations(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
+def _rotations(
+    images: np.ndarray, originals: np.ndarray, original: np.ndarray
+) -> np.ndarray:
     """Matrices (n, 3, 3) that turn the atoms of originals, as rows, into images.
 
     For planar and linear molecules they do so within the plane or line, where all
@@ -118,4 +76,4 @@ def _rotations(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
     """
     a = originals - originals.mean(axis=1, keepdims=True)
     b = images - images.mean(axis=1, keepdims=True)
-    return np.linalg.pinv(a, rcond=1e-4) @ b
+    return np.linalg.pinv(a, rcond=1e-4)[original] @ b

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from equicalc.graph import neighbor_list
 
-__all__ = ["AtomPairs", "Neighbour", "neighbours_of"]
+__all__ = ["AtomPairs", "Neighbour", "neighbours_of", "pairs_around"]
 
 
 @dataclass(frozen=True)
@@ -112,3 +112,73 @@ def neighbours_of(
         if int(key[0]) in centers
     ]
     return sorted(found, key=lambda one: (one.center, one.distance))
+
+
+def pairs_around(
+    positions: NDArray[np.float64],
+    cell: NDArray[np.float64],
+    center: int,
+    cutoff: float,
+) -> tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
+]:
+    """Find pairs of an atom of a molecule and one of the molecules around it.
+
+    Parameters
+    ----------
+    positions : (n_molecules, n_atoms, 3), Angstrom
+        Of a cell.
+    cell : (3, 3), Angstrom
+    center
+        Which of the molecules.
+    cutoff : Angstrom
+
+    Returns
+    -------
+    atoms, molecules, others : (n_pairs,)
+        Atom of the center, original of the other molecule, and atom of that.
+    vectors : (n_pairs, 3), Angstrom
+        From the first atom to the second.
+
+    Notes
+    -----
+    1. Lattice vectors that may lead near the center.
+    2. Images of molecules with centroids near enough.
+    3. Atoms of these that are near enough to the center's centroid.
+    4. Pairs with its atoms; one matrix product has all distances.
+    """
+    centroids = positions.mean(axis=1)
+    spread = positions - centroids[:, None]
+    radii = np.sqrt(_squares(spread).max(axis=1))
+    apart = centroids - centroids[center]
+    # 1
+    inverse = np.linalg.inv(cell)
+    reach = (cutoff + radii[center] + radii.max()) * np.sqrt(_squares(inverse.T))
+    most = np.floor(reach + np.abs(apart @ inverse).max(axis=0)).astype(np.int64)
+    steps = np.indices(2 * most + 1).reshape(3, -1).T - most
+    # 2
+    moved = apart[:, None] + steps @ cell  # (n_molecules, n_steps, 3)
+    near = _squares(moved) < ((cutoff + radii[center] + radii) ** 2)[:, None]
+    near[center] &= steps.any(axis=1)
+    molecules = np.nonzero(near)[0]
+    # 3
+    size = positions.shape[1]
+    far = (spread[molecules] + moved[near][:, None]).reshape(-1, 3)
+    length = _squares(far)
+    kept = np.flatnonzero(length < (cutoff + radii[center]) ** 2)
+    far = far.take(kept, axis=0)
+    # 4
+    own = spread[center]
+    left = np.column_stack([far, length[kept], np.ones(len(far))])
+    right = np.column_stack([-2 * own, np.ones(size), _squares(own)])
+    found = np.flatnonzero(left @ right.T < cutoff**2)
+    row = found // size
+    atoms, atom = found - row * size, kept.take(row)
+    image = atom // size
+    vectors = far.take(row, axis=0) - own.take(atoms, axis=0)  # faster than by index
+    return atoms, molecules.take(image), atom - image * size, vectors
+
+
+def _squares(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared lengths of vectors (..., 3)."""
+    return np.einsum("...i,...i->...", vectors, vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,22 +60,9 @@ def vdw_volume(atoms: Atoms) -> float:
     >>> round(vdw_volume(Atoms("C")), 3) == round(4 / 3 * np.pi * 1.7**3, 3)
     True
     """
-    radii = vdw_radii(atoms.numbers)
-    centers = standard_orientation(atoms).positions  # the same in any pose
-    normals = _sphere_points()
-    volume = 0.0
-    for i, (center, radius) in enumerate(zip(centers, radii)):
-        points = center + radius * normals
-        outside = np.ones(len(points), dtype=bool)
-        for j in np.flatnonzero(
-            np.linalg.norm(centers - center, axis=1) < radii + radius
-        ):
-            if j != i:
-                apart = ((points - centers[j]) ** 2).sum(axis=1)
-                outside &= apart >= radii[j] ** 2
-        flux = (points * normals).sum(axis=1)[outside].sum() / len(points)
-        volume += 4 * np.pi * radius**2 * flux / 3
-    return float(volume)
+    placed = standard_orientation(atoms).positions  # the same in any pose
+    centers = np.round(placed, 3) + 0.0  # and for what is left of it in a file
+    return _filled(atoms.numbers.astype(np.int64).tobytes(), centers.tobytes())
 
 
 def standard_frame(atoms: Atoms) -> NDArray[np.float64]:
@@ -149,6 +136,25 @@ def _first_off(
     lengths = np.linalg.norm(directions, axis=1)
     first = np.flatnonzero(lengths > OFF_AXIS)[0]
     return directions[first] / lengths[first]
+
+
+@lru_cache(maxsize=4096)
+def _filled(numbers: bytes, centers: bytes) -> float:
+    """Volume of `vdw_volume`, of the arrays with these bytes."""
+    radii = vdw_radii(np.frombuffer(numbers, dtype=np.int64))
+    places = np.frombuffer(centers).reshape(-1, 3)
+    normals = _sphere_points()
+    apart = np.linalg.norm(places[:, None] - places, axis=2)
+    volume = 0.0
+    for i, (center, radius) in enumerate(zip(places, radii)):
+        others = np.flatnonzero(apart[i] < radii + radius)
+        others = others[others != i]
+        points = center + radius * normals
+        squared = np.square(points[:, None] - places[others]).sum(axis=2)
+        outside = (squared >= radii[others] ** 2).all(axis=1)
+        flux = (points * normals).sum(axis=1)[outside].sum() / len(points)
+        volume += 4 * np.pi * radius**2 * flux / 3
+    return float(volume)
 
 
 @cache

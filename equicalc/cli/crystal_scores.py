@@ -28,8 +28,9 @@ Predictor = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A shipped predictor or the file of a checkpoint.",
-        show_default="the shipped one",
+        help="A shipped predictor (lattice, or lattice-mace, whose labels are those of "
+        "a MACE) or the file of a checkpoint.",
+        show_default="lattice",
     ),
 ]
 Table = Annotated[

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from equicalc.graph import molecule_edges
 from equicalc.models.fields import freeze
+from equicalc.models.image_sums import ImageSums, OverImages, add_up
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.nn.radial import BesselBasis
 from equicalc.nn.species import SpeciesIndex
 from equicalc.units import BOHR, HARTREE
 
 COULOMB = HARTREE * BOHR  # eV Angstrom
-DAMPING = 0.25  # 1/Angstrom
-SOFT_CORE = 1.0  # Angstrom
-SWITCH = 0.8  # of the cutoff: from here on pairs fade
 CARBON = (3832.147, 3.60, 25.286949, 0.0)
 FEW = 5.0  # neighbours within the cutoff; crystals have hundreds
 START = {
@@ -83,6 +81,26 @@ class LatticeConfig:
             )
 
 
+@dataclass
+class Bonds:
+    """Neighbours in molecules, all members' alike.
+
+    Attributes
+    ----------
+    src, dst : (n_bonds,)
+        Sites; both directions are listed.
+    basis : (n_bonds, n_radial)
+        Radial functions.
+    direction : (n_bonds, 3)
+        From dst to src.
+    """
+
+    src: Tensor
+    dst: Tensor
+    basis: Tensor
+    direction: Tensor
+
+
 class Sites(nn.Module):
     """Atoms in their molecule: scalars (n, channels) and vectors (n, vectors, 3).
 
@@ -93,9 +111,7 @@ class Sites(nn.Module):
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
         C, K = config.channels, config.vectors
-        self.reach = config.bond_reach
         self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
-        self.basis = BesselBasis(config.bond_reach, config.n_radial)
         self.filters = nn.ModuleList(
             nn.Linear(config.n_radial, C, bias=False) for _ in range(config.rounds)
         )
@@ -105,41 +121,33 @@ class Sites(nn.Module):
         self.vector_filter = nn.Linear(config.n_radial, K, bias=False)
         self.vector_source = nn.Linear(C, K, bias=False)
 
-    def forward(self, species: Tensor, graph: LatticeGraph) -> tuple[Tensor, Tensor]:
+    def forward(self, species: Tensor, bonds: Bonds) -> tuple[Tensor, Tensor]:
         """Describe all sites."""
-        src, dst = molecule_edges(graph.pos, _starts(graph), self.reach)
-        apart = graph.pos[src] - graph.pos[dst]
-        distance = torch.linalg.vector_norm(apart, dim=1)
-        basis = self.basis(distance)  # (n_edges, n_radial)
+        src, dst, basis = bonds.src, bonds.dst, bonds.basis
         # 1
         h = self.embedding[species]
         for filters, update in zip(self.filters, self.updates):
-            message = torch.zeros_like(h).index_add(0, dst, filters(basis) * h[src])
+            message = add_up(filters(basis) * h.index_select(0, src), dst, len(h))
             h = h + update(torch.cat([h, message], 1))
         # 2
-        strength = self.vector_filter(basis) * self.vector_source(h)[src]
-        arrows = strength.unsqueeze(2) * (apart / distance.unsqueeze(1)).unsqueeze(1)
-        return h, arrows.new_zeros(len(h), *arrows.shape[1:]).index_add(0, dst, arrows)
+        sent = self.vector_source(h).index_select(0, src)
+        strength = self.vector_filter(basis) * sent
+        arrows = strength.unsqueeze(2) * bonds.direction.unsqueeze(1)
+        return h, add_up(arrows, dst, len(h))
 
 
 class PairPhysics(nn.Module):
     """Exp-6 and Coulomb energies; the atoms' numbers depend on their molecule.
 
-    In crystals the Coulomb sum over the lattice is that of Wolf [1]_, damped and with
-    forces shifted to zero at the cutoff [2]_; without images it is the plain one.
-    Charges of a molecule add up to zero. The lattice sum counts on neutral surroundings
-    and leaves molecules without neighbours alone. The rest fades between 80 % of the
-    cutoff and the cutoff.
-
-    References
-    ----------
-    .. [1] D. Wolf et al., J. Chem. Phys. 110, 8254 (1999).
-    .. [2] C. J. Fennell, J. D. Gezelter, J. Chem. Phys. 124, 234104 (2006).
+    In crystals the Coulomb sum over the lattice is that of `DampedCoulomb`; without
+    images it is the plain one. Charges of a molecule add up to zero. The lattice sum
+    has damped energies of molecules with themselves too much, which are taken out; it
+    counts on neutral surroundings and leaves molecules without neighbours alone. The
+    rest fades towards the cutoff.
     """
 
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
-        self.cutoff = config.cutoff
         start = [
             [0.5 * math.log(a), 0.5 * b, 0.5 * math.log(c), q]
             for a, b, c, q in (START.get(z, CARBON) for z in config.elements)
@@ -149,58 +157,33 @@ class PairPhysics(nn.Module):
         nn.init.normal_(self.shift.weight, std=0.02)
 
     def forward(
-        self, species: Tensor, h: Tensor, graph: LatticeGraph, distance: Tensor
+        self, species: Tensor, h: Tensor, graph: LatticeGraph, sums: ImageSums
     ) -> Tensor:
         """Half of the energies of all pairs, by site (n_sites,), eV."""
         log_a, b, log_c, q = (self.numbers[species] + self.shift(h)).unbind(1)
         charge = q - _mean_of_molecule(q, graph)
-        a, c = log_a.exp(), log_c.exp()
-        src, dst, r = graph.src, graph.dst, distance
-        repulsion = a[src] * a[dst] * torch.exp(-(b[src] + b[dst]) * r)
-        attraction = c[src] * c[dst] / (r**6 + SOFT_CORE**6)
+        numbers = sums.places(torch.stack([log_a.exp(), b, log_c.exp(), charge], 1))
+        seeing, seen = numbers[sums.blocks].unbind(0)  # (n_blocks, size, 4)
+        products = (seeing.unsqueeze(2) * seen.unsqueeze(1)).unbind(3)
+        steepness = seeing[:, :, None, 1] + seen[:, None, :, 1]
+        exponent = steepness.flatten().index_select(0, sums.bins) * sums.distance
+        overlap = torch.exp(-exponent) * sums.near
+        repulsion = add_up(overlap, sums.bins, steepness.numel()).view_as(steepness)
+        each = products[0] * repulsion - products[2] * sums.attraction
+        each = each + COULOMB * products[3] * sums.inverse
         periodic = graph.periodic[graph.crystal[graph.molecule]]  # (n_sites,)
-        inverse = torch.where(periodic[dst], self._damped(r), 1 / r)
-        coulomb = COULOMB * charge[src] * charge[dst] * inverse
-        near = _fade(r / self.cutoff)
-        each = (repulsion - attraction) * near + coulomb
-        neighbours = torch.zeros_like(charge).index_add(0, dst, near)
-        packed = torch.where(periodic, -torch.expm1(-neighbours / FEW), 0.0)
-        within = packed * self._within(charge, graph)
-        return within.index_add(0, dst, 0.5 * each)
-
-    def _within(self, charge: Tensor, graph: LatticeGraph) -> Tensor:
-        """Return what damping takes from molecules with themselves, by site, eV.
-
-        The sum over the lattice has it too much: damped energies minus plain ones, and
-        of each charge its own.
-        """
-        src, dst = molecule_edges(graph.pos, _starts(graph), math.inf)
-        r = torch.linalg.vector_norm(graph.pos[src] - graph.pos[dst], dim=1)
-        energy, slope = self._shift
-        own = -2 * DAMPING / math.sqrt(math.pi) - energy - slope * self.cutoff
-        pairs = charge[src] * (self._damped(r.clamp(max=self.cutoff)) - 1 / r)
-        return 0.5 * COULOMB * charge * (charge * own).index_add(0, dst, pairs)
-
-    @property
-    def _shift(self) -> tuple[float, float]:
-        """Damped 1/r at the cutoff (1/Angstrom), and minus its slope there."""
-        end, x = self.cutoff, DAMPING * self.cutoff
-        there = math.erfc(x) / end
-        return there, (
-            there + 2 * DAMPING / math.sqrt(math.pi) * math.exp(-x * x)
-        ) / end
-
-    def _damped(self, r: Tensor) -> Tensor:
-        """Damped and shifted 1/r, 1/Angstrom."""
-        energy, slope = self._shift
-        return torch.erfc(DAMPING * r) / r - energy + slope * (r - self.cutoff)
+        packed = torch.where(periodic, -torch.expm1(-sums.neighbours / FEW), 0.0)
+        charges = sums.places(charge.unsqueeze(1))
+        potential = (sums.within @ charges).flatten()[sums.slots]
+        within = 0.5 * COULOMB * charge * potential
+        return 0.5 * sums.sites(each.sum(2)) + packed * within
 
 
 class Surroundings(nn.Module):
     """Energy of an atom among the atoms of other molecules, beyond pairs.
 
     1. Each neighbour sends scalars, which know the direction in its own molecule, and
-       a vector.
+       a vector; both are linear in the sums over its images.
     2. The sums, measured against the atom's own vectors, give an energy, which is zero
        without neighbours.
     """
@@ -208,30 +191,25 @@ class Surroundings(nn.Module):
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
         C, K = config.channels, config.vectors
-        self.reach = config.reach
-        self.basis = BesselBasis(config.reach, config.n_radial)
         self.filter = nn.Linear(config.n_radial, C + K, bias=False)
         self.source = nn.Linear(C, C + K)
         self.direction = nn.Linear(K, C, bias=False)
         self.energy = _perceptron(2 * C + 2 * K, config.hidden, 1)
         nn.init.normal_(self.energy[-1].weight, std=1e-2)  # pyright: ignore[reportArgumentType]
 
-    def forward(
-        self, h: Tensor, u: Tensor, graph: LatticeGraph, distance: Tensor
-    ) -> Tensor:
+    def forward(self, h: Tensor, u: Tensor, sums: ImageSums) -> Tensor:
         """Energies by site (n_sites,), eV."""
-        C, K = h.shape[1], u.shape[1]
-        near = torch.nonzero(distance < self.reach).squeeze(1)
-        src, dst, r = graph.src[near], graph.dst[near], distance[near]
-        towards = graph.vectors[near] / r.unsqueeze(1)  # (n_near, 3)
+        C, K, S = h.shape[1], u.shape[1], sums.size
+        scalar, vector = self.filter.weight.split([C, K])  # (C or K, n_radial)
+        seen = sums.blocks[1]
+        sent = sums.places(self.source(h)).index_select(0, seen)  # (n_blocks, S, C + K)
+        arms = sums.places(u.transpose(1, 2)).index_select(0, seen)  # (n, S, 3, K)
         # 1
-        along = (u[src] @ _turned_back(towards, graph, near)).squeeze(2)
-        filters = self.filter(self.basis(r))
-        sent = self.source(h)[src]
-        scalars = filters[:, :C] * (sent[:, :C] + self.direction(along))
-        arrows = (filters[:, C:] * sent[:, C:]).unsqueeze(2) * towards.unsqueeze(1)
-        around = torch.zeros_like(h).index_add(0, dst, scalars)
-        pull = h.new_zeros(len(h), K, 3).index_add(0, dst, arrows)
+        scalars = (sums.waves @ sent[..., :C]).unflatten(1, (S, -1))
+        along = (sums.back @ arms.flatten(1, 2)).unflatten(1, (S, -1))
+        around = (sums.sites(scalars + self.direction(along)) * scalar.T).sum(1)
+        arrows = (sums.towards @ sent[..., C:]).unflatten(1, (S, -1, 3))
+        pull = (sums.sites(arrows) * vector.T.unsqueeze(1)).sum(1).transpose(1, 2)
         # 2
         measures = [around, (pull * u).sum(2), pull.square().sum(2)]
         nothing = [torch.zeros_like(measure) for measure in measures]
@@ -248,12 +226,13 @@ class LatticeMember(nn.Module):
         self.physics = PairPhysics(config)
         self.surroundings = Surroundings(config)
 
-    def forward(self, species: Tensor, graph: LatticeGraph) -> Tensor:
+    def forward(
+        self, species: Tensor, graph: LatticeGraph, bonds: Bonds, sums: ImageSums
+    ) -> Tensor:
         """Energies by site (n_sites,), eV."""
-        distance = torch.linalg.vector_norm(graph.vectors, dim=1)
-        h, u = self.sites(species, graph)
-        pairs = self.physics(species, h, graph, distance)
-        return pairs + self.surroundings(h, u, graph, distance)
+        h, u = self.sites(species, bonds)
+        pairs = self.physics(species, h, graph, sums)
+        return pairs + self.surroundings(h, u, sums)
 
 
 class LatticeNetwork(nn.Module):
@@ -278,6 +257,8 @@ class LatticeNetwork(nn.Module):
         self.config = config
         self.cutoff, self.elements = config.cutoff, config.elements
         self.species = SpeciesIndex(config.elements)
+        self.basis = BesselBasis(config.bond_reach, config.n_radial)
+        self.over_images = OverImages(config.cutoff, config.reach, config.n_radial)
         self.members = nn.ModuleList(
             LatticeMember(config) for _ in range(config.members)
         )
@@ -306,10 +287,19 @@ class LatticeNetwork(nn.Module):
         species = self.species(graph.z)
         share = graph.weight[graph.molecule]
         owner = graph.crystal[graph.molecule]
-        energies = torch.stack([member(species, graph) for member in self.members])
+        bonds, sums = self._bonds(graph), self.over_images(graph)
+        each = [one(species, graph, bonds, sums) for one in self.members]
+        energies = torch.stack(each)
         zero = energies.new_zeros(len(energies), graph.n_crystals)
         members = zero.index_add(1, owner, energies * share)
         return {"interaction": members.mean(0), "members": members}
+
+    def _bonds(self, graph: LatticeGraph) -> Bonds:
+        """List the neighbours of atoms in their molecules."""
+        src, dst = molecule_edges(graph.pos, _starts(graph), self.config.bond_reach)
+        apart = graph.pos[src] - graph.pos[dst]
+        distance = torch.linalg.vector_norm(apart, dim=1)
+        return Bonds(src, dst, self.basis(distance), apart / distance.unsqueeze(1))
 
 
 def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
@@ -320,11 +310,6 @@ def _perceptron(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
         nn.SiLU(),
         nn.Linear(hidden, n_out),
     )
-
-
-def _turned_back(vectors: Tensor, graph: LatticeGraph, pairs: Tensor) -> Tensor:
-    """Vectors of pairs as the originals of the sources see them, (n_pairs, 3, 1)."""
-    return graph.rotations[graph.image[pairs]] @ vectors.unsqueeze(2)
 
 
 def _starts(graph: LatticeGraph) -> Tensor:
@@ -339,9 +324,3 @@ def _mean_of_molecule(values: Tensor, graph: LatticeGraph) -> Tensor:
     sums = values.new_zeros(n).index_add(0, graph.molecule, values)
     counts = torch.bincount(graph.molecule, minlength=n)
     return (sums / counts)[graph.molecule]
-
-
-def _fade(x: Tensor) -> Tensor:
-    """One up to `SWITCH`, smoothly to zero at one."""
-    t = ((x - SWITCH) / (1 - SWITCH)).clamp(0, 1)
-    return 1 - t**3 * (10 - 15 * t + 6 * t * t)

@@ -23,7 +23,7 @@ class Labelled:
     Attributes
     ----------
     number
-        Of the molecule.
+        Of the molecule: folder and file.
     copy
         Whether it is a packing that was moved afterwards.
     graph
@@ -33,7 +33,7 @@ class Labelled:
         What made the label.
     """
 
-    number: int
+    number: str
     copy: bool
     graph: LatticeGraph
     energy: float
@@ -78,5 +78,6 @@ def read_labelled(folder: Path) -> list[Labelled]:
                 if name.startswith(f"{row}.")
             }
             graph, copy = LatticeGraph(**columns), bool(tensors["copies"][row])
-            found.append(Labelled(int(path.stem), copy, graph, energy, method))
+            number = f"{folder.name}/{path.stem}"
+            found.append(Labelled(number, copy, graph, energy, method))
     return found

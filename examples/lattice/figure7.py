@@ -75,15 +75,15 @@ def read(
     crystals: Path, labelled: Path, group: int, most: int
 ) -> tuple[list[MolecularCrystal], np.ndarray, np.ndarray]:
     """Crystals of a group, the numbers of their molecules, and their labels."""
-    by_number: dict[int, list[float]] = {}
+    by_number: dict[str, list[float]] = {}
     for one in read_labelled(labelled):
         by_number.setdefault(one.number, []).append(one.energy)
     found, numbers, energies = [], [], []
     for number, labels in by_number.items():
         if len(found) >= most:
             break
-        known, _ = readable(crystals / f"{number:05d}.extxyz")
-        for one, energy in zip(known, labels, strict=True):
+        known, _ = readable(crystals / f"{Path(number).name}.extxyz")
+        for one, energy in zip(known, labels):
             if one.spacegroup == group and len(one.molecules) == 1:
                 found.append(one)
                 numbers.append(number)

@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--crystals", type=Path, required=True)
     parser.add_argument("--model", help="of load_mace; by default the shipped one")
+    parser.add_argument("--most", type=int, help="crystals of a molecule")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     labels = load_mace(f"mace:{chosen.model}" if chosen.model else "mace")
@@ -41,10 +42,12 @@ def main() -> None:
         target = chosen.output / f"{file.stem}.safetensors"
         if target.exists() or not file.stat().st_size:
             continue
-        crystals, copies = readable(file)
+        crystals, copies = (some[: chosen.most] for some in readable(file))
         energies = labels.interactions(crystals) / KJ_PER_MOL
         rows = [
-            Labelled(0, copy, crystal_graph(one, CUTOFF), float(energy), labels.version)
+            Labelled(
+                "", copy, crystal_graph(one, CUTOFF), float(energy), labels.version
+            )
             for one, copy, energy in zip(crystals, copies, energies)
         ]
         write_labelled(target, rows)

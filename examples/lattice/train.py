@@ -4,9 +4,10 @@
         --aggregates runs/apart runs/cut runs/dimers --crystals runs/two-body
 
 Aggregates are those of `interactions.py` and `two_body.py`, crystals those of
-`two_body.py` or `label.py`; either may be left out. Held out is whatever has a molecule
-of one in six formulas, in crystals and aggregates alike, so that no isomer of a
-molecule that is tested has been learned. The same command goes on after any stop.
+`two_body.py` or `label.py`, of one level of theory; either may be left out. Held out is
+whatever has a molecule of one in six formulas, in crystals and aggregates alike, so
+that no isomer of a molecule that is tested has been learned. The same command goes on
+after any stop. With ``--minutes 0`` the weights of ``--start`` are measured.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
     parser.add_argument("--aggregates", type=Path, nargs="*", default=[])
-    parser.add_argument("--crystals", type=Path)
+    parser.add_argument("--crystals", type=Path, nargs="*", default=[])
     parser.add_argument("--start", type=Path, help="checkpoint to start from")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--members", type=int, default=2)
@@ -77,7 +78,7 @@ def main() -> None:
     learn, test = parted(
         one for file in files if file.suffix == ".npz" for one in aggregates(file)
     )
-    crystals = read_labelled(chosen.crystals) if chosen.crystals else []
+    crystals = [one for folder in chosen.crystals for one in read_labelled(folder)]
     crystals = [one for one in crystals if one.energy < LARGEST]
     unseen = [one for one in crystals if held_out(one.graph)]
     seen = [one for one in crystals if not held_out(one.graph)]
@@ -86,9 +87,12 @@ def main() -> None:
         *map(len, (learn, seen, test, unseen)),
     )
     test = test[:: 1 + len(test) // TESTED]
+    theories = ["GFN2-xTB aggregates"] if learn else []
+    theories += sorted({f"crystals: {one.method}" for one in crystals})
     run = TimedRun(model, chosen.output / "last.pt", 60 * chosen.minutes, RATE)
     rng = np.random.default_rng(run.steps)
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = errors(model, test, unseen)
+    logger.info("before: %s", json.dumps(metrics))
     while run.left():
         batches = shuffled(learn, seen, rng)
         run.round(batches, partial(loss, model))
@@ -96,11 +100,11 @@ def main() -> None:
         logger.info("%.0f s, step %d: %s", run.used, run.steps, json.dumps(metrics))
     run.save()
     card = {
-        "level_of_theory": "GFN2-xTB aggregates; crystals: "
-        + (crystals[0].method if crystals else "none"),
+        "level_of_theory": "; ".join(theories),
         "licence": "MIT",
-        "training_data": f"{len(learn)} dimers, clusters and cut-outs of random "
-        f"crystals, {len(seen)} random crystals",
+        "training_data": f"{len(seen)} random crystals of "
+        f"{len({one.number for one in seen})} molecules; {len(learn)} dimers, clusters "
+        "and cut-outs of such crystals",
         "limits": "rigid neutral molecules like those of QM9, FreeSolv and ESOL; "
         "interaction energies only",
         "command": shlex.join(["python", *sys.argv]),

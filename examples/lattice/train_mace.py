@@ -1,12 +1,14 @@
 """Train the small MACE that labels crystals, within a given time.
 
     python examples/lattice/train_mace.py runs/mace --labels runs/labels-gfn2-all \
-        --molecules runs/apart runs/cut --minutes 55
+        --molecules runs/apart runs/cut runs/dimers \
+        --crystals runs/crystals --crystal-labels runs/two-body --minutes 25
 
-Learns from single molecules of a packed data set, and from molecules beside each other
-together with the energies of the same molecules apart (`interactions.py`). The learning
-rate falls to zero as the time runs out; the same command goes on after any stop. Parts
-that `interactions.py` still adds are used from the next round on.
+Learns energies and forces of single molecules of a packed data set; of molecules beside
+each other (`interactions.py`, `two_body.py`) their interaction and their energies
+apart; of crystals (`two_body.py`) the interaction. The learning rate falls to zero as
+the time runs out; the same command goes on after any stop. With ``--minutes 0`` the
+weights of ``--start`` are measured.
 """
 
 from __future__ import annotations
@@ -15,14 +17,22 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
+from mace_data import (
+    ELEMENTS,
+    Part,
+    Structures,
+    aggregates,
+    atom_energies,
+    labelled_crystals,
+    single_molecules,
+)
 from timed import TimedRun
 from torch import Tensor
 from torch_geometric.data import Data
@@ -30,114 +40,56 @@ from torch_geometric.data import Data
 from equicalc._version import __version__
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.packed import PackedDataset
-from equicalc.graph import molecule_edges
 from equicalc.models import evaluate
 from equicalc.models.mace import Mace, MaceConfig
 from equicalc.units import KJ_PER_MOL
 
 logger = logging.getLogger("train_mace")
 
-ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
-KINDS = {"conformer": 1500, "relaxation": 2000, "normal-mode": 1500, "langevin": 1000}
-LARGEST_FORCE = 10.0  # eV/Angstrom
 ENERGY_SCALE = 0.5  # eV
-BATCH = 16
 WEIGHTS = {"forces": 1.0, "energy": 1.0, "interaction": 30.0}
-HELD_OUT = 20  # every so manieth part or group
+REPEATS = 4  # of the crystals in a round
+TESTED = 48  # structures of each part that is held out
 CARD = {
     "kind": "MACE potential, labels crystals",
     "level_of_theory": "GFN2-xTB (tblite)",
     "licence": "MIT",
-    "training_data": "GFN2-xTB dimers, clusters and molecules cut out of random "
-    "crystals, each with the energies of its molecules apart; conformers, relaxations "
-    "and thermal structures of single molecules",
+    "training_data": "GFN2-xTB interactions of dimers, clusters, molecules cut out of "
+    "random crystals, and of random crystals as sums over pairs of molecules; "
+    "conformers, relaxations and thermal structures of single molecules",
     "limits": "neutral closed-shell molecules near equilibrium and their aggregates; "
     "no interactions beyond the cutoff of its two layers",
 }
 
 
-@dataclass
-class Structures:
-    """Molecules or aggregates, end to end.
-
-    ``apart`` is the energy of the molecules by themselves, nan for single ones.
-    """
-
-    z: np.ndarray
-    pos: np.ndarray
-    owner: np.ndarray
-    forces: np.ndarray
-    energy: np.ndarray
-    apart: np.ndarray
-    n_atoms: np.ndarray
-
-    def __post_init__(self) -> None:
-        self.first = np.concatenate([[0], np.cumsum(self.n_atoms)])
-
-    def __len__(self) -> int:
-        return len(self.n_atoms)
-
-    def batch(self, rows: np.ndarray, cutoff: float) -> Data:
-        """Graph of some structures."""
-        atoms = np.concatenate([np.arange(*self.first[i : i + 2]) for i in rows])
-        sizes = self.n_atoms[rows]
-        ptr = torch.as_tensor(np.concatenate([[0], np.cumsum(sizes)]))
-        pos = torch.as_tensor(self.pos[atoms], dtype=torch.float32)
-        edges = molecule_edges(pos, ptr, cutoff)
-        return Data(
-            z=torch.as_tensor(self.z[atoms]).long(),
-            pos=pos,
-            owner=torch.as_tensor(self.owner[atoms]),
-            forces=torch.as_tensor(self.forces[atoms], dtype=torch.float32),
-            energy=torch.as_tensor(self.energy[rows]),
-            apart=torch.as_tensor(self.apart[rows]),
-            batch=torch.repeat_interleave(torch.arange(len(rows)), ptr.diff()),
-            ptr=ptr,
-            cell=torch.zeros(len(rows), 3, 3),
-            pbc=torch.zeros(len(rows), 3, dtype=torch.bool),
-            edge_index=edges,
-            edge_shift=torch.zeros(edges.shape[1], 3),
-        )
-
-
 def main() -> None:
     """Train until the time is up; write the running average of the weights."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--molecules", type=Path, nargs="+", required=True)
-    parser.add_argument("--minutes", type=float, default=55)
-    parser.add_argument("--start", type=Path, help="checkpoint to start from")
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--cutoff", type=float, default=6.0)
-    chosen = parser.parse_args()
+    chosen = arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     chosen.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    singles = from_labels(PackedDataset(chosen.labels))
-    model = Mace(
-        MaceConfig(
-            elements=ELEMENTS,
-            cutoff=chosen.cutoff,
-            channels=chosen.channels,
-            energy_scale=ENERGY_SCALE,
-            reference_energies=atom_energies(singles),
+    torch.set_num_threads(1)
+    singles, unseen = single_molecules(PackedDataset(chosen.labels))
+    model = started(chosen, singles)
+    together: list[tuple[Part, bool]] = [*aggregates(chosen.molecules)]
+    crystals: list[tuple[Part, bool]] = []
+    if chosen.crystals:
+        crystals += labelled_crystals(
+            chosen.crystals, chosen.crystal_labels, model.cutoff
         )
-    )
-    if chosen.start:
-        started, _ = load_checkpoint(chosen.start)
-        model.load_state_dict(started.state_dict())
-    seconds = 60 * chosen.minutes
-    run = TimedRun(model, chosen.output / "last.pt", seconds, chosen.rate)
-    held_out = [part for part, test in parts(chosen.molecules, []) if test]
-    metrics: dict[str, float] = {}
+    learn = [singles, *(part for part, test in together if not test)]
+    learn += REPEATS * [part for part, test in crystals if not test]
+    test = {
+        "aggregates": [part for part, test in together if test],
+        "crystals": [part for part, test in crystals if test],
+    }
+    run = TimedRun(model, chosen.output / "last.pt", 60 * chosen.minutes, chosen.rate)
+    metrics = errors(model, unseen, test)
+    logger.info("before: %s", metrics)
     while run.left():
-        learn = [part for part, test in parts(chosen.molecules, [singles]) if not test]
         rng = np.random.default_rng(run.steps)
-        batches = shuffled(learn, chosen.cutoff, rng)
-        run.round(batches, partial(loss, model))
-        metrics = errors(cast(Mace, run.average), held_out)
+        run.round(shuffled(learn, model.cutoff, rng), partial(loss, model))
+        metrics = errors(cast(Mace, run.average), unseen, test)
         logger.info("%.0f s, step %d: %s", run.used, run.steps, metrics)
     run.save()
     card = CARD | {
@@ -149,19 +101,67 @@ def main() -> None:
     save_checkpoint(chosen.output / "mace-gfn2.safetensors", run.average, card)
 
 
-def errors(model: Mace, data: list[Structures]) -> dict[str, float]:
-    """Mean absolute errors on held-out aggregates."""
-    sums: dict[str, list[float]] = {}
-    for part in data:
-        for rows in np.array_split(np.arange(len(part)), max(1, len(part) // 32)):
-            for name, term in losses(model, part.batch(rows, model.cutoff)).items():
-                sums.setdefault(name, []).append(float(term.detach()))
-    mean = {name: float(np.mean(terms)) for name, terms in sums.items()}
-    return {
-        "interaction_kJ/mol_per_aggregate": mean["interaction"] / KJ_PER_MOL,
-        "energy_meV/atom": 1000 * mean["energy"],
-        "forces_meV/A": 1000 * mean["forces"],
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--molecules", type=Path, nargs="+", required=True)
+    parser.add_argument("--crystals", type=Path, help="of build.py")
+    parser.add_argument("--crystal-labels", type=Path, help="of two_body.py")
+    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--start", type=Path, help="checkpoint to start from")
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--cutoff", type=float, default=6.0)
+    return parser.parse_args()
+
+
+def started(chosen: argparse.Namespace, singles: Structures) -> Mace:
+    """Return a new network, or one that has learned something already."""
+    if chosen.start:
+        return cast(Mace, load_checkpoint(chosen.start)[0]).train()
+    return Mace(
+        MaceConfig(
+            elements=ELEMENTS,
+            cutoff=chosen.cutoff,
+            channels=chosen.channels,
+            energy_scale=ENERGY_SCALE,
+            reference_energies=atom_energies(singles),
+        )
+    )
+
+
+def errors(
+    model: Mace, molecules: Structures, together: dict[str, list[Part]]
+) -> dict[str, float]:
+    """Mean absolute errors of what is held out.
+
+    Energies of molecules are compared per atom, interactions per molecule.
+    """
+    single: dict[str, list[float]] = {"forces": [], "energy": []}
+    for rows in blocks(np.arange(len(molecules)), molecules.size):
+        terms = losses(model, molecules.batch(rows, model.cutoff))
+        for name, found in single.items():
+            found.append(1000 * float(terms[name].detach()))
+    metrics = {
+        "molecules_forces_meV/A": float(np.mean(single["forces"])),
+        "molecules_energy_meV/atom": float(np.mean(single["energy"])),
     }
+    for kind, parts in together.items():
+        wrong, size = [], []
+        for part in parts:
+            rows = np.arange(len(part))[:: 1 + len(part) // TESTED]
+            for some in blocks(rows, part.size):
+                graph = part.batch(some, model.cutoff)
+                with torch.no_grad():
+                    wrong.append(interaction_errors(model, graph)[0])
+                size.append(graph["interaction"] / graph["n_molecules"])
+        if wrong:
+            mean = [float(torch.cat(some).abs().mean()) for some in (wrong, size)]
+            metrics[f"{kind}_kJ/mol"] = mean[0] / KJ_PER_MOL
+            metrics[f"{kind}_mean_kJ/mol"] = mean[1] / KJ_PER_MOL
+    return metrics
 
 
 def loss(model: Mace, graph: Data) -> Tensor:
@@ -171,26 +171,34 @@ def loss(model: Mace, graph: Data) -> Tensor:
 
 
 def losses(model: Mace, graph: Data) -> dict[str, Tensor]:
-    """Mean absolute errors: forces, energy per atom, interaction per structure."""
-    found = evaluate(model, graph, ("energy", "forces"), create_graph=True)
+    """Mean absolute errors: forces, energy per atom, interaction per molecule."""
     sizes = graph["ptr"].diff()
-    terms = {
-        "forces": (found["forces"] - graph["forces"]).abs().mean(),
-        "energy": ((found["energy"] - graph["energy"]) / sizes).abs().mean(),
-    }
-    if graph["apart"].isfinite().all():
-        apart = evaluate(model, without_contacts(graph), ("energy",), create_graph=True)
-        wrong = found["energy"] - apart["energy"] - (graph["energy"] - graph["apart"])
-        terms["interaction"] = wrong.abs().mean()
-        alone = (apart["energy"] - graph["apart"]) / sizes
-        terms["energy"] = 0.5 * (terms["energy"] + alone.abs().mean())
+    if "interaction" not in graph:
+        found = evaluate(model, graph, ("energy", "forces"), create_graph=True)
+        return {
+            "forces": (found["forces"] - graph["forces"]).abs().mean(),
+            "energy": ((found["energy"] - graph["energy"]) / sizes).abs().mean(),
+        }
+    wrong, apart = interaction_errors(model, graph)
+    terms = {"interaction": wrong.abs().mean()}
+    if "apart" in graph:
+        terms["energy"] = ((apart - graph["apart"]) / sizes).abs().mean()
     return terms
+
+
+def interaction_errors(model: Mace, graph: Data) -> tuple[Tensor, Tensor]:
+    """Errors per molecule, and the energies of the molecules apart, (n,), eV."""
+    found = evaluate(model, graph, ("energy",), create_graph=True)["energy"]
+    alone = without_contacts(graph)
+    apart = evaluate(model, alone, ("energy",), create_graph=True)["energy"]
+    return (found - apart - graph["interaction"]) / graph["n_molecules"], apart
 
 
 def without_contacts(graph: Data) -> Data:
     """Graph without the edges between molecules."""
     src, dst = graph["edge_index"]
     inside = graph["owner"][src] == graph["owner"][dst]
+    inside &= (graph["edge_shift"] == 0).all(dim=1)
     alone = graph.clone()
     alone["edge_index"] = graph["edge_index"][:, inside]
     alone["edge_shift"] = graph["edge_shift"][inside]
@@ -198,53 +206,20 @@ def without_contacts(graph: Data) -> Data:
 
 
 def shuffled(
-    data: list[Structures], cutoff: float, rng: np.random.Generator
+    parts: Sequence[Part], cutoff: float, rng: np.random.Generator
 ) -> list[Callable[[], Data]]:
     """Batches in random order, each of one part."""
     batches = [
         partial(part.batch, rows, cutoff)
-        for part in data
-        for rows in np.array_split(
-            rng.permutation(len(part)), max(1, len(part) // BATCH)
-        )
+        for part in parts
+        for rows in blocks(rng.permutation(len(part)), part.size)
     ]
     return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def parts(
-    folders: list[Path], first: list[Structures]
-) -> Iterator[tuple[Structures, bool]]:
-    """Aggregates as far as they are there, and whether they are held out."""
-    yield from ((part, False) for part in first)
-    for folder in folders:
-        for index, file in enumerate(sorted(folder.glob("*.npz"))):
-            yield Structures(**np.load(file)), index % HELD_OUT == 0
-
-
-def from_labels(dataset: PackedDataset) -> Structures:
-    """Some single molecules of each kind, none with large forces."""
-    rng = np.random.default_rng(0)
-    kinds = dataset.column("kind")
-    chosen = [
-        rng.choice(np.flatnonzero(kinds == dataset.meta["kinds"].index(kind)), n, False)
-        for kind, n in KINDS.items()
-    ]
-    part = dataset.subset(np.concatenate(chosen))
-    sizes = part.column("n_atoms")
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    largest = np.maximum.reduceat(np.abs(part.column("forces")).max(axis=1), starts)
-    part = part.subset(largest < LARGEST_FORCE)
-    columns = {name: part.column(name) for name in ("z", "pos", "forces", "energy")}
-    n_atoms, nothing = part.column("n_atoms"), np.full(len(part), np.nan)
-    owner = np.zeros(len(columns["z"]), dtype=np.int64)
-    return Structures(**columns, owner=owner, apart=nothing, n_atoms=n_atoms)
-
-
-def atom_energies(part: Structures) -> tuple[float, ...]:
-    """Energies of the elements that fit the structures best, by least squares."""
-    atoms = part.z[:, None] == np.array(ELEMENTS)
-    counts = np.add.reduceat(atoms, part.first[:-1], axis=0)
-    return tuple(np.linalg.lstsq(counts, part.energy, rcond=None)[0].tolist())
+def blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Split rows into blocks of about a size."""
+    return np.array_split(rows, max(1, len(rows) // size))
 
 
 if __name__ == "__main__":

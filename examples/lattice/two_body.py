@@ -60,7 +60,7 @@ def main() -> None:
                 logger.info("%s: %s", file.stem, error)
                 continue
             graph = crystal_graph(one, CUTOFF)
-            rows.append(Labelled(0, copy, graph, energy / KJ_PER_MOL, METHOD))
+            rows.append(Labelled("", copy, graph, energy / KJ_PER_MOL, METHOD))
             dimers += pairs
         if dimers:
             save(chosen.dimers / f"{file.stem}.npz", dimers)

@@ -10,7 +10,8 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from equicalc.crystals import MolecularCrystal, errors
-from equicalc.crystals.shape import standard_orientation, vdw_volume
+from equicalc.crystals.neighbours import pairs_around
+from equicalc.crystals.shape import standard_orientation, vdw_radii, vdw_volume
 from equicalc.crystals.symmetry import lattice_basis, operations
 
 METHANOL = molecule("CH3OH")
@@ -149,6 +150,44 @@ def test_neighbours_are_found_by_brute_force():
     cluster = crystal.cluster(7.0)
     assert len(cluster) == 6 * (1 + len(expected))
     assert not cluster.pbc.any()
+
+
+def test_closest_contact_is_that_of_all_atoms():
+    pose = [5, 6, 7, 90, 97, 90, 0.2, 0.3, 0.15, 1, 2, 0.3]
+    crystal = MolecularCrystal.from_parameters(METHANOL, 14, pose)
+    dst, src, vectors = crystal.intermolecular_vectors(6.0)
+    radii = vdw_radii(crystal.unit_cell[1].ravel())
+    relative = np.linalg.norm(vectors, axis=1) / (radii[dst] + radii[src])
+    assert crystal.contact == pytest.approx(relative.min())
+
+
+def test_pairs_around_a_molecule_are_all_pairs():
+    pose = [5, 6, 11, 70, 80, 95, 0.2, 0.3, 0.15, 1, 2, 0.3]
+    crystal = MolecularCrystal.from_parameters(METHANOL, 2, pose)
+    dst, src, vectors = crystal.intermolecular_vectors(7.5)
+    atoms, molecules, others, found = pairs_around(
+        crystal.unit_cell[0], crystal.cell, 0, 7.5
+    )
+    rows = np.column_stack([atoms, molecules * 6 + others, found])
+    first = dst < 6
+    expected = np.column_stack([dst, src, vectors])[first]
+    np.testing.assert_allclose(in_order(rows), in_order(expected), atol=1e-9)
+
+
+def in_order(rows):
+    return rows[np.lexsort(np.round(rows, 6).T)]
+
+
+def test_isomers_are_told_apart_and_mirror_images_are_not():
+    ethanol, ether = molecule("CH3CH2OH"), molecule("CH3OCH3")
+    apart = ether.copy()
+    apart.positions += [0, 0, 5]
+    with pytest.raises(errors.SeveralSpeciesError, match="C2H6O, C2H6O"):
+        MolecularCrystal.from_atoms(box(ethanol + apart, 11.0))
+    mirrored = ethanol.copy()
+    mirrored.positions = mirrored.positions * [1, 1, -1] + [0.3, 0, 5]
+    both = box(ethanol + mirrored[::-1], 11.0)
+    assert MolecularCrystal.from_atoms(both).n_molecules == 2
 
 
 def box(atoms, size=9.0):

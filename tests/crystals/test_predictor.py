@@ -19,9 +19,11 @@ from equicalc.crystals import (
 )
 from equicalc.crystals.errors import UnknownElementError
 from equicalc.crystals.graphs import crystal_graph
+from equicalc.crystals.predictor import CHUNK
 from equicalc.crystals.strain import Strain
 from equicalc.models import LatticeConfig, LatticeNetwork
-from equicalc.models.lattice import COULOMB, DAMPING
+from equicalc.models.image_sums import DAMPING
+from equicalc.models.lattice import COULOMB
 from equicalc.models.lattice_graph import LatticeGraph
 
 TIGHT = 2e-3  # kJ/mol, of single precision
@@ -88,6 +90,21 @@ def test_batch_is_singles(predictor, packed):
     singles = [predictor.predict([crystal])[0] for crystal in crystals]
     assert predictor.predict(crystals) == pytest.approx(singles, abs=TIGHT)
     assert predictor.predict([]).shape == (0,)
+
+
+def test_threads_and_chunks_change_nothing(predictor, packed):
+    crystals = [packed(14, 1 + 0.01 * n) for n in range(2 * CHUNK + 1)]
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            found.append(predictor.predict(crystals))
+    finally:
+        torch.set_num_threads(threads)
+    singles = [predictor.predict([crystal])[0] for crystal in crystals]
+    assert found[0] == pytest.approx(singles, abs=TIGHT)
+    assert found[0] == pytest.approx(found[1], abs=TIGHT)
 
 
 def test_molecules_far_apart_do_not_interact(predictor, packed):
