@@ -130,6 +130,8 @@ class AnalyticPotential:
     torch.Size([3, 3])
     """
 
+    trainable = False
+
     def __init__(self, model: Potential, layers: list[AnalyticLayer]) -> None:
         self.model = model
         self.layers = layers
