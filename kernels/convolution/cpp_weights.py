@@ -1,19 +1,43 @@
-"""C++ of weights mixed from hidden features: small matrix products in registers.
+"""C++ of weights that are made for a block of edges at a time.
 
-With the hidden features h of a block of edges and the matrix m,
+Mixed from hidden features h by a matrix m,
 
     w = h m,    gh = gw m^T,    gm += h^T gw,
 
-tiles of four rows by up to four vectors stay in registers; the first product is
-`multiply` of `cpp_vectors`. Hidden features are read from memory, or interpolated by
-cubic polynomials between the knots of a table that holds their coefficients.
+in tiles of four rows by up to four vectors that stay in registers; the first product is
+`multiply` of `cpp_vectors`. Or interpolated by cubic polynomials between the knots of a
+table that holds their coefficients.
 """
 
 from __future__ import annotations
 
-__all__ = ["mixing_source"]
+from dataclasses import dataclass
 
-SOURCE = """\
+from equicalc.kernels.cpp_vectors import vector_source
+
+__all__ = ["GIVEN", "Weights", "weights_source"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of an edge come from.
+
+    Attributes
+    ----------
+    hidden : int
+        Number of hidden features that a matrix mixes; 0 for other weights.
+    tabulated : bool
+        Whether they are interpolated in a table of the distance. If neither, they are
+        given.
+    """
+
+    hidden: int = 0
+    tabulated: bool = False
+
+
+GIVEN = Weights()
+
+MIXED = """\
 constexpr int K = {hidden}, F = {filters};
 constexpr int VECTORS = vectors(F), COLUMNS = K % 4 == 0 ? 4 : K % 2 == 0 ? 2 : 1;
 
@@ -26,33 +50,6 @@ static inline void gather(int n, const long* edges, const T* from, T* to) {{
 static inline void scatter(int n, const long* edges, const T* from, T* to) {{
   for (int i = 0; i < n; i++)
     std::memcpy(to + edges[i] * K, from + i * K, K * sizeof(T));
-}}
-
-// hidden features at distances r; grid holds first knot, last knot, intervals
-static inline void interpolate(int n, const long* edges, const T* r,
-                               const T* grid, const T* table, T* h, T* slopes) {{
-  const T scale = grid[2] / (grid[1] - grid[0]);
-  for (int i = 0; i < n; i++) {{
-    const T d = r[edges[i]];
-    const T s = (std::min(d, grid[1]) - grid[0]) * scale;
-    const long knot = std::max(0L, std::min((long)s, (long)grid[2] - 1));
-    const T t = s - knot, inside = d < grid[1] ? scale : 0;
-    const T* c = table + knot * 4 * K;  // coefficients of the powers of t
-    for (int k = 0; k < K; k++) {{
-      const T c1 = c[K + k], c2 = c[2 * K + k], c3 = c[3 * K + k];
-      h[i * K + k] = c[k] + t * (c1 + t * (c2 + t * c3));
-      slopes[i * K + k] = (c1 + t * (2 * c2 + 3 * t * c3)) * inside;
-    }}
-  }}
-}}
-
-static inline void along(int n, const long* edges, const T* gh,
-                         const T* slopes, T* gr) {{
-  for (int i = 0; i < n; i++) {{
-    T sum = 0;
-    for (int k = 0; k < K; k++) sum += gh[i * K + k] * slopes[i * K + k];
-    gr[edges[i]] = sum;
-  }}
 }}
 
 static void unmix(int n, const T* w, const T* m, T* h, bool add) {{
@@ -88,6 +85,45 @@ static void outer(int n, const T* h, const T* w, T* m) {{
 """
 
 
-def mixing_source(hidden: int, filters: int) -> str:
-    """Write the functions for rows of `hidden` features and `filters` weights."""
-    return SOURCE.format(hidden=hidden, filters=filters)
+TABULATED = """\
+constexpr int F = {filters};
+
+// weights at distances r and, if asked for, their slopes; grid holds first knot, last
+// knot, intervals
+static inline void interpolate(int n, const long* edges, const T* r, const T* grid,
+                               const T* table, T* w, T* slopes) {{
+  const T scale = grid[2] / (grid[1] - grid[0]);
+  for (int i = 0; i < n; i++) {{
+    const T d = r[edges[i]];
+    const T s = (std::min(d, grid[1]) - grid[0]) * scale;
+    const long knot = std::max(0L, std::min((long)s, (long)grid[2] - 1));
+    const T t = s - knot, inside = d < grid[1] ? scale : 0;
+    const T* c = table + knot * 4 * F;  // coefficients of the powers of t
+    for (int f = 0; f < F; f += W) {{
+      const V c1 = at(c + F + f), c2 = at(c + 2 * F + f), c3 = at(c + 3 * F + f);
+      at(w + i * F + f) = at(c + f) + t * (c1 + t * (c2 + t * c3));
+      if (slopes)
+        at(slopes + i * F + f) = (c1 + t * (c2 + c2 + T(3) * t * c3)) * inside;
+    }}
+  }}
+}}
+
+static inline void along(int n, const long* edges, const T* gw, const T* slopes,
+                         T* gr) {{
+  for (int i = 0; i < n; i++) {{
+    V sum = {{}};
+    for (int f = 0; f < F; f += W) sum += at(gw + i * F + f) * at(slopes + i * F + f);
+    gr[edges[i]] = total(sum);
+  }}
+}}
+"""
+
+
+def weights_source(weights: Weights, filters: int, channels: int, ctype: str) -> str:
+    """Write the beginning of a translation unit with what makes `filters` weights."""
+    source = vector_source(channels, ctype)
+    if weights.tabulated:
+        return source + TABULATED.format(filters=filters)
+    if weights.hidden:
+        return source + MIXED.format(hidden=weights.hidden, filters=filters)
+    return source

@@ -20,14 +20,14 @@ from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
 
 from . import triton_loops
-from .cpp_loops import Weights, cpp_source
+from .cpp_loops import cpp_source
+from .cpp_weights import GIVEN, Weights
 from .paths import Paths
 
 __all__ = ["format_paths", "library", "run", "uvu"]
 
 NODES_PER_CHUNK = 8
 EDGES_PER_SUM = 256  # at least; a matrix's gradient is summed in at most 16 parts
-GIVEN = Weights()
 
 
 @functools.cache
