@@ -44,7 +44,15 @@ def derivatives(model, weights, graph):
     return [*out.values(), *gradients]
 
 
-@pytest.mark.parametrize("sizes", [(5, 3, 7), (2, 9, 4, 6), (8,), (1, 1)])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (5, 3, 7),
+        (2, 9, 4, 6),
+        (1, 1),  # no edges
+        pytest.param((8,), marks=pytest.mark.slow),  # a program of its own
+    ],
+)
 def test_outputs_and_gradients_of_a_loss_equal_the_potentials(
     potential, compiled, sizes
 ):
