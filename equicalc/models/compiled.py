@@ -36,7 +36,8 @@ class EnergyAndGradient(nn.Module):
         """Return the tensors that `forward` takes."""
         species = self.model.species(graph["z"])
         n_nodes = len(species) + len(self.model.elements)
-        adj = Adjacency.from_edges(*graph["edge_index"], n_nodes)
+        src, dst = graph["edge_index"]
+        adj = Adjacency.from_edges(src, dst, n_nodes)
         short = vectors.to(self.model.embedding.dtype)
         ends = graph["edge_index"], graph["batch"], graph["ptr"]
         return [short, species, *ends, *adj.tensors()]
@@ -109,7 +110,7 @@ class CompiledForces:
         return out, out.pop("gradient").to(vectors.dtype)
 
 
-def compile_forces(model: Potential, backend: str = "inductor") -> CompiledForces:
+def compile_forces(model: nn.Module, backend: str = "inductor") -> CompiledForces:
     """Compile energy, forces and their derivatives by the weights, for training.
 
     `torch.compile` cannot differentiate twice. So the forces are traced into the

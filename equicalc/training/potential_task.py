@@ -62,9 +62,11 @@ class PotentialTask(Task):
         """Return the weighted loss and its unweighted terms."""
         remedy = self.config.regularise
         if remedy is None:
-            if self.config.trainer.compile:
-                model = self._compiled = self._compiled or compile_forces(model)
-            predicted = evaluate(model, batch, self._outputs, create_graph=True)
+            if self.config.trainer.compile and self._compiled is None:
+                self._compiled = compile_forces(model)
+            predicted = evaluate(
+                self._compiled or model, batch, self._outputs, create_graph=True
+            )
             return total_loss(predicted, batch, self.config.loss)
         taps = taps_of(model)
         with (

@@ -116,9 +116,9 @@ class RadialTable:
         mixed = self.coefficients @ matrix.to(self.coefficients)
         return RadialTable(self.grid, mixed)
 
-    def to(self, *args: torch.device | torch.dtype) -> RadialTable:
-        """Return the table on another device or in another precision."""
-        return RadialTable(self.grid.to(*args), self.coefficients.to(*args))
+    def to(self, dtype: torch.dtype) -> RadialTable:
+        """Return the table in another precision."""
+        return RadialTable(self.grid.to(dtype), self.coefficients.to(dtype))
 
     def __call__(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Interpolate.

@@ -154,7 +154,7 @@ class UVWConvolution(nn.Module):
         products = self._products(sent, y.index_select(0, edges))
         out = []
         for l, matrix in zip(self.paths.ls_out, matrices):
-            together = torch.cat(products[l], 2).unflatten(0, slots.shape)
+            together = torch.cat(products.pop(l), 2).unflatten(0, slots.shape)
             for z in together.unbind(2):  # (n_nodes, longest, paths * u)
                 # 2. sum over the edges, for every hidden feature
                 A = weights @ z  # (n_nodes, hidden, paths * u)
