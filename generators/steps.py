@@ -35,7 +35,7 @@ class Temperature:
     """
 
     focus: float = 1.0
-    position: float = 0.4
+    position: float = 0.3
 
     def __post_init__(self) -> None:
         if not (self.focus > 0 and self.position > 0):

@@ -78,7 +78,7 @@ class GenerateOptions:
     output: File = Path("molecules.extxyz")
     seed: inputs.Seed = 0
     focus_temperature: Focus = 1.0
-    position_temperature: Position = 0.4
+    position_temperature: Position = 0.3
     valid_only: ValidOnly = False
     valence: Valence = False
     clash: Clash = None

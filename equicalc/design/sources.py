@@ -68,7 +68,7 @@ class Generator(Source):
 
     model: str = "symphony"
     focus_temperature: float = 1.0
-    position_temperature: float = 0.4
+    position_temperature: float = 0.3
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Generate molecules."""
