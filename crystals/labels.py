@@ -110,8 +110,8 @@ def label_crystals(
     frames = list(read_frames(files))
     with locked(database):
         # ASE's own lock file would outlive a killed run
-        with_database: Any = connect(str(database), use_lock_file=False)
-        with naming(database, "is no database"):
+        with naming(database, "is no database; give a name that ends in .db"):
+            with_database: Any = connect(str(database), use_lock_file=False)
             rows = {row.name: row for row in with_database.select(method=method)}
         asked = {"version": version, "relax": str(relax).lower()}
         done = {

@@ -87,7 +87,14 @@ def named_method(name: str, relax: Relax = None) -> Method:
     if kind in _NETWORKS:
         return _NETWORKS[kind](name, relax)
     base = name.removesuffix(TWO_BODY)
-    calculator = named_calculator(base)
+    try:
+        calculator = named_calculator(base)
+    except ValueError as error:
+        known = ", ".join([*POTENTIALS, *_NETWORKS])
+        raise ValueError(
+            f"method {name!r} is unknown; give {known}, or a calculator, such as gfn2 "
+            f"for crystals and gfn2{TWO_BODY} for pairs of molecules ({error})"
+        ) from error
     origin = _version_of(calculator)
 
     def two_body(crystal: MolecularCrystal, gas: Atoms | None) -> LatticeEnergy:

@@ -30,7 +30,8 @@ class Temperature:
     focus
         Of focus, species and stopping.
     position
-        Of distance and direction.
+        Of the direction, and of the distance within a mode: single and double bonds
+        stay as frequent as the model says.
     """
 
     focus: float = 1.0

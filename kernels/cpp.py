@@ -109,13 +109,12 @@ def invoke(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> 
     ValueError
         If an array is not contiguous.
     """
-    tensors = [a for a in arguments if isinstance(a, Tensor)]
-    if not all(t.is_contiguous() for t in tensors):
-        shapes = [tuple(t.shape) for t in tensors if not t.is_contiguous()]
-        raise ValueError(
-            f"{name} reads memory in order, but arrays of shape {shapes} are not "
-            "contiguous: call contiguous() on them"
-        )
+    for array in arguments:
+        if isinstance(array, Tensor) and not array.is_contiguous():
+            raise ValueError(
+                f"{name} reads memory in order, but an array of shape "
+                f"{tuple(array.shape)} is not contiguous: call contiguous() on it"
+            )
     function = getattr(library, name)
     if function.argtypes is None:
         function.restype = None

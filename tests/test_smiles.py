@@ -31,6 +31,15 @@ def test_small_molecules_have_finite_separate_atoms(smiles):
     assert distances.min() > 0.6
 
 
+@pytest.mark.parametrize(
+    ("smiles", "length"),
+    [("N#N", 1.10), ("O=C=O", 1.16), ("S=C=S", 1.55), ("O=S=O", 1.43), ("FF", 1.41)],
+)
+def test_small_molecules_without_hydrogen_have_their_bonds(smiles, length):
+    atoms = atoms_from_smiles(smiles)
+    assert atoms.get_distance(0, 1) == pytest.approx(length, abs=0.1)
+
+
 def test_charge_is_kept():
     atoms = atoms_from_smiles("CC(=O)[O-]")
     assert atoms.info["charge"] == -1
@@ -119,3 +128,16 @@ def test_unreadable_files_are_named(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_smiles(tmp_path / name)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("smiles", ["O.O", "CC(=O)O.N.c1ccccc1"])
+def test_several_molecules_lie_side_by_side(smiles):
+    from ase.build import separate
+
+    apart = [len(atoms_from_smiles(part)) for part in smiles.split(".")]
+    together = separate(atoms_from_smiles(smiles), scale=1.2)
+    assert sorted(map(len, together)) == sorted(apart)
+
+
+def test_ions_do_not_lie_on_each_other():
+    assert atoms_from_smiles("[Na+].[Cl-]").get_distance(0, 1) > 2

@@ -63,7 +63,15 @@ def _imported(module: str, attribute: str, spec: str) -> BaseCalculator:
         raise ValueError(
             f"calculator {spec!r}: module {module} has no {attribute}"
         ) from error
-    calculator = factory()
+    if not callable(factory):
+        raise ValueError(f"{spec!r} is a {type(factory).__name__}, no calculator")
+    try:
+        calculator = factory()
+    except TypeError as error:
+        raise ValueError(
+            f"calculator {spec!r} cannot be built without arguments ({error}); write a "
+            "function that gives them, and name that"
+        ) from error
     if not hasattr(calculator, "get_property"):
         raise ValueError(f"{spec!r} gives a {type(calculator).__name__}, no calculator")
     return calculator

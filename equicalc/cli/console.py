@@ -18,6 +18,8 @@ from rich.table import Table
 stdout = Console()
 stderr = Console(stderr=True)
 
+WORD = 8  # letters of a column that stay together
+
 
 def progress_bar() -> Progress:
     """Build a bar on stderr with a free text at its end; silent if not a terminal."""
@@ -35,7 +37,7 @@ def progress_bar() -> Progress:
 
 
 def print_table(title: str, rows: Sequence[dict[str, object]]) -> None:
-    """Print rows that have the same columns; units under the names.
+    """Print rows; units go under the names of columns, empty columns are left out.
 
     It fits into 80 characters; where a name is long, it goes on in the next line.
     """
@@ -45,15 +47,30 @@ def print_table(title: str, rows: Sequence[dict[str, object]]) -> None:
         title_style="bold",
         box=SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
-    for name, value in rows[0].items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name, "") for row in rows] for name in names}
+    kept = {name: c for name, c in columns.items() if any(v != "" for v in c)}
+    for name, values in kept.items():
+        number = all(_is_number(value) for value in values if value != "")
         header = name.replace("_", "\n", 1)
         justify = "right" if number else "left"
-        table.add_column(header, justify=justify, no_wrap=number, overflow="fold")
-    for row in rows:
-        table.add_row(*(_shown(value) for value in row.values()))
+        widest = max(len(word) for v in values for word in [*str(v).split(), ""])
+        table.add_column(
+            header,
+            justify=justify,
+            no_wrap=number,
+            overflow="fold",
+            min_width=min(widest, WORD),
+        )
+    for row in zip(*kept.values(), strict=True):
+        table.add_row(*map(_shown, row))
     stdout.print(table)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from equicalc.cli import inputs
-from equicalc.cli.errors import USER_ERROR
+from equicalc.cli.errors import USER_ERROR, print_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +36,15 @@ Predictor = Annotated[
 Table = Annotated[
     Path, typer.Option("--output", "-o", help="Table, CSV.", metavar="FILE.csv")
 ]
-SHOWN = ("file", "formula", "spacegroup", "density_g/cm3", "energy_kJ/mol")
-MORE = ("std_kJ/mol", "rank", "dE_kJ/mol", "status", "message")
+SHOWN = (
+    *("file", "formula", "spacegroup", "density_g/cm3"),
+    *("energy_kJ/mol", "std_kJ/mol", "rank", "dE_kJ/mol"),
+    *("strain_kJ/mol", "message"),
+)
+CHANGES = (
+    *("file", "steps", "converged", "fmax_eV/A"),
+    *("change_kJ/mol", "volume_change_%"),
+)
 
 
 def score(
@@ -68,7 +75,7 @@ def score(
 
       [cyan]equicalc crystals score polymorphs.extxyz --strain --rank[/cyan]
     """
-    from equicalc.cli.console import print_table, stdout
+    from equicalc.cli.console import stdout
     from equicalc.cli.results import write_csv
     from equicalc.crystals.strain import Strain
 
@@ -79,9 +86,7 @@ def score(
     if rank:
         rows.sort(key=_place)
     write_csv(output, rows)
-    print_table(
-        "Lattice energies", [{c: row.get(c, "") for c in SHOWN + MORE} for row in rows]
-    )
+    _print_rows("Lattice energies", rows, SHOWN)
     good = sum(row["status"] == "ok" for row in rows)
     stdout.print(f"{good} of {len(rows)} crystals scored: {output}")
     if good < len(rows):
@@ -113,7 +118,7 @@ def relax(
     """
     from ase.io import write
 
-    from equicalc.cli.console import print_table, stdout
+    from equicalc.cli.console import stdout
 
     inputs.refuse_inputs(files, [output])
     inputs.refuse_existing([output], resume=None, overwrite=overwrite)
@@ -126,7 +131,7 @@ def relax(
         rows.append(row)
     if finished:
         write(output, finished, format="extxyz")
-    print_table("Relaxations", rows)
+    _print_rows("Relaxations", rows, CHANGES)
     stdout.print(f"{len(finished)} of {len(rows)} crystals relaxed: {output}")
     if len(finished) < len(rows):
         raise typer.Exit(USER_ERROR)
@@ -156,7 +161,7 @@ def embed(
 
       [cyan]equicalc crystals embed *.cif --embedding mo3enet -o packings.csv[/cyan]
     """
-    from equicalc.cli.console import print_table, stdout
+    from equicalc.cli.console import stdout
     from equicalc.crystals.embeddings import embed_crystals, named_embedding
     from equicalc.embedding.files import check_suffix
 
@@ -180,10 +185,22 @@ def embed(
         rows.append(row)
     if found:
         _write_embeddings(output, names, embed_crystals(found, method))
-    print_table(f"Embeddings, {embedding}", rows)
+    _print_rows(f"Embeddings, {embedding}", rows, ("file",))
     stdout.print(f"{len(found)} of {len(rows)} crystals embedded: {output}")
     if len(found) < len(rows):
         raise typer.Exit(USER_ERROR)
+
+
+def _print_rows(title: str, rows: list[Row], columns: tuple[str, ...]) -> None:
+    """Print a table of the crystals that went well, and a line for each other."""
+    from equicalc.cli.console import print_table
+
+    good = [row for row in rows if row["status"] == "ok"]
+    if good:
+        print_table(title, [{c: row.get(c, "") for c in columns} for row in good])
+    for row in rows:
+        if row["status"] != "ok":
+            print_error(f"{row['file']}: {row['message']} ({row['status']})")
 
 
 def _write_embeddings(

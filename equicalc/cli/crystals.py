@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from equicalc.cli import crystal_scores, inputs
-from equicalc.cli.errors import USER_ERROR
+from equicalc.cli.errors import USER_ERROR, print_error
 
 if TYPE_CHECKING:
     from equicalc.crystals import LabelledCrystal, MolecularCrystal
@@ -160,7 +160,11 @@ def label(
             scheduler,
         )
     good = [row for row in rows if row.values]
-    print_table(f"Lattice energies, {method}", [_labelled(row) for row in rows])
+    if good:
+        print_table(f"Lattice energies, {method}", [_labelled(row) for row in good])
+    for row in rows:
+        if not row.values:
+            print_error(f"{row.name}: {row.message} ({row.status})")
     stdout.print(f"{len(good)} of {len(rows)} crystals labelled: {output}")
     if len(good) < len(rows):
         raise typer.Exit(USER_ERROR)
@@ -249,10 +253,9 @@ def _labelled(row: LabelledCrystal) -> dict[str, object]:
     values = row.values
     return {
         "crystal": row.name,
-        "status": row.status,
-        "energy_kJ/mol": values.get("lattice_energy", float("nan")),
-        "interaction_kJ/mol": values.get("interaction", float("nan")),
-        "strain_kJ/mol": values.get("strain", float("nan")),
+        "energy_kJ/mol": values["lattice_energy"],
+        "interaction_kJ/mol": values["interaction"],
+        "strain_kJ/mol": values["strain"],
         "group": values.get("spacegroup", ""),
         "Z": values.get("z", ""),
         "Z'": values.get("z_prime", ""),

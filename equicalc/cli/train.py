@@ -57,6 +57,7 @@ def train(
     from equicalc.cli.console import print_table, stdout
     from equicalc.cli.evaluate import error_rows, loss_rows
     from equicalc.pretrained import weights_path
+    from equicalc.training.memory import keep_freed_memory
     from equicalc.training.sources import expand_path
 
     run = training.load_config(config)
@@ -71,6 +72,7 @@ def train(
         from equicalc.generators import quick_check
 
         check = quick_check()
+    keep_freed_memory()
     best = training.train(run, resume=not fresh, check=check)
     metrics = json.loads((best.parent / "metrics.json").read_text())
     for part, table in metrics.items():

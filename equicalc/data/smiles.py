@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 SMILES_SUFFIXES = (".smi", ".txt", ".csv", ".npz")
+GAP = 2.5  # Angstrom from molecule to molecule of a SMILES
 
 
 def atoms_from_smiles(smiles: str, seed: int = 0) -> Atoms:
@@ -28,7 +29,8 @@ def atoms_from_smiles(smiles: str, seed: int = 0) -> Atoms:
     Parameters
     ----------
     smiles
-        SMILES of one molecule; hydrogens are added.
+        SMILES of one molecule, or of several that lie side by side; hydrogens are
+        added.
     seed
         Seed of the embedding: the same seed gives the same structure.
 
@@ -57,7 +59,7 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
     Parameters
     ----------
     smiles
-        SMILES of one molecule; hydrogens are added.
+        As for `atoms_from_smiles`.
     n
         How many conformers to try for, at least 1.
     seed
@@ -82,6 +84,7 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
         molecule = Chem.AddHs(parsed(smiles))
         _embed(molecule, n, seed, smiles)
         _relax(molecule)
+        _set_apart(molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     formal = [atom.GetFormalCharge() for atom in molecule.GetAtoms()]
     unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
@@ -322,10 +325,28 @@ def _relax(molecule: Any) -> None:
 
     if molecule.GetNumAtoms() == 1:
         return
-    if AllChem.MMFFHasAllMoleculeParams(molecule):  # pyright: ignore[reportAttributeAccessIssue]
+    # RDKit's MMFF94 takes the multiple bonds of N2, CO2, CS2, SO3, ... for single ones
+    bare = molecule.GetNumAtoms() == molecule.GetNumHeavyAtoms() <= 4
+    if not bare and AllChem.MMFFHasAllMoleculeParams(molecule):  # pyright: ignore[reportAttributeAccessIssue]
         AllChem.MMFFOptimizeMoleculeConfs(molecule)  # pyright: ignore[reportAttributeAccessIssue]
     elif AllChem.UFFHasAllMoleculeParams(molecule):  # pyright: ignore[reportAttributeAccessIssue]
         AllChem.UFFOptimizeMoleculeConfs(molecule)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _set_apart(molecule: Any) -> None:
+    """Put molecules, which RDKit embeds on top of each other, into a row along x."""
+    from rdkit import Chem
+
+    members = [list(member) for member in Chem.GetMolFrags(molecule)]
+    if len(members) == 1:
+        return
+    for conformer in molecule.GetConformers():
+        positions, end = conformer.GetPositions(), 0.0
+        for member in members:
+            positions[member, 0] += end - positions[member, 0].min()
+            end = positions[member, 0].max() + GAP
+        for index, position in enumerate(positions.tolist()):
+            conformer.SetAtomPosition(index, position)
 
 
 def _pieces(molecule: Any) -> Iterator[Any]:

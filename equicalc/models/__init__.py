@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from equicalc.models.analytic import AnalyticPotential
+from equicalc.models.compiled import CompiledForces, compile_forces
 from equicalc.models.equitriton import EquiTriton, EquiTritonConfig
 from equicalc.models.evaluate import evaluate
 from equicalc.models.generator import Generator, GeneratorConfig
@@ -74,6 +75,7 @@ def build_model(
 __all__ = [
     "MODELS",
     "AnalyticPotential",
+    "CompiledForces",
     "EquiTriton",
     "EquiTritonConfig",
     "Generator",
@@ -99,6 +101,7 @@ __all__ = [
     "Taps",
     "TargetConfig",
     "build_model",
+    "compile_forces",
     "evaluate",
     "pruned",
     "taps_of",

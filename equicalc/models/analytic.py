@@ -85,9 +85,8 @@ class AnalyticLayer:
         )
         if maps is None:
             return None
-        matrix = layer.filters.matrix.detach().contiguous()
         table = radial_table(basis, layer.filters)
-        return cls(maps, TabulatedConvolution(product.paths, table, matrix))
+        return cls(maps, TabulatedConvolution(product.paths, table))
 
     def __call__(
         self, h: Tensor, species: Tensor, edges: Edges
@@ -129,6 +128,8 @@ class AnalyticPotential:
     >>> evaluate(AnalyticPotential.build(model) or model, water)["forces"].shape
     torch.Size([3, 3])
     """
+
+    trainable = False
 
     def __init__(self, model: Potential, layers: list[AnalyticLayer]) -> None:
         self.model = model
@@ -250,7 +251,7 @@ class AnalyticPotential:
 
 
 def radial_table(basis: BesselBasis, filters: RadialFilter) -> RadialTable:
-    """Tabulate the hidden radial features of a layer."""
+    """Tabulate the radial weights of a layer."""
     dtype = filters.matrix.dtype
     wide, deep = copy.deepcopy(basis).double(), copy.deepcopy(filters).double()
 
@@ -258,9 +259,10 @@ def radial_table(basis: BesselBasis, filters: RadialFilter) -> RadialTable:
         return deep.hidden(wide(distance))
 
     with torch.enable_grad():
-        return RadialTable.build(
-            hidden, NEAREST, basis.cutoff, TOLERANCES[dtype], dtype
+        table = RadialTable.build(
+            hidden, NEAREST, basis.cutoff, TOLERANCES[dtype], torch.float64
         )
+    return table.mixed(deep.matrix.detach()).to(dtype)
 
 
 def repulsion(

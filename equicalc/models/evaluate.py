@@ -28,7 +28,16 @@ OUTPUTS = (
 
 @runtime_checkable
 class HasGradient(Protocol):
-    """A model that differentiates its energy by itself, faster than autograd."""
+    """A model that differentiates its energy by itself, faster than autograd.
+
+    Attributes
+    ----------
+    trainable : bool
+        Whether what `with_gradient` returns can be differentiated by the weights. By
+        the edge vectors it never can.
+    """
+
+    trainable: bool
 
     def __call__(self, graph: Data, vectors: Tensor) -> Mapping[str, Tensor]:
         """Return the model's outputs, differentiable by autograd."""
@@ -118,7 +127,11 @@ def _with_gradient(
     model: nn.Module | HasGradient, graph: Data, vectors: Tensor, create_graph: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Evaluate, and differentiate the summed energy by every edge vector."""
-    if not create_graph and isinstance(model, HasGradient):
+    if (
+        isinstance(model, HasGradient)
+        and not vectors.requires_grad
+        and (model.trainable or not create_graph)
+    ):
         return model.with_gradient(graph, vectors)
     if not vectors.requires_grad:
         vectors.requires_grad_()

@@ -223,20 +223,49 @@ class Potential(nn.Module):
             in e, adding up to zero in every structure, and ``dipole`` (n_graphs, 3)
             in e Angstrom.
         """
-        dtype = self.embedding.dtype
         if vectors is None:
             vectors = edge_vectors(graph)
-        vectors = vectors.to(dtype)
+        vectors = vectors.to(self.embedding.dtype)
         src, dst = graph["edge_index"]
         species = self.species(graph["z"])
+        n_nodes = len(species) + len(self.elements)
+        adj = Adjacency.from_edges(src, dst, n_nodes)
+        return self.outputs(graph, vectors, species, adj)
+
+    def outputs(
+        self,
+        graph: Data | Mapping[str, Tensor],
+        vectors: Tensor,
+        species: Tensor,
+        adj: Adjacency,
+    ) -> dict[str, Tensor]:
+        """Evaluate a batch whose elements are known and whose edges are sorted.
+
+        The operations depend on no value and no size, so that they can be traced.
+
+        Parameters
+        ----------
+        graph : Data or mapping
+            ``edge_index``, ``batch`` and ``ptr``, see `equicalc.graph`.
+        vectors : Tensor
+            (n_edges, 3), Angstrom, in the model's precision.
+        species : Tensor
+            (n_atoms,) indices of the elements.
+        adj : Adjacency
+            Of the atoms, and after them one atom of every element alone.
+
+        Returns
+        -------
+        dict
+            See `forward`.
+        """
         # 1. edges
         distance = torch.linalg.vector_norm(vectors, dim=1)  # (n_edges,)
         harmonics = self.harmonics(vectors)  # (n_edges, sum 2l+1)
         basis = self.basis(distance)  # (n_edges, n_radial)
         # 2. nodes: the atoms, and after them one atom of every element alone
-        n_atoms, n_elements = len(species), len(self.elements)
+        n_atoms, n_elements = species.shape[0], len(self.elements)
         nodes = torch.cat([species, torch.arange(n_elements, device=species.device)])
-        adj = Adjacency.from_edges(src, dst, len(nodes))
         h = self.embedding[nodes].unsqueeze(1)  # (n_nodes, 1, channels)
         for layer in self.layers:
             h = layer(h, nodes, harmonics, basis, adj)
@@ -249,7 +278,9 @@ class Potential(nn.Module):
         reference = torch.tensor(references, dtype=torch.float64, device=species.device)
         energies = reference[species] + self.config.energy_scale * energies.double()
         if self.repulsion is not None:
-            energies = energies + self.repulsion(distance, species, src, dst).double()
+            energies = (
+                energies + self.repulsion(distance, species, adj.src, adj.dst).double()
+            )
         out = {"energies": energies, "embedding": scalars}
         if self.config.dipole:
             moments = self.vector_head(h[:n_atoms, 1:4]).squeeze(2)  # (n_atoms, 3)
@@ -262,7 +293,7 @@ class Potential(nn.Module):
         moments: Tensor,
         decay: Tensor,
         vectors: Tensor,
-        graph: Data,
+        graph: Data | Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """Charges that neighbours exchange, and the dipole of charges and moments.
 
@@ -277,7 +308,7 @@ class Potential(nn.Module):
         charges = torch.zeros_like(potential).index_add(0, dst, transfer)
         pairs = -0.5 * transfer.unsqueeze(1) * vectors  # each pair occurs twice
         moments = moments.index_add(0, dst, pairs)
-        dipole = moments.new_zeros(len(graph["ptr"]) - 1, 3)
+        dipole = moments.new_zeros(graph["ptr"].shape[0] - 1, 3)
         return {
             "charges": charges,
             "dipole": dipole.index_add(0, graph["batch"], moments),

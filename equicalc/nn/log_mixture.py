@@ -82,12 +82,52 @@ class LogNormalMixture(nn.Module):
         uniform : (n, 2)
             Random numbers in [0, 1).
         temperature
-            Draw log r from its density to the power 1 / temperature, normalised.
+            Every mode, up to the dips beside it, is drawn as often as p says; in it,
+            log r from its density to the power 1 / temperature, normalised.
+            Sharpening all of p instead would turn double bonds into single ones.
         """
         margin = math.log(1.15)
         low, high = float(self.centres[0]) - margin, float(self.centres[-1]) + margin
         step = (high - low) / self.N_CELLS
         cells = torch.arange(self.N_CELLS, device=terms.device)
         r = torch.exp(low + step * (cells + 0.5)).expand(len(terms), -1)
-        cell = draw((self.log_prob(terms, r) + r.log()) / temperature, uniform[:, 0])
-        return torch.exp(low + step * (cell + uniform[:, 1]))
+        logits = self.log_prob(terms, r) + r.log()
+        mode, within = draw_mode(logits, uniform[:, 0])
+        inside = (logits / temperature).masked_fill(~mode, -torch.inf)
+        return torch.exp(low + step * (draw(inside, within) + uniform[:, 1]))
+
+
+def draw_mode(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw a mode of a distribution over a line of cells.
+
+    Parameters
+    ----------
+    logits : (n, n_cells)
+        Modes are cut apart at their minima.
+    uniform : (n,)
+        Random numbers in [0, 1).
+
+    Returns
+    -------
+    mode, uniform : (n, n_cells) bool, (n,)
+        The cells of the mode, and what is left of the random number: where within the
+        mode it fell, in [0, 1).
+
+    Examples
+    --------
+    >>> line = torch.tensor([[0.5, 0.3, 0.2]]).log()  # 1 mode
+    >>> draw_mode(line, torch.tensor([0.25]))
+    (tensor([[True, True, True]]), tensor([0.2500], dtype=torch.float64))
+    >>> line = torch.tensor([[0.5, 0.1, 0.4]]).log()  # 2 modes
+    >>> draw_mode(line, torch.tensor([0.75]))
+    (tensor([[False,  True,  True]]), tensor([0.5000], dtype=torch.float64))
+    """
+    middle = logits[:, 1:-1]
+    dip = (middle < logits[:, :-2]) & (middle <= logits[:, 2:])
+    number = nn.functional.pad(dip, (1, 1)).cumsum(1)  # of the mode of each cell
+    p = logits.double().softmax(1)
+    share = torch.zeros_like(p).scatter_add_(1, number, p)
+    chosen = draw(share.log(), uniform).unsqueeze(1)
+    before = share.cumsum(1).gather(1, chosen) - share.gather(1, chosen)
+    rest = (uniform.double().unsqueeze(1) - before) / share.gather(1, chosen)
+    return number == chosen, rest.squeeze(1).clamp(0, 1 - 1e-12)

@@ -230,6 +230,9 @@ class TrainerConfig:
         "auto", "cpu", "cuda".
     backend
         Kernel backend of the model.
+    compile
+        Run energy and forces of a potential as one compiled program, see
+        `equicalc.models.compile_forces`: worth it in runs of hours.
     val_every_steps
         Steps between validations; None: once an epoch.
     log_every
@@ -244,6 +247,7 @@ class TrainerConfig:
     num_workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     backend: str = "auto"
+    compile: bool = False
     val_every_steps: int | None = None
     log_every: int = 50
     checkpoint_minutes: float = 5.0
@@ -318,6 +322,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, 0, "seed")
+        if self.trainer.compile and self.regularise is not None:
+            raise ValueError(
+                "trainer.compile is for whole potentials, regularise reaches inside: "
+                "leave out one of the two"
+            )
 
 
 def seconds(duration: str | float) -> float:

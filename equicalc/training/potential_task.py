@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.models import evaluate, taps_of
+from equicalc.models import CompiledForces, compile_forces, evaluate, taps_of
 from equicalc.training.config import LossConfig, TrainConfig
 from equicalc.training.errors import Predictions
 from equicalc.training.losses import total_loss
@@ -32,6 +32,7 @@ class PotentialTask(Task):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self._outputs = tuple(config.loss.weights())
+        self._compiled: CompiledForces | None = None
 
     def load_parts(self) -> dict[str, PackedDataset]:
         """Return the structures, see `equicalc.training.sources.load_parts`."""
@@ -61,6 +62,8 @@ class PotentialTask(Task):
         """Return the weighted loss and its unweighted terms."""
         remedy = self.config.regularise
         if remedy is None:
+            if self.config.trainer.compile:
+                model = self._compiled = self._compiled or compile_forces(model)
             predicted = evaluate(model, batch, self._outputs, create_graph=True)
             return total_loss(predicted, batch, self.config.loss)
         taps = taps_of(model)

@@ -22,7 +22,13 @@ from .report import device_name, print_table, write_results
 from .structures import batch_of_boxes, box
 from .timing import check_close, medians
 
-CONFIG = PotentialConfig(elements=(1, 6, 7, 8, 9, 16, 17), channels=64, layers=2)
+CONFIG = PotentialConfig(
+    elements=(1, 6, 7, 8, 9, 16, 17),
+    channels=64,
+    layers=2,
+    n_radial=10,
+    radial_hidden=(64,),
+)
 ATOMS = {"cpu": (20, 1000), "cuda": (20, 1000, 8000)}
 MACE_ATOMS = {"cpu": (20, 216), "cuda": (20, 216, 1000)}
 BATCH, BATCH_ATOMS = 16, 20

@@ -1,39 +1,22 @@
 """C++ of the fused uvu convolution.
 
 Channels are the lanes of vectors. Weights come in three ways: given for every edge;
-mixed from hidden features by a matrix; or mixed from hidden features that a table
-holds as functions of the distance. Mixed weights exist for a block of a node's edges
-at a time, in a buffer that stays in the processor's cache.
+mixed from hidden features by a matrix; or interpolated in a table of the distance.
+The latter two exist for a block of a node's edges at a time, in a buffer that stays in
+the processor's cache.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from equicalc.kernels.cpp_vectors import vector_source
 from equicalc.kernels.emit import cpp_statements
 
-from .cpp_mixing import mixing_source
+from .cpp_weights import GIVEN, Weights, weights_source
 from .paths import Paths
 from .product import Loop, Product, loops
 
-__all__ = ["Weights", "cpp_source"]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where the weights come from.
-
-    Attributes
-    ----------
-    hidden : int
-        Number of hidden features that a matrix mixes; 0 for given weights.
-    tabulated : bool
-        Whether the hidden features are interpolated in a table of the distance.
-    """
-
-    hidden: int = 0
-    tabulated: bool = False
+__all__ = ["cpp_source"]
 
 
 LOOP = """\
@@ -90,16 +73,21 @@ class Writer:
     def write(self, loop: Loop) -> str:
         """Write a function."""
         body, where, outputs = Body(), dict(loop.where), dict(loop.outputs)
-        if self.weights.hidden:
+        if self.weights != GIVEN:
             if {"vw", "gw"} <= where.keys():  # the tangent of mixing needs both
                 where["fw"], outputs["fw"] = "edge", self.product.backward["gw"]
-            self._mix(body, where)
+            names = [array for array in where if array.endswith("w")]
+            body.before += [f"alignas(64) T {n}[{self.block} * F];" for n in names]
+            if self.weights.tabulated:
+                self._interpolate(body, where)
+            else:
+                self._mix(body, where)
             where |= {array: "i" for array in where if array.endswith("w")}
         for array, row in where.items():
             if row != "i":
                 self._argument(body, array, constant=array not in outputs)
             elif array != "fw":
-                self._arguments_of_mixing(body, array)
+                self._arguments_of_weights(body, array)
             if array not in outputs:
                 self._load(body, array, row)
         flat = [e for columns in outputs.values() for e in columns]
@@ -121,29 +109,30 @@ class Writer:
     def _argument(self, body: Body, name: str, constant: bool = True) -> None:
         body.arguments.append(f"{'const ' if constant else ''}T* __restrict__ {name}")
 
-    def _arguments_of_mixing(self, body: Body, array: str) -> None:
-        """Pass what mixes an array, or what becomes of a gradient, in its place."""
+    def _arguments_of_weights(self, body: Body, array: str) -> None:
+        """Pass what makes an array, or what becomes of a gradient, in its place."""
         v = array[0] if array != "w" else ""
-        if not self.weights.tabulated:
-            names = [f"{v}h", f"{v}m"]
-        elif v:
-            names = [f"{v}r"]
-        else:
-            names = ["r", "grid", "table", "m"]
+        names = [f"{v}r"] if self.weights.tabulated else [f"{v}h", f"{v}m"]
+        if self.weights.tabulated and not v:
+            names += ["grid", "table"]
         for name in names:
             self._argument(body, name, constant=v != "g")
 
+    def _interpolate(self, body: Body, where: dict[str, str]) -> None:
+        """Fill the buffer of the weights, and sum up what moves along the edges."""
+        slopes = "slopes" if "gw" in where else "nullptr"
+        if "gw" in where:
+            body.before.append(f"T slopes[{self.block} * F];")
+            body.after.append("along(n, edges, gw, slopes, gr);")
+        body.before.append(f"interpolate(n, edges, r, grid, table, w, {slopes});")
+
     def _mix(self, body: Body, where: dict[str, str]) -> None:
         """Fill the buffers of the weights, and pull their gradients back."""
-        names = [array for array in where if array.endswith("w")]
-        body.before += [f"alignas(64) T {name}[{self.block} * F];" for name in names]
-        body.before += [f"T hs[{self.block} * K];"]
-        if self.weights.tabulated:
-            body.before.append(f"T slopes[{self.block} * K];")
-            body.before.append("interpolate(n, edges, r, grid, table, hs, slopes);")
-        else:
-            body.before.append("gather(n, edges, h, hs);")
-        body.before.append("multiply<1, K, F>(n, hs, K, m, w, F, false);")
+        body.before += [
+            f"T hs[{self.block} * K];",
+            "gather(n, edges, h, hs);",
+            "multiply<1, K, F>(n, hs, K, m, w, F, false);",
+        ]
         if "vw" in where:
             body.before += [
                 f"T vhs[{self.block} * K];",
@@ -156,9 +145,6 @@ class Writer:
         body.after += [f"T ghs[{self.block} * K];", "unmix(n, gw, m, ghs, false);"]
         if "fw" in where:
             body.after.append("if (vm) unmix(n, fw, vm, ghs, true);")
-        if self.weights.tabulated:
-            body.after.append("along(n, edges, ghs, slopes, gr);")
-            return
         body.after.append("scatter(n, edges, ghs, gh);")
         body.after.append("if (gm) outer(n, hs, gw, gm + chunk * K * F);")
         if "fw" in where:
@@ -216,7 +202,7 @@ class Writer:
 
 
 def cpp_source(
-    paths: Paths, channels: int, ctype: str, weights: Weights = Weights()
+    paths: Paths, channels: int, ctype: str, weights: Weights = GIVEN
 ) -> str:
     """Write the forward, backward and double backward pass as C functions.
 
@@ -235,11 +221,9 @@ def cpp_source(
     block = buffer_rows(filters)
     product = Product(paths)
     wanted = loops(product)[: 2 if weights.tabulated else None]
-    parts = [vector_source(channels, ctype)]
-    if weights.hidden:
-        parts.append(mixing_source(weights.hidden, filters))
     writer = Writer(product, channels, ctype, weights, block)
-    return "\n".join([*parts, *map(writer.write, wanted)])
+    beginning = weights_source(weights, filters, channels, ctype)
+    return "\n".join([beginning, *map(writer.write, wanted)])
 
 
 def buffer_rows(filters: int) -> int:

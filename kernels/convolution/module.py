@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from equicalc.kernels import jit
 
 from .adjacency import Adjacency
-from .cpp_loops import Weights
+from .cpp_weights import Weights
 from .ops import format_paths, library, uvu
 from .paths import Paths
 from .reference import uvu_reference

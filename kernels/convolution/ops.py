@@ -20,14 +20,14 @@ from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
 
 from . import triton_loops
-from .cpp_loops import Weights, cpp_source
+from .cpp_loops import cpp_source
+from .cpp_weights import GIVEN, Weights
 from .paths import Paths
 
 __all__ = ["format_paths", "library", "run", "uvu"]
 
 NODES_PER_CHUNK = 8
 EDGES_PER_SUM = 256  # at least; a matrix's gradient is summed in at most 16 parts
-GIVEN = Weights()
 
 
 @functools.cache
@@ -125,7 +125,7 @@ def uvu(
 ) -> Tensor:
     """Convolve; see `UVUConvolution` for shapes."""
     src, _, dst_ptr, _, _ = adj
-    out = x.new_empty(len(x), parse_paths(paths).rows, x.shape[2])
+    out = x.new_empty(x.shape[0], parse_paths(paths).rows, x.shape[2])
     arrays = {"x": x, "w": w, "m": m, "y": y, "out": out}
     _call("forward", paths, arrays, [dst_ptr, None, src])
     return out
@@ -145,6 +145,7 @@ def uvu_backward(
     """Gradients for x, y, w and, if `matrix`, m; `g` is the output's gradient."""
     _, dst, _, src_order, src_ptr = adj
     gx, gy, gw, gm = _results(x, y, w, m if matrix else None)
+    gm = _parts(gm, len(y))
     arrays = {"x": x, "w": w, "m": m, "y": y, "g": g, "gx": gx, "gw": gw}
     arrays |= {"gm": gm if matrix else None, "gy": gy}
     _call("backward", paths, arrays, [src_ptr, src_order, dst])
@@ -168,6 +169,7 @@ def uvu_double(
     """Gradients of <v, backward> with respect to x, y, w, m and g."""
     src, dst, dst_ptr, src_order, src_ptr = adj
     gx, gy, gw, gm = _results(x, y, w, m)
+    gm = _parts(gm, len(y))
     gg = torch.empty_like(g)
     receive = {"x": x, "w": w, "m": m, "y": y}
     tangents = {"vx": vx, "vw": vw, "vm": vm, "vy": vy}
@@ -181,15 +183,18 @@ def uvu_double(
 def _results(
     x: Tensor, y: Tensor, w: Tensor, m: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Room for the gradients; the matrix's has parts that are still to be summed.
+    """Room for the gradients; that of no matrix is empty."""
+    gx, gy, gw = (t.new_empty(t.shape) for t in (x, y, w))
+    return gx, gy, gw, x.new_empty((0,) if m is None else m.shape)
+
+
+def _parts(gm: Tensor, n_edges: int) -> Tensor:
+    """Room for the parts of a matrix's gradient, which are summed afterwards.
 
     How many there are depends on the edges alone, so that the sum does not depend on
     the number of threads.
     """
-    shape = (0,) if m is None else m.shape
-    parts = max(1, min(16, len(y) // EDGES_PER_SUM))
-    gx, gy, gw = (t.new_empty(t.shape) for t in (x, y, w))
-    return gx, gy, gw, x.new_zeros(parts, *shape)
+    return gm.new_zeros(max(1, min(16, n_edges // EDGES_PER_SUM)), *gm.shape)
 
 
 @uvu.register_fake
@@ -208,16 +213,14 @@ def _(
     paths: str,
     matrix: bool,
 ) -> tuple[Tensor, ...]:
-    *empty, gm = _results(x, y, w, m if matrix else None)
-    return *empty, gm[0]
+    return _results(x, y, w, m if matrix else None)
 
 
 @uvu_double.register_fake
 def _(
     x: Tensor, y: Tensor, w: Tensor, m: Tensor | None, g: Tensor, *rest: object
 ) -> tuple[Tensor, ...]:
-    *empty, gm = _results(x, y, w, m)
-    return *empty, gm[0], torch.empty_like(g)
+    return *_results(x, y, w, m), torch.empty_like(g)
 
 
 def _save(ctx, inputs, output) -> None:  # noqa: ANN001

@@ -111,9 +111,14 @@ class RadialTable:
         grid = torch.tensor([start, stop, n], dtype=dtype)
         return cls(grid, coefficients.to(dtype))
 
-    def to(self, device: torch.device) -> RadialTable:
-        """Return the table on another device."""
-        return RadialTable(self.grid.to(device), self.coefficients.to(device))
+    def mixed(self, matrix: Tensor) -> RadialTable:
+        """Return the table of what a matrix makes of the functions: f(r) @ matrix."""
+        mixed = self.coefficients @ matrix.to(self.coefficients)
+        return RadialTable(self.grid, mixed)
+
+    def to(self, *args: torch.device | torch.dtype) -> RadialTable:
+        """Return the table on another device or in another precision."""
+        return RadialTable(self.grid.to(*args), self.coefficients.to(*args))
 
     def __call__(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Interpolate.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from .paths import Paths, coupling_tensor
 
 __all__ = ["UVWConvolution"]
 
-CHUNK_NUMBERS = 1 << 19  # in the largest intermediate result
+CHUNK_NUMBERS = 1 << 24  # in the largest intermediate result
 
 
 class UVWConvolution(nn.Module):
@@ -114,53 +114,72 @@ class UVWConvolution(nn.Module):
         shape = (len(matrix), -1, self.channels_in, self.channels_out)
         by_degree = matrix.view(shape).split(self.paths.per_degree, 1)
         matrices = [m.flatten(0, 2) for m in by_degree]  # (hidden * paths * u, w) each
-        longest = int(adj.dst_ptr.diff().max())
-        size = self.paths.rows * self.channels_in * max(len(matrix), longest)
+        n_out = sum(2 * l + 1 for l in self.paths.ls_out)
+        if not len(y):
+            return x.new_zeros(len(x), n_out, self.channels_out)
+        # every node has as many places for edges as the one with most has edges
+        places = torch.arange(int(adj.dst_ptr.diff().max()), device=x.device)
+        slots = adj.dst_ptr[:-1, None] + places
+        filled = slots < adj.dst_ptr[1:, None]  # (n_nodes, longest)
+        slots = torch.where(filled, slots, 0)
+        size = self.paths.rows * self.channels_in * max(len(matrix), len(places))
         step = max(1, CHUNK_NUMBERS // size)
-        bounds = [*range(0, len(x), step), len(x)]
-        ends = adj.dst_ptr[bounds].tolist()
-        counts = [b - a for a, b in pairwise(ends)]
-        chunks = zip(*(t.split(counts) for t in (x[adj.src], y, hidden)))
-        out = []
-        for (start, stop), edges in zip(pairwise(bounds), chunks):
-            pointer = adj.dst_ptr[start : stop + 1] - adj.dst_ptr[start]
-            slots = pointer[:-1, None] + torch.arange(longest, device=x.device)
-            filled = slots < pointer[1:, None]  # (n_nodes, longest)
-            arguments = *edges, torch.where(filled, slots, 0), filled, *matrices
-            if not len(edges[0]):
-                n_out = sum(2 * l + 1 for l in self.paths.ls_out)
-                out.append(x.new_zeros(stop - start, n_out, self.channels_out))
-            elif len(counts) == 1:
-                out.append(self._chunk(*arguments))
-            else:
-                out.append(checkpoint(self._chunk, *arguments, use_reentrant=False))
-        return torch.cat(out)
+        chunks = list(zip(slots.split(step), filled.split(step)))
+        arguments = x, y, hidden, adj.src, *matrices
+        if len(chunks) == 1:
+            return self._chunk(*chunks[0], *arguments)
+        return torch.cat(
+            [
+                checkpoint(self._chunk, *c, *arguments, use_reentrant=False)
+                for c in chunks
+            ]
+        )
 
     def _chunk(
         self,
-        sent: Tensor,
-        y: Tensor,
-        hidden: Tensor,
         slots: Tensor,
         filled: Tensor,
+        x: Tensor,
+        y: Tensor,
+        hidden: Tensor,
+        src: Tensor,
         *matrices: Tensor,
     ) -> Tensor:
         """Convolve at some nodes, whose edges are at `slots` (n_nodes, longest)."""
-        paths = self.paths
-        # 1. products of features and harmonics, a matrix for every edge
-        coupling = couplings_together(paths).to(y) * self.channels_in**-0.5
-        B = (y @ coupling.flatten(1)).unflatten(1, coupling.shape[1:])
-        products = (B @ sent)[slots]  # (n_nodes, longest, rows, u)
-        weights = (hidden[slots] * filled.unsqueeze(2)).mT.unsqueeze(1)
+        edges = slots.flatten()
+        hidden = hidden.index_select(0, edges).view(*slots.shape, -1)
+        weights = (hidden * filled.unsqueeze(2)).mT  # (n_nodes, hidden, longest)
+        # 1. products of features and harmonics
+        sent = x.index_select(0, src[edges])
+        products = self._products(sent, y.index_select(0, edges))
         out = []
-        sizes = [(2 * l + 1) * n for l, n in zip(paths.ls_out, paths.per_degree)]
-        for l, z, matrix in zip(paths.ls_out, products.split(sizes, 2), matrices):
-            # 2. sum over the edges, for every hidden feature
-            z = z.unflatten(2, (2 * l + 1, -1)).flatten(3).transpose(1, 2)
-            A = weights @ z  # (n_nodes, 2l+1, hidden, paths * u)
-            # 3. the matrix
-            out.append(A.flatten(2) @ matrix)  # (n_nodes, 2l+1, w)
-        return torch.cat(out, 1)
+        for l, matrix in zip(self.paths.ls_out, matrices):
+            together = torch.cat(products[l], 2).unflatten(0, slots.shape)
+            for z in together.unbind(2):  # (n_nodes, longest, paths * u)
+                # 2. sum over the edges, for every hidden feature
+                A = weights @ z  # (n_nodes, hidden, paths * u)
+                # 3. the matrix
+                out.append(A.flatten(1) @ matrix)  # (n_nodes, w)
+        return torch.stack(out, 1)
+
+    def _products(self, sent: Tensor, y: Tensor) -> dict[int, list[Tensor]]:
+        """Return the product of every path, (n_edges, 2l+1, u), by its degree."""
+        paths = self.paths
+        xs = sent.split([2 * l + 1 for l in paths.ls_in], 1)
+        ys = y.split([2 * l + 1 for l in paths.ls_edge], 1)
+        products: dict[int, list[Tensor]] = {l: [] for l in paths.ls_out}
+        for (l1, x1), (l2, y2) in itertools.product(
+            zip(paths.ls_in, xs), zip(paths.ls_edge, ys)
+        ):
+            ls = [c for a, b, c in paths.couplings if (a, b) == (l1, l2)]
+            if not ls:
+                continue
+            coupling = couplings_of_pair(paths, l1, l2).to(y) * self.channels_in**-0.5
+            # a matrix for every edge, to all degrees
+            B = (y2 @ coupling.flatten(1)).unflatten(1, (-1, 2 * l1 + 1))
+            for l, product in zip(ls, (B @ x1).split([2 * l + 1 for l in ls], 1)):
+                products[l].append(product)
+        return products
 
     def extra_repr(self) -> str:
         """Show the degrees and channels."""
@@ -172,18 +191,15 @@ class UVWConvolution(nn.Module):
 
 
 @functools.cache
-def couplings_together(paths: Paths) -> Tensor:
-    """All paths in one tensor, float64, (sum 2l_edge+1, rows, sum 2l_in+1).
+def couplings_of_pair(paths: Paths, l1: int, l2: int) -> Tensor:
+    """Coupling of two degrees to all others, float64, (2 l2 + 1, rows, 2 l1 + 1).
 
     Every path is divided by the square root of the number of paths to its degree.
     """
-    n_x, n_y = (sum(2 * l + 1 for l in ls) for ls in (paths.ls_in, paths.ls_edge))
-    together = torch.zeros(n_y, paths.rows, n_x, dtype=torch.float64)
     n_paths = dict(zip(paths.ls_out, paths.per_degree))
-    for (l1, l2, l3), rows in zip(paths.couplings, paths.row_of):
-        start1, start2 = paths.offset(paths.ls_in, l1), paths.offset(paths.ls_edge, l2)
-        C = coupling_tensor(l1, l2, l3) / math.sqrt(n_paths[l3])
-        for row, block in zip(rows, C.unbind(2)):
-            stop1, stop2 = start1 + 2 * l1 + 1, start2 + 2 * l2 + 1
-            together[start2:stop2, row, start1:stop1] = block.T
-    return together
+    blocks = [
+        coupling_tensor(l1, l2, l).permute(1, 2, 0) / math.sqrt(n_paths[l])
+        for a, b, l in paths.couplings
+        if (a, b) == (l1, l2)
+    ]
+    return torch.cat(blocks, 1)

@@ -21,7 +21,7 @@ from equicalc.kernels.expr import Expr
 
 from .harmonics import Harmonics
 
-__all__ = ["DTYPES", "available", "backward", "double_backward", "forward"]
+__all__ = ["DTYPES", "available", "run"]
 
 DTYPES = (torch.float32, torch.float64)
 ROWS_PER_THREAD = 1024
@@ -92,39 +92,22 @@ def available(harmonics: Harmonics, dtype: torch.dtype) -> bool:
     return _library(harmonics, dtype) is not None
 
 
-def forward(harmonics: Harmonics, xyz: Tensor) -> Tensor:
-    """See `torch_kernels.forward`."""
-    y = xyz.new_empty(len(xyz), harmonics.dim)
-    _call(harmonics, "forward", xyz, y)
-    return y
-
-
-def backward(harmonics: Harmonics, xyz: Tensor, grad: Tensor) -> Tensor:
-    """See `torch_kernels.backward`."""
-    out = torch.empty_like(xyz)
-    _call(harmonics, "backward", xyz, grad, out)
-    return out
-
-
-def double_backward(
-    harmonics: Harmonics, xyz: Tensor, grad: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor]:
-    """See `torch_kernels.double_backward`."""
-    out = torch.empty_like(xyz), torch.empty_like(grad)
-    _call(harmonics, "double_backward", xyz, grad, v, *out)
-    return out
-
-
-def _call(harmonics: Harmonics, name: str, *tensors: Tensor) -> None:
-    library = _library(harmonics, tensors[0].dtype)
+def run(
+    harmonics: Harmonics,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+) -> None:
+    """Compute a pass, see `torch_kernels.run`."""
+    library = _library(harmonics, inputs[0].dtype)
     if library is None:
         raise RuntimeError(
             "backend='cpp' was asked for, but no C++ compiler works here; install g++ "
             "or clang++, set CXX, or use backend='auto'"
         )
-    n = len(tensors[0])
+    n = len(inputs[0])
     threads = max(1, min(torch.get_num_threads(), n // ROWS_PER_THREAD))
-    invoke(library, name, *tensors, n, threads)
+    invoke(library, name, *inputs, *outputs, n, threads)
 
 
 @functools.cache

@@ -104,12 +104,14 @@ def compute(name: str, tensors: tuple[Tensor, ...], settings: tuple) -> Any:
         else t
         for t in tensors
     ]
-    results = getattr(kernels, name)(harmonics, *rows)
-    if xyz.dim() == 2 and xyz.dtype == dtype:
-        return results
-    if isinstance(results, tuple):
-        return tuple(_shaped(result, xyz) for result in results)
-    return _shaped(results, xyz)
+    widths = {"forward": (harmonics.dim,), "backward": (3,)}.get(
+        name, (3, harmonics.dim)
+    )
+    results = [rows[0].new_empty(len(rows[0]), width) for width in widths]
+    kernels.run(harmonics, name, rows, results)
+    if xyz.dim() != 2 or xyz.dtype != dtype:
+        results = [_shaped(result, xyz) for result in results]
+    return tuple(results) if len(results) > 1 else results[0]
 
 
 def _check(xyz: Tensor) -> None:
@@ -186,11 +188,13 @@ def _differentiate_backward(ctx: Any, v: Tensor) -> tuple:
 
 def _differentiate_double_backward(ctx: Any, *cotangents: Tensor) -> tuple:
     *key, _ = ctx.settings
-    formula = torch_kernels.formulas(_harmonics(tuple(key[0]), *key[1:]))[2]
+    formulas = torch_kernels.formulas(_harmonics(tuple(key[0]), *key[1:]))
 
     def double_backward(*tensors: Tensor) -> tuple[Tensor, ...]:
         columns = (t.reshape(-1, t.shape[-1]).t() for t in tensors)
-        return tuple(_shaped(t.t(), tensors[0]) for t in formula(*columns))
+        return tuple(
+            _shaped(t.t(), tensors[0]) for t in formulas["double_backward"](*columns)
+        )
 
     pull_back: Callable[..., tuple] = torch.func.vjp(
         double_backward, *ctx.saved_tensors

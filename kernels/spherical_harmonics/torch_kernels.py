@@ -1,7 +1,7 @@
 """Spherical harmonics in generated torch code: the reference and the fallback.
 
-The three functions have the signatures of `cpp_kernels` and `triton_kernels`. They run
-in blocks that stay in the cache of a CPU, and bound the memory on every device.
+`run` has the signature of those of `cpp_kernels` and `triton_kernels`. It works
+in blocks that stay in the cache of a CPU, and bounds the memory on every device.
 """
 
 from __future__ import annotations
@@ -20,50 +20,37 @@ from equicalc.kernels.expr import Expr
 
 from .harmonics import Harmonics
 
-__all__ = ["DTYPES", "backward", "double_backward", "formulas", "forward"]
+__all__ = ["DTYPES", "formulas", "run"]
 
 DTYPES = (torch.float32, torch.float64)
 BLOCK = {"cpu": 16384}
 LARGE_BLOCK = 1 << 18
 
 
-def forward(harmonics: Harmonics, xyz: Tensor) -> Tensor:
-    """Y(xyz).
+def run(
+    harmonics: Harmonics,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+) -> None:
+    """Compute one of the passes, with n vectors.
+
+    ``forward``: Y of xyz. ``backward``: the gradient of sum(grad * Y) for xyz.
+    ``double_backward``: those of sum(v * backward(xyz, grad)) for xyz and grad.
 
     Parameters
     ----------
     harmonics
         Which harmonics.
-    xyz
-        ``(n, 3)``, float32 or float64, contiguous.
-
-    Returns
-    -------
-    Tensor
-        ``(n, harmonics.dim)``.
+    name
+        Of the pass.
+    inputs
+        As many as it needs of xyz (n, 3), grad (n, harmonics.dim) and v (n, 3),
+        contiguous, of one of `DTYPES`.
+    outputs
+        To be filled; of the shapes of what they are.
     """
-    y = xyz.new_empty(len(xyz), harmonics.dim)
-    _run(formulas(harmonics)[0], [xyz], [y])
-    return y
-
-
-def backward(harmonics: Harmonics, xyz: Tensor, grad: Tensor) -> Tensor:
-    """Gradient of sum(grad * Y) with respect to xyz; `grad` is ``(n, dim)``."""
-    out = torch.empty_like(xyz)
-    _run(formulas(harmonics)[1], [xyz, grad], [out])
-    return out
-
-
-def double_backward(
-    harmonics: Harmonics, xyz: Tensor, grad: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients of sum(v * backward(xyz, grad)) for xyz and grad; `v` is ``(n, 3)``."""
-    out = torch.empty_like(xyz), torch.empty_like(grad)
-    _run(formulas(harmonics)[2], [xyz, grad, v], out)
-    return out
-
-
-def _run(formula: Formula, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    formula = formulas(harmonics)[name]
     first = inputs[0]
     constants = _constants(formula, first.dtype)
     block = BLOCK.get(first.device.type, LARGE_BLOCK)
@@ -100,16 +87,16 @@ class Formula:
 
 
 @functools.cache
-def formulas(harmonics: Harmonics) -> tuple[Formula, Formula, Formula]:
+def formulas(harmonics: Harmonics) -> dict[str, Formula]:
     """Write the forward, backward and double backward pass."""
     passes = harmonics.passes
     names = ["xyz", [f"g{k}" for k in range(harmonics.dim)], "uvw"]
     double = passes.double_xyz + passes.double_grad
-    return (
-        _compile(names[:1], passes.forward),
-        _compile(names[:2], passes.backward),
-        _compile(names, double),
-    )
+    return {
+        "forward": _compile(names[:1], passes.forward),
+        "backward": _compile(names[:2], passes.backward),
+        "double_backward": _compile(names, double),
+    }
 
 
 def _compile(inputs: Sequence[Sequence[str]], outputs: Sequence[list[Expr]]) -> Formula:

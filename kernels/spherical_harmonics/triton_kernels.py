@@ -26,14 +26,7 @@ from equicalc.kernels.jit import load_kernels
 
 from .harmonics import Harmonics, Passes
 
-__all__ = [
-    "DTYPES",
-    "backward",
-    "double_backward",
-    "forward",
-    "jit_functions",
-    "source",
-]
+__all__ = ["DTYPES", "jit_functions", "run", "source"]
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 BLOCK = 128
@@ -47,39 +40,22 @@ PROLOGUE = """\
     zero = tl.zeros([BLOCK], T)"""
 
 
-def forward(harmonics: Harmonics, xyz: Tensor) -> Tensor:
-    """See `torch_kernels.forward`; float16 and bfloat16 are welcome too."""
-    y = xyz.new_empty(len(xyz), harmonics.dim)
-    _launch(harmonics, "forward", xyz, y)
-    return y
-
-
-def backward(harmonics: Harmonics, xyz: Tensor, grad: Tensor) -> Tensor:
-    """See `torch_kernels.backward`."""
-    out = torch.empty_like(xyz)
-    _launch(harmonics, "backward", xyz, grad, out)
-    return out
-
-
-def double_backward(
-    harmonics: Harmonics, xyz: Tensor, grad: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor]:
-    """See `torch_kernels.double_backward`."""
-    out = torch.empty_like(xyz), torch.empty_like(grad)
-    _launch(harmonics, "double_backward", xyz, grad, v, *out)
-    return out
-
-
-def _launch(harmonics: Harmonics, name: str, *tensors: Tensor) -> None:
-    n = len(tensors[0])
+def run(
+    harmonics: Harmonics,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+) -> None:
+    """Compute a pass, see `torch_kernels.run`; float16 and bfloat16 are welcome too."""
+    n = len(inputs[0])
     if n == 0:
         return
     functions, tl = jit_functions(harmonics)
-    dtype = tl.float64 if tensors[0].dtype == torch.float64 else tl.float32
+    dtype = tl.float64 if inputs[0].dtype == torch.float64 else tl.float32
     grid = (-(-n // BLOCK),)
-    with torch.cuda.device_of(tensors[0]):
+    with torch.cuda.device_of(inputs[0]):
         for function in functions[name]:
-            function[grid](*tensors, n, BLOCK, dtype, **OPTIONS)
+            function[grid](*inputs, *outputs, n, BLOCK, dtype, **OPTIONS)
 
 
 @functools.cache

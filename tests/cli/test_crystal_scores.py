@@ -48,6 +48,7 @@ def test_score_ranks_and_keeps_bad_files_as_rows(cli, model):
     files = ["salt.cif", "empty.cif", "x.extxyz"]
     out = cli("crystals", "score", *files, "-m", model, "-o", "s.csv", "--rank", code=2)
     assert "3 of 5 crystals scored: s.csv" in out
+    assert "error: salt.cif: " in out
     rows = table("s.csv")
     assert list(rows[0]) == COLUMNS.split(",")
     assert [row["rank"] for row in rows] == ["1", "2", "3", "", ""]

@@ -33,7 +33,8 @@ def test_bad_crystals_are_rows_and_exit_code_2(cli):
     options = ["-m", "lj", "--workers", 1]
     out = cli("crystals", "label", "salt.cif", "good.cif", *options, code=2)
     assert "1 of 2 crystals labelled" in out
-    assert "salt" in out
+    assert "error: salt.cif: " in out
+    assert "(salt)" in out
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,8 @@ def test_bad_crystals_are_rows_and_exit_code_2(cli):
         (["build", "O", "-g", 231], "space group 231"),
         (["build", "O", "--potential", "morse"], "potential 'morse' is unknown"),
         (["build", "O", "-o", "x.foo"], "ASE writes no such format"),
-        (["label", "x.cif", "-m", "nothing"], "calculator 'nothing' is not known"),
+        (["label", "x.cif", "-m", "nothing"], "method 'nothing' is unknown; give lj"),
+        (["label", "x.cif", "-o", "x.csv"], "give a name that ends in .db"),
         (["label", "x.cif", "--relax", "cell"], "none, molecule or both"),
         (["benchmark", "x24", "."], "benchmark 'x24' is unknown"),
         (["benchmark", "x23", "."], "needs x23_structures.extxyz"),

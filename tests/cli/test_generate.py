@@ -163,7 +163,7 @@ def test_a_training_set_of_your_own_is_compared_with(cli):
     assert Statistics.load(kept).n_molecules == 4
     kept.write_bytes(b"cut")
     again = cli("evaluate-molecules", "set.extxyz", "--reference", "data", code=2)
-    assert "no statistics of molecules" in again
+    assert "molecule_statistics.npz is missing, cut short" in again
 
 
 def test_temperatures_are_compared(cli):

@@ -131,6 +131,18 @@ def test_names_are_whole_in_a_narrow_table(cli, monkeypatch, capsys):
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_rows_of_a_table_need_not_have_the_same_columns(monkeypatch, capsys):
+    from rich.console import Console
+
+    from equicalc.cli import console
+
+    monkeypatch.setattr(console, "stdout", Console(width=80))
+    console.print_table("T", [{"a": "x", "b": ""}, {"a": "y", "c": 3}])
+    _, _, header, _, first, second, _ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["a", "c"]
+    assert (first.split(), second.split()) == (["x"], ["y", "3"])
+
+
 def test_relax_the_cell(cli, tmp_path):
     write("cu.cif", bulk("Cu", a=3.7))
     cli("relax", "cu.cif", "-c", "emt", "--cell", "-o", "out")

@@ -174,7 +174,7 @@ def test_a_network_plugs_in_by_one_registration():
             return self.last(data["pos"].float())
 
     model = Toy()
-    with pytest.raises(ValueError, match="register it"):
+    with pytest.raises(ValueError, match="is registered with"):
         taps_of(model)
 
     @taps_of.register

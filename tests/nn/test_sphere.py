@@ -117,3 +117,17 @@ def test_low_temperature_finds_the_top():
     density = mixture.log_prob(terms, grid.unsqueeze(0))[0] + grid.log()
     at = mixture.log_prob(terms.expand(50, -1, -1, -1), r.unsqueeze(1))[:, 0] + r.log()
     assert at.min() > density.max() - 0.02
+
+
+def test_low_temperature_narrows_modes_and_keeps_their_shares():
+    mixture = LogNormalMixture(1, 2, 0.9, 2.0)
+    weights, centres = torch.tensor([0.3, 0.7]), torch.tensor([1.2, 1.5])
+    terms = torch.stack([weights.log(), centres.log(), torch.full((2,), 0.04)])
+    n = 4000
+    torch.manual_seed(0)
+    r = mixture.sample(terms.expand(n, 1, -1, -1), torch.rand(n, 2), 0.04)
+    near = [(r / centre).log() for centre in centres]
+    shares = [float((x.abs() < 0.1).float().mean()) for x in near]
+    assert shares == pytest.approx([0.3, 0.7], abs=0.025)
+    spread = near[1][near[1].abs() < 0.1].std()
+    assert float(spread) == pytest.approx(0.04 * 0.04**0.5, rel=0.1)

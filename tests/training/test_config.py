@@ -152,3 +152,10 @@ def test_unset_variable_is_named(monkeypatch):
     monkeypatch.delenv("NOWHERE", raising=False)
     with pytest.raises(ValueError, match="NOWHERE is not set"):
         expand_path("$NOWHERE/set")
+
+
+def test_compiled_potentials_are_not_regularised(load):
+    extra = "trainer: {compile: true}\nregularise: {irrep_dropout: 0.1}\n"
+    assert load(MINIMAL + extra.splitlines()[0] + "\n").trainer.compile
+    with pytest.raises(ValueError, match="leave out one of the two"):
+        load(MINIMAL + extra)
