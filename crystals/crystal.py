@@ -353,10 +353,11 @@ class MolecularCrystal:
     def _images(self) -> list[NDArray[np.float64]]:
         """Distinct images (m, n, 3) of each molecule, centroids inside of the cell."""
         inverse = np.linalg.inv(self.cell)
-        return [
-            _distinct(self.operations.apply(molecule.positions @ inverse), self.cell)
-            for molecule in self.molecules
-        ]
+        found = []
+        for molecule in self.molecules:
+            fractional = (molecule.positions @ inverse).astype(np.float64)
+            found.append(_distinct(self.operations.apply(fractional), self.cell))
+        return found
 
 
 def _distinct(

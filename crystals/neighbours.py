@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,6 +179,6 @@ def pairs_around(
     return atoms, molecules.take(image), atom - image * size, vectors
 
 
-def _squares(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def _squares(vectors: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Squared lengths of vectors (..., 3)."""
     return np.einsum("...i,...i->...", vectors, vectors)

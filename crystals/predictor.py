@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["LatticeEnergyPredictor", "Row"]
 
 DEFAULT = "lattice"
-CHUNK = 8  # crystals that a thread takes at a time: they stay in its cache
+CHUNK = 16  # crystals that a thread takes at a time: they stay in its cache
 OK, FAILED = "ok", "failed"
 CONTACTS, PACKINGS = (0.6, 1.2), (0.45, 0.95)  # of the crystals that it has seen
 FAR_OFF = 5.0  # kJ/mol that the members may differ

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from crystal_labels import read_labelled
 from label import readable
+from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from equicalc.data.packed import PackedDataset
@@ -39,7 +40,7 @@ class Part(Protocol):
         """Count the structures."""
         ...
 
-    def batch(self, rows: Sequence[int], cutoff: float) -> Data:
+    def batch(self, rows: NDArray[np.int64], cutoff: float) -> Data:
         """Graph of some structures."""
         ...
 
@@ -66,7 +67,7 @@ class Structures:
     def __len__(self) -> int:
         return len(self.n_atoms)
 
-    def batch(self, rows: Sequence[int], cutoff: float) -> Data:
+    def batch(self, rows: NDArray[np.int64], cutoff: float) -> Data:
         """Graph of some structures."""
         atoms = np.concatenate([np.arange(*self.first[i : i + 2]) for i in rows])
         ptr = torch.as_tensor(np.concatenate([[0], np.cumsum(self.n_atoms[rows])]))
@@ -88,15 +89,15 @@ class Structures:
             graph["forces"] = torch.as_tensor(self.forces[atoms], dtype=torch.float32)
             graph["energy"] = torch.as_tensor(self.energy[rows])
             return graph
-        last = owner[ptr[1:] - 1] if len(owner) else owner
-        graph["n_molecules"] = last + 1
+        graph["n_molecules"] = owner[ptr[1:] - 1] + 1  # they are numbered in order
         graph["apart"] = torch.as_tensor(self.apart[rows])
         graph["interaction"] = torch.as_tensor((self.energy - self.apart)[rows])
         return graph
 
-    def touching(self) -> list[int]:
+    def touching(self) -> NDArray[np.int64]:
         """Rows of aggregates of molecules that are not too far from each other."""
-        return [row for row in range(len(self)) if self._gap(row) < TOUCHING]
+        gaps = np.array([self._gap(row) for row in range(len(self))])
+        return np.flatnonzero(gaps < TOUCHING)
 
     def _gap(self, row: int) -> float:
         """Smallest distance between atoms of different molecules, Angstrom."""
@@ -105,13 +106,18 @@ class Structures:
         apart = np.linalg.norm(pos[:, None] - pos, axis=-1)
         return float(apart[owner[:, None] != owner].min(initial=np.inf))
 
-    def subset(self, rows: Sequence[int]) -> Structures:
+    def subset(self, rows: NDArray[np.int64]) -> Structures:
         """Some of the structures."""
         atoms = np.concatenate([np.arange(*self.first[i : i + 2]) for i in rows])
-        per_atom = (self.z, self.pos, self.owner, self.forces)
-        apart = None if self.apart is None else self.apart[rows]
-        whole = (self.energy[rows], self.n_atoms[rows], apart)
-        return Structures(*(column[atoms] for column in per_atom), *whole)
+        return Structures(
+            z=self.z[atoms],
+            pos=self.pos[atoms],
+            owner=self.owner[atoms],
+            forces=self.forces[atoms],
+            energy=self.energy[rows],
+            n_atoms=self.n_atoms[rows],
+            apart=None if self.apart is None else self.apart[rows],
+        )
 
 
 @dataclass
@@ -125,7 +131,7 @@ class Crystals:
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def batch(self, rows: Sequence[int], cutoff: float) -> Data:
+    def batch(self, rows: NDArray[np.int64], cutoff: float) -> Data:
         """Graph of some crystals."""
         if cutoff != self.cutoff:
             raise ValueError(f"the graphs were made with a cutoff of {self.cutoff}")
@@ -141,7 +147,8 @@ def aggregates(folders: Sequence[Path]) -> Iterator[tuple[Structures, bool]]:
     for folder in folders:
         for index, file in enumerate(sorted(folder.glob("*.npz"))):
             part = Structures(**np.load(file))
-            if rows := part.touching():
+            rows = part.touching()
+            if rows.size:
                 yield part.subset(rows), index % HELD_OUT == 0
 
 
@@ -195,9 +202,14 @@ def _gentle(dataset: PackedDataset, rows: Sequence[np.ndarray]) -> Structures:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     largest = np.maximum.reduceat(np.abs(part.column("forces")).max(axis=1), starts)
     part = part.subset(largest < LARGEST_FORCE)
-    names = ("z", "pos", "forces", "energy", "n_atoms")
-    columns = {name: part.column(name) for name in names}
-    return Structures(**columns, owner=np.zeros(len(columns["z"]), dtype=np.int64))
+    return Structures(
+        z=part.column("z"),
+        pos=part.column("pos"),
+        owner=np.zeros(len(part.column("z")), dtype=np.int64),
+        forces=part.column("forces"),
+        energy=part.column("energy"),
+        n_atoms=part.column("n_atoms"),
+    )
 
 
 def atom_energies(part: Structures) -> tuple[float, ...]:

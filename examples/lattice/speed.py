@@ -3,7 +3,8 @@
     python examples/lattice/speed.py runs/crystals -o examples/lattice/results
 
 Each job is repeated and the best time counts: on a busy machine the others measure its
-neighbours. ``rate`` is by the clock, ``processor`` the time of all threads together.
+neighbours. Packing and contact of crystals that are scored are known from the first
+time on. ``rate`` is by the clock, ``processor`` the time of all threads together.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def readable(folder: Path, n: int) -> tuple[list[Any], list[MolecularCrystal]]:
     frames: list[Any] = []
     crystals: list[MolecularCrystal] = []
     for file in sorted(folder.glob("*.extxyz")):
-        for atoms in read(file, ":") if file.stat().st_size else []:
+        found: Any = read(file, ":") if file.stat().st_size else []
+        for atoms in found:
             try:
                 crystals.append(MolecularCrystal.from_atoms(atoms))
             except CrystalError:
