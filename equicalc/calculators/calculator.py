@@ -281,6 +281,8 @@ class EquiCalculator(Calculator):
         """
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
+        if isinstance(properties, str):
+            raise InputError(f"properties is {properties!r}; give a list of names")
         structures = list_of_atoms(structures)
         for index, atoms in enumerate(structures):
             with numbered(index):

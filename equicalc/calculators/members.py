@@ -118,7 +118,7 @@ def load_member(model: ModelSpec, placement: Placement) -> Member:
     ValueError
         If the file is not a whole checkpoint, or device or precision is unknown.
     TypeError
-        If the network has no configuration to rebuild it from.
+        If it is none of these, or a network without configuration to rebuild it from.
     """
     if isinstance(model, nn.Module):
         if not hasattr(model, "config"):
@@ -128,6 +128,11 @@ def load_member(model: ModelSpec, placement: Placement) -> Member:
             )
         plan = (type(model), model.config, model.state_dict())
         return _rebuild(plan, placement, f"<{type(model).__name__}{IN_MEMORY}")
+    if not isinstance(model, (str, Path, type(None))):
+        raise TypeError(
+            f"the model is {model!r}: give a name, a file, a network of "
+            "equicalc.models, or a list of these"
+        )
     if str(model).endswith(IN_MEMORY):
         raise FileNotFoundError(
             f"{model} was a network that only its own process had: write it with "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -66,7 +66,7 @@ def _imported(module: str, attribute: str, spec: str) -> BaseCalculator:
     if not callable(factory):
         raise ValueError(f"{spec!r} is a {type(factory).__name__}, no calculator")
     try:
-        calculator = factory()
+        calculator: Any = factory()
     except TypeError as error:
         raise ValueError(
             f"calculator {spec!r} cannot be built without arguments ({error}); write a "

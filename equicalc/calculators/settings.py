@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from ase.calculators.calculator import InputError
 
+from equicalc.kernels.spherical_harmonics.module import BACKENDS
+
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "model": None,
@@ -66,7 +68,7 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_values(settings: Mapping[str, Any]) -> None:
-    """Refuse values of `other_states` and `skin` that make no sense.
+    """Refuse values of `other_states`, `skin` and `backend` that make no sense.
 
     Raises
     ------
@@ -81,3 +83,7 @@ def check_values(settings: Mapping[str, Any]) -> None:
     skin = settings["skin"]
     if not (isinstance(skin, (int, float)) and 0 <= skin < np.inf):
         raise InputError(f"skin is {skin!r}; give a number of Angstrom, 0 or more")
+    if settings["backend"] not in BACKENDS:
+        raise InputError(
+            f"backend is {settings['backend']!r}; give one of {', '.join(BACKENDS)}"
+        )

@@ -18,7 +18,7 @@ from rich.table import Table
 stdout = Console()
 stderr = Console(stderr=True)
 
-WORD = 8  # letters of a column that stay together
+SHORT = 8  # letters of a text that goes on in no second line
 
 
 def progress_bar() -> Progress:
@@ -56,14 +56,8 @@ def print_table(title: str, rows: Sequence[dict[str, object]]) -> None:
         number = all(_is_number(value) for value in values if value != "")
         header = name.replace("_", "\n", 1)
         justify = "right" if number else "left"
-        widest = max(len(word) for v in values for word in [*str(v).split(), ""])
-        table.add_column(
-            header,
-            justify=justify,
-            no_wrap=number,
-            overflow="fold",
-            min_width=min(widest, WORD),
-        )
+        whole = number or max(len(str(value)) for value in values) <= SHORT
+        table.add_column(header, justify=justify, no_wrap=whole, overflow="fold")
     for row in zip(*kept.values(), strict=True):
         table.add_row(*map(_shown, row))
     stdout.print(table)

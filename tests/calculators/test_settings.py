@@ -34,6 +34,12 @@ def test_wrong_settings_are_named(checkpoint, network, tmp_path):
         EquiCalculator(network, device="cpu").set(zzz=1)
     with pytest.raises(InputError, match="other_states is 'maybe'"):
         EquiCalculator(checkpoint, device="cpu", other_states="maybe")
+    with pytest.raises(InputError, match="backend is 'cuda'; give one of auto"):
+        EquiCalculator(checkpoint, device="cpu", backend="cuda")
+    with pytest.raises(CalculatorSetupError, match="the model is 5: give a name"):
+        EquiCalculator(5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="properties is 'energy'; give a list"):
+        EquiCalculator(network, device="cpu").compute([], "energy")
     with pytest.raises(CalculatorSetupError, match="'watr'"):
         EquiCalculator("watr")
     with pytest.raises(CalculatorSetupError, match="not a model of equicalc"):
