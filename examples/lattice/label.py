@@ -42,7 +42,7 @@ def main() -> None:
         target = chosen.output / f"{file.stem}.safetensors"
         if target.exists() or not file.stat().st_size:
             continue
-        crystals, copies = (some[: chosen.most] for some in readable(file))
+        crystals, copies = readable(file, chosen.most)
         energies = labels.interactions(crystals) / KJ_PER_MOL
         rows = [
             Labelled(
@@ -54,7 +54,7 @@ def main() -> None:
         logger.info("%s: %d crystals", file.stem, len(rows))
 
 
-def readable(file: Path) -> tuple[list[MolecularCrystal], list[bool]]:
+def readable(file: Path, most: int | None) -> tuple[list[MolecularCrystal], list[bool]]:
     """Crystals of a file, and which are moved copies."""
     crystals, copies = [], []
     for atoms in cast("list[Atoms]", read(file, ":")):
@@ -64,7 +64,7 @@ def readable(file: Path) -> tuple[list[MolecularCrystal], list[bool]]:
             logger.info("%s: %s", file.stem, error)
             continue
         copies.append(bool(atoms.info["copy"]))
-    return crystals, copies
+    return crystals[:most], copies[:most]
 
 
 if __name__ == "__main__":

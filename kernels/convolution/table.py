@@ -153,5 +153,5 @@ def value_and_slope(
 
     Forwards: n numbers go in, many more come out.
     """
-    value, slope = torch.func.jvp(function, (r,), (torch.ones_like(r),))
-    return value.detach(), slope.detach()
+    found = torch.func.jvp(function, (r,), (torch.ones_like(r),))
+    return found[0].detach(), found[1].detach()
