@@ -103,7 +103,8 @@ def check_neutral_closed_shell(atoms: Atoms) -> None:
             f"the structure has charge {charge:+g} and {unpaired:g} unpaired "
             "electrons, but this model knows neutral closed shells only and would "
             "ignore both: reset them in atoms.info, initial charges and magnetic "
-            'moments, or pass other_states="ignore"'
+            'moments, pass other_states="ignore", or take another calculator '
+            "(on the command line: -c gfn2)"
         )
 
 

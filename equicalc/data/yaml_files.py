@@ -44,6 +44,8 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], yaml.MappingNode]:
     ({'output': 'run'}, 0)
     """
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
     with naming(path, "is not YAML that can be read"):
         if (size := path.stat().st_size) > _MOST_BYTES:
             raise ValueError(f"{size} bytes; a configuration has less")

@@ -56,7 +56,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(ValueError, match="must hold keys and values"):
         load_design(tmp_path / "list.yaml")
-    with pytest.raises(ValueError, match="is not YAML that can be read"):
+    with pytest.raises(ValueError, match="there is no file"):
         load_design(tmp_path / "missing.yaml")
 
 
