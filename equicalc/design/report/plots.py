@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["pareto_front", "write_plots"]
 
-BLUE, RED, GREY = "#2b6cb0", "#c05621", "#94a3b8"
+BLUE, RED, GREY, PALE = "#2b6cb0", "#c05621", "#94a3b8", "#dbe2ea"
+UNITS = {
+    "density": "g cm⁻³",
+    "dipole_moment": "e Å",
+    "energy": "eV",
+    "gap": "eV",
+    "lattice_energy": "kJ mol⁻¹",
+    "molar_mass": "g mol⁻¹",
+}
 #: Numbers about a structure that nobody wants to see the distribution of.
 DULL = {"molecule", "seed", "rank", "round", "charge", "log_prob", "spacegroup"}
 PANELS = 9
@@ -82,11 +90,7 @@ def pareto_front(points: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _distributions(summary: Summary) -> Figure | None:
     rows = summary.alive
-    columns = {
-        name: values[np.isfinite(values)]
-        for name in _numeric(rows)
-        for values in [numbers_of(rows, name)]
-    }
+    columns = {name: _finite(rows, name) for name in _numeric(rows)}
     varied = {k: v for k, v in columns.items() if len(v) > 1 and np.ptp(v) > 0}
     if not varied:
         return None
@@ -94,8 +98,12 @@ def _distributions(summary: Summary) -> Figure | None:
     figure = new_figure(9.0, 2.2 * n_rows)
     panels = figure.subplots(n_rows, 3, squeeze=False).ravel()
     for axes, (name, values) in zip(panels, varied.items()):
-        axes.hist(values, bins=min(30, max(5, len(values) // 3)), color=BLUE)
-        axes.set_xlabel(name.replace("_", " "))
+        everything = _finite(summary.rows, name)
+        bins = np.histogram_bin_edges(everything, min(30, max(5, len(everything) // 3)))
+        axes.hist(everything, bins, color=PALE, label="dropped on the way")
+        axes.hist(values, bins, color=BLUE, label="left")
+        axes.set_xlabel(_titled(name))
+    panels[0].legend(frameon=False, fontsize="x-small")
     for axes in panels[len(varied) :]:
         axes.set_visible(False)
     return figure
@@ -123,8 +131,10 @@ def _pareto(summary: Summary) -> Figure | None:
     (x, x_sign), (y, y_sign) = list(names.items())[:2]
     points = np.stack([numbers_of(rows, x), numbers_of(rows, y)], axis=1)
     front = pareto_front(points * [x_sign, y_sign])
-    figure, axes = _single(x.replace("_", " "), y.replace("_", " "))
-    axes.scatter(*points.T, s=12, color=GREY)
+    figure, axes = _single(_titled(x), _titled(y))
+    everything = numbers_of(summary.rows, x), numbers_of(summary.rows, y)
+    axes.scatter(*everything, s=8, color=PALE, label="dropped on the way")
+    axes.scatter(*points.T, s=12, color=GREY, label="left")
     axes.step(*points[front].T, where="post" if x_sign < 0 else "pre", color=RED, lw=1)
     axes.scatter(*points[front].T, s=22, color=RED, label="nothing is better in both")
     axes.legend(frameon=False, fontsize="small")
@@ -135,10 +145,16 @@ def _map(summary: Summary) -> Figure | None:
     rows = [row for row in summary.alive if row["key"] in summary.embeddings]
     if len(rows) < MAPPED:
         return None
-    points = project(np.stack([summary.embeddings[r["key"]] for r in rows]))
+    alive = {row["key"] for row in rows}
+    dropped = [key for key in summary.embeddings if key not in alive]
+    keys = [*dropped, *(row["key"] for row in rows)]
+    points = project(np.stack([summary.embeddings[key] for key in keys]))
     figure, axes = _single("first axis", "second axis")
-    drawn = axes.scatter(*points.T, c=numbers_of(rows, "score"), s=16, cmap="viridis")
+    axes.scatter(*points[: len(dropped)].T, s=8, color=PALE, label="dropped on the way")
+    left = points[len(dropped) :]
+    drawn = axes.scatter(*left.T, c=numbers_of(rows, "score"), s=16, cmap="viridis")
     figure.colorbar(drawn, label="score")
+    axes.legend(frameon=False, fontsize="small")
     return figure
 
 
@@ -180,6 +196,18 @@ def _numeric(rows: list[dict[str, Any]]) -> list[str]:
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
     return sorted(names - DULL, key=lambda name: (name != "score", name))
+
+
+def _finite(rows: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
+    """Numbers of a column that are there."""
+    values = numbers_of(rows, name)
+    return values[np.isfinite(values)]
+
+
+def _titled(name: str) -> str:
+    """Title of an axis, with its unit if it has one."""
+    title = name.replace("_", " ")
+    return f"{title} / {UNITS[name]}" if name in UNITS else title
 
 
 def _single(x: str, y: str) -> tuple[Figure, Any]:
