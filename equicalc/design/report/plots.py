@@ -22,7 +22,7 @@ __all__ = ["pareto_front", "write_plots"]
 BLUE, RED, GREY, PALE = "#2b6cb0", "#c05621", "#94a3b8", "#dbe2ea"
 UNITS = {
     "density": "g cm⁻³",
-    "dipole_moment": "e Å",
+    "dipole_moment": "D",
     "energy": "eV",
     "gap": "eV",
     "lattice_energy": "kJ mol⁻¹",
