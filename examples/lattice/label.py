@@ -54,7 +54,9 @@ def main() -> None:
         logger.info("%s: %d crystals", file.stem, len(rows))
 
 
-def readable(file: Path, most: int | None) -> tuple[list[MolecularCrystal], list[bool]]:
+def readable(
+    file: Path, most: int | None = None
+) -> tuple[list[MolecularCrystal], list[bool]]:
     """Crystals of a file, and which are moved copies."""
     crystals, copies = [], []
     for atoms in cast("list[Atoms]", read(file, ":")):
