@@ -116,13 +116,7 @@ def label(
     workers: Annotated[
         int, typer.Option(help="Processes; 0: one for each core.", min=0)
     ] = 0,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Dask scheduler whose workers do the work, tcp://host:8786.",
-            show_default=False,
-        ),
-    ] = None,
+    scheduler: inputs.Scheduler = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="ASE database.", metavar="FILE.db")
     ] = Path("labels.db"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from equicalc.cli import inputs
+
 if TYPE_CHECKING:
     from equicalc.design import Record
 
@@ -26,13 +28,7 @@ def design(
     workers: Annotated[
         int, typer.Option("--workers", "-w", help="Processes; 0: all cores.", min=0)
     ] = 1,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Dask scheduler whose workers do the work, tcp://host:8786.",
-            show_default=False,
-        ),
-    ] = None,
+    scheduler: inputs.Scheduler = None,
 ) -> None:
     r"""Generate molecules, work through steps, score, learn from the scores, repeat.
 
@@ -59,14 +55,13 @@ def design(
     """
     from equicalc import design as designs
     from equicalc.cli.console import print_table, progress_bar, stdout
-    from equicalc.cli.inputs import output_folder
 
     plan = designs.load_design(config)
     changed = {"output": output, "rounds": rounds}
     plan = plan.model_copy(
         update={name: value for name, value in changed.items() if value is not None}
     )
-    output_folder(plan.output)
+    inputs.output_folder(plan.output)
     with progress_bar() as bar:
         task = bar.add_task("design", total=None, note="")
 

@@ -52,6 +52,13 @@ Output = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with what an earlier call left there.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Dask scheduler whose workers do the work, tcp://host:8786.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier call left there.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 
 #: Parameters of `mallopt` in glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -16,8 +17,8 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees, instead of asking the system again.
 
     Every training step allocates the same arrays. Given back and asked for again, they
-    come as new pages, which have to be cleared: a seventh of a step on a CPU. For
-    processes that do nothing but train; it cannot be undone.
+    come as new pages, which have to be cleared. For processes that do nothing but
+    train; it cannot be undone.
 
     Returns
     -------
@@ -29,6 +30,8 @@ def keep_freed_memory() -> bool:
     >>> isinstance(keep_freed_memory(), bool)
     True
     """
+    if sys.platform != "linux":
+        return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False

@@ -14,7 +14,6 @@ any ASE format; `dissociation` pulls bonds apart beside GFN2-xTB (needs tblite);
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -248,9 +247,7 @@ def dynamics(
             }
         )
     write_table("dynamics", rows)
-    speed = {"atoms": len(system), "ms per step": round(1e3 * seconds / steps, 2)}
-    (RESULTS / "dynamics_speed.json").write_text(json.dumps(speed) + "\n")
-    print(speed)
+    print(f"{len(system)} atoms, {1e3 * seconds / steps:.1f} ms per step")
 
 
 def bonds_kept(atoms: Atoms, start: np.ndarray) -> bool:
