@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equicalc.models import Symphony, SymphonyPaper
-from equicalc.nn.sphere import SphereSampler
+from equicalc.nn.sphere_sampler import SphereSampler
 from equicalc.training import train
 
 from .builder import Builder, load_builder
@@ -92,7 +92,7 @@ def over_grids(
     builder
         Keeps its own grid.
     rings
-        Rings of cells, see `equicalc.nn.sphere.SphereSampler`.
+        Rings of cells, see `equicalc.nn.sphere_sampler.SphereSampler`.
     n, seed
         See `Builder.generate`.
 

@@ -36,7 +36,7 @@ Values = Annotated[str, typer.Option(help="Values, separated by commas.")]
 def temperature(
     n: Number = 1000,
     focus: Values = "0.6,0.8,1.0",
-    position: Values = "0.1,0.3,0.5,1.0",
+    position: Values = "0.1,0.2,0.4,1.0",
     model: Generator = "symphony",
     output: Table = None,
     seed: inputs.Seed = 0,

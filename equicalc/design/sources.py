@@ -67,8 +67,8 @@ class Generator(Source):
     """
 
     model: str = "symphony"
-    focus_temperature: float = 1.0
-    position_temperature: float = 0.3
+    focus_temperature: float = 0.8
+    position_temperature: float = 0.2
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Generate molecules."""

@@ -16,7 +16,8 @@ from equicalc.nn.linear import DegreeLinear
 from equicalc.nn.log_mixture import LogNormalMixture
 from equicalc.nn.norm import EquivariantNorm
 from equicalc.nn.radial import BesselBasis, RadialFilter
-from equicalc.nn.sphere import SphereDensity, SphereSampler
+from equicalc.nn.sphere import SphereDensity
+from equicalc.nn.sphere_sampler import SphereSampler
 
 if TYPE_CHECKING:
     from equicalc.data.fragment_batch import Queries
@@ -66,10 +67,12 @@ class Placement:
         uniform : (n, 6)
             Random numbers in [0, 1).
         temperature
-            Below 1, densities are sharpened.
+            Below 1, the modes of the densities are sharpened, and keep their shares.
         """
         r = self.head.mixture.sample(self.radial, uniform[:, :2], temperature)
-        u = self.head.sampler.sample(self.coefficients(r), uniform[:, 2:], temperature)
+        u = self.head.sampler.sample(
+            self.coefficients(r), uniform[:, 2:], temperature, keep_modes=True
+        )
         return r.unsqueeze(1) * u
 
     def coefficients(self, r: Tensor) -> Tensor:

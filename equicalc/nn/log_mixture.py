@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from equicalc.nn.draw import draw
+from equicalc.nn.draw import draw, draw_mode
 
 
 class LogNormalMixture(nn.Module):
@@ -92,42 +92,20 @@ class LogNormalMixture(nn.Module):
         cells = torch.arange(self.N_CELLS, device=terms.device)
         r = torch.exp(low + step * (cells + 0.5)).expand(len(terms), -1)
         logits = self.log_prob(terms, r) + r.log()
-        mode, within = draw_mode(logits, uniform[:, 0])
+        mode, rest = draw_mode(logits, modes(logits), uniform[:, 0])
         inside = (logits / temperature).masked_fill(~mode, -torch.inf)
-        return torch.exp(low + step * (draw(inside, within) + uniform[:, 1]))
+        cell = draw(inside, rest)
+        return torch.exp(low + step * (cell + uniform[:, 1]))
 
 
-def draw_mode(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a mode of a distribution over a line of cells.
-
-    Parameters
-    ----------
-    logits : (n, n_cells)
-        Modes are cut apart at their minima.
-    uniform : (n,)
-        Random numbers in [0, 1).
-
-    Returns
-    -------
-    mode, uniform : (n, n_cells) bool, (n,)
-        The cells of the mode, and what is left of the random number: where within the
-        mode it fell, in [0, 1).
+def modes(logits: Tensor) -> Tensor:
+    """Give the modes on a line of cells numbers, (n, n_cells); minima part them.
 
     Examples
     --------
-    >>> line = torch.tensor([[0.5, 0.3, 0.2]]).log()  # 1 mode
-    >>> draw_mode(line, torch.tensor([0.25]))
-    (tensor([[True, True, True]]), tensor([0.2500], dtype=torch.float64))
-    >>> line = torch.tensor([[0.5, 0.1, 0.4]]).log()  # 2 modes
-    >>> draw_mode(line, torch.tensor([0.75]))
-    (tensor([[False,  True,  True]]), tensor([0.5000], dtype=torch.float64))
+    >>> modes(torch.tensor([[5.0, 1.0, 4.0, 4.5]]))
+    tensor([[0, 1, 1, 1]])
     """
     middle = logits[:, 1:-1]
     dip = (middle < logits[:, :-2]) & (middle <= logits[:, 2:])
-    number = nn.functional.pad(dip, (1, 1)).cumsum(1)  # of the mode of each cell
-    p = logits.double().softmax(1)
-    share = torch.zeros_like(p).scatter_add_(1, number, p)
-    chosen = draw(share.log(), uniform).unsqueeze(1)
-    before = share.cumsum(1).gather(1, chosen) - share.gather(1, chosen)
-    rest = (uniform.double().unsqueeze(1) - before) / share.gather(1, chosen)
-    return number == chosen, rest.squeeze(1).clamp(0, 1 - 1e-12)
+    return nn.functional.pad(dip, (1, 1)).cumsum(1)

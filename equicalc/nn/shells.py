@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from equicalc.kernels import SphericalHarmonics
 from equicalc.nn.draw import draw
-from equicalc.nn.sphere import SphereDensity, SphereSampler
+from equicalc.nn.sphere import SphereDensity
+from equicalc.nn.sphere_sampler import SphereSampler
 
 __all__ = ["ShellDensity"]
 

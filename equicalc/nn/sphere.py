@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.kernels import SphericalHarmonics
-from equicalc.nn.draw import draw
 
 #: Reach of the local patch around a direction, radian.
 PATCH = math.pi / 6
@@ -99,73 +98,6 @@ class SphereDensity(nn.Module):
         near = self.harmonics(points) @ coefficients  # (n, n_patch, channels)
         near = near + self.patch_log_weights.unsqueeze(1)
         return torch.cat([grid.flatten(1), near.flatten(1)], 1).logsumexp(1)
-
-
-class SphereSampler(nn.Module):
-    """Draws directions from the densities of `SphereDensity`.
-
-    The sphere is cut into cells of equal area. A cell is drawn, then one of 64 parts
-    of it, then a point in that part.
-
-    Parameters
-    ----------
-    density : SphereDensity or SphereSampler
-        Defines the harmonics.
-    n_rings : int
-        Rings of cells, each of twice as many.
-    """
-
-    #: Parts of a cell along each of its two directions.
-    PARTS = 8
-
-    cell_harmonics: Tensor
-
-    def __init__(
-        self, density: "SphereDensity | SphereSampler", n_rings: int = 64
-    ) -> None:
-        super().__init__()
-        self.harmonics = density.harmonics
-        self.n_rings = n_rings
-        cells = torch.arange(2 * n_rings**2)
-        half = torch.full((len(cells), 2), 0.5)
-        centres = self._points(cells // (2 * n_rings), cells % (2 * n_rings), half)
-        self.register_buffer("cell_harmonics", self.harmonics(centres), False)
-
-    def sample(
-        self, coefficients: Tensor, uniform: Tensor, temperature: float = 1.0
-    ) -> Tensor:
-        """Return directions, (n, 3).
-
-        Parameters
-        ----------
-        coefficients : (n, sum 2l+1, channels)
-            One density p each.
-        uniform : (n, 4)
-            Random numbers in [0, 1).
-        temperature
-            Draw from p^(1 / temperature), normalised.
-        """
-        # 1. a cell
-        logits = torch.einsum("nsc,gs->ngc", coefficients, self.cell_harmonics)
-        cell = draw(logits.logsumexp(2) / temperature, uniform[:, 0])
-        ring, column = cell // (2 * self.n_rings), cell % (2 * self.n_rings)
-        # 2. a part of it
-        steps = torch.arange(self.PARTS, device=cell.device)
-        parts = torch.cartesian_prod(steps, steps)  # (64, 2)
-        inside = ((parts + 0.5) / self.PARTS).expand(len(cell), -1, -1)
-        points = self._points(ring[:, None], column[:, None], inside)
-        logits = (self.harmonics(points) @ coefficients).logsumexp(2)
-        part = draw(logits / temperature, uniform[:, 1])
-        # 3. a point in that
-        inside = (parts[part] + uniform[:, 2:]) / self.PARTS
-        return self._points(ring, column, inside)
-
-    def _points(self, ring: Tensor, column: Tensor, inside: Tensor) -> Tensor:
-        """Map places within cells, (..., 2) in [0, 1], to unit vectors (..., 3)."""
-        z = 1 - 2 * (ring + inside[..., 0]) / self.n_rings
-        phi = math.pi * (column + inside[..., 1]) / self.n_rings
-        radius = (1 - z.square()).clamp(min=0).sqrt()
-        return torch.stack([radius * phi.cos(), radius * phi.sin(), z], -1)
 
 
 def _fade(cosine: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from equicalc.nn.log_mixture import LogNormalMixture
-from equicalc.nn.sphere import SphereDensity, SphereSampler, frames, sphere_grid
+from equicalc.nn.sphere import SphereDensity, frames, sphere_grid
+from equicalc.nn.sphere_sampler import SphereSampler
 from equicalc.o3 import rand_matrix
 
 LS = [0, 1, 2, 3, 4]
@@ -78,6 +79,26 @@ def test_directions_follow_the_density(density, temperature):
     chi2 = ((found - expected).square() / expected)[large].sum()
     assert chi2 < 24.3  # 0.1 % of seven degrees of freedom
     assert found[~large].sum() < 30
+
+
+def test_low_temperature_narrows_peaks_and_keeps_their_shares(density):
+    sampler = SphereSampler(density)
+    pole = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.6, -0.8]])
+    a = density.harmonics(pole).T.unsqueeze(0)  # a channel each
+    a[:, 0] += torch.tensor([0.3, 0.7]).log()
+    n = 1000
+
+    def drawn(temperature):
+        torch.manual_seed(0)
+        uniform = torch.rand(n, 4)
+        u = sampler.sample(a.expand(n, -1, -1), uniform, temperature, keep_modes=True)
+        return (u @ pole.T).clamp(-1, 1).arccos()
+
+    wide, narrow = drawn(1.0), drawn(0.1)
+    near = narrow < 0.5
+    assert near.float().mean(0).tolist() == pytest.approx([0.3, 0.7], abs=0.05)
+    widths = [(x[x < 0.5]).square().mean().sqrt() for x in (wide, narrow)]
+    assert float(widths[1]) < 0.4 * float(widths[0])
 
 
 def test_sums_of_exponentials_tell_an_octahedron_from_its_edges(density):
