@@ -111,6 +111,50 @@ def draw(path: Path, table: list[dict[str, Any]]) -> None:
     figure.savefig(path, dpi=150)
 
 
+def curves(runs: list[tuple[Row, TrainConfig]]) -> list[dict[str, Any]]:
+    """Collect the validation errors of finished rows, by molecules and minutes."""
+    points = []
+    for row, config in runs:
+        with (Path(config.output) / "valid.csv").open(newline="") as file:
+            points += [
+                {
+                    "network": row.name,
+                    "target": row.target,
+                    "seed": row.seed,
+                    "molecules_seen": int(at["step"]) * config.optimizer.batch_size,
+                    "minutes": round(float(at["elapsed"]) / 60, 2),
+                    "mse": round(float(at[f"{row.target}_rmse"]) ** 2, 5),
+                }
+                for at in csv.DictReader(file)
+            ]
+    return points
+
+
+def draw_curves(path: Path, points: list[dict[str, Any]]) -> None:
+    """Validation errors against molecules seen and against time, a line for a run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    networks = list(dict.fromkeys(point["network"] for point in points))
+    lines = dict.fromkeys((p["network"], p["target"], p["seed"]) for p in points)
+    for line in lines:
+        mine = [p for p in points if (p["network"], p["target"], p["seed"]) == line]
+        for axes, x in zip(panels, ("molecules_seen", "minutes")):
+            axes.loglog(
+                [p[x] for p in mine],
+                [p["mse"] for p in mine],
+                color=f"C{networks.index(line[0])}",
+                label=line[0],
+            )
+            axes.set_xlabel(x.replace("_", " "))
+            axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("mean squared error, validation")
+    named = dict(zip(*reversed(panels[0].get_legend_handles_labels())))
+    panels[0].legend(named.values(), named.keys(), frameon=False)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Short versions of two studies.")
     parser.add_argument("study", choices=("equitriton", "thesis"))
@@ -125,13 +169,21 @@ def main() -> None:
         base = replace(base, stop=replace(base.stop, max_steps=given.steps))
     if given.minutes is not None:
         base = replace(base, stop=replace(base.stop, max_time=60 * given.minutes))
+    chosen = [
+        row
+        for row in rows(given.study, given.seeds, given.targets)
+        if given.networks is None or row.name in given.networks
+    ]
+    results = HERE / "results"
     table = []
-    for row in rows(given.study, given.seeds, given.targets):
-        if given.networks is None or row.name in given.networks:
-            table.append(result(row, base, given.study))
-            print(table[-1], flush=True)
-            write_table(HERE / "results" / f"{given.study}.csv", table)
-    draw(HERE / "results" / f"{given.study}.png", table)
+    for row in chosen:
+        table.append(result(row, base, given.study))
+        print(table[-1], flush=True)
+        write_table(results / f"{given.study}.csv", table)
+    draw(results / f"{given.study}.png", table)
+    points = curves([(row, row.config(base, given.study)) for row in chosen])
+    write_table(results / f"{given.study}_curves.csv", points)
+    draw_curves(results / f"{given.study}_curves.png", points)
 
 
 if __name__ == "__main__":
