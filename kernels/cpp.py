@@ -109,19 +109,24 @@ def invoke(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> 
     ValueError
         If an array is not contiguous.
     """
-    for array in arguments:
-        if isinstance(array, Tensor) and not array.is_contiguous():
-            raise ValueError(
-                f"{name} reads memory in order, but an array of shape "
-                f"{tuple(array.shape)} is not contiguous: call contiguous() on it"
-            )
     function = getattr(library, name)
     if function.argtypes is None:
         function.restype = None
         function.argtypes = [
             ctypes.c_long if isinstance(a, int) else ctypes.c_void_p for a in arguments
         ]
-    function(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
+    values: list[int | None] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            if not argument.is_contiguous():
+                raise ValueError(
+                    f"{name} reads memory in order, but an array of shape "
+                    f"{tuple(argument.shape)} is not contiguous: call contiguous() on "
+                    "it"
+                )
+            argument = argument.data_ptr()
+        values.append(argument)
+    function(*values)
 
 
 @functools.cache

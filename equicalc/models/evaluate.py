@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,6 @@ OUTPUTS = (
 )
 
 
-@runtime_checkable
 class HasGradient(Protocol):
     """A model that differentiates its energy by itself, faster than autograd.
 
@@ -128,7 +127,7 @@ def _with_gradient(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Evaluate, and differentiate the summed energy by every edge vector."""
     if (
-        isinstance(model, HasGradient)
+        not isinstance(model, nn.Module)
         and not vectors.requires_grad
         and (model.trainable or not create_graph)
     ):

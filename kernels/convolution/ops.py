@@ -24,7 +24,7 @@ from .cpp_loops import cpp_source
 from .cpp_weights import GIVEN, Weights
 from .paths import Paths
 
-__all__ = ["format_paths", "library", "run", "uvu"]
+__all__ = ["format_paths", "library", "run_compiled", "uvu"]
 
 NODES_PER_CHUNK = 8
 EDGES_PER_SUM = 256  # at least; a matrix's gradient is summed in at most 16 parts
@@ -83,15 +83,27 @@ def run(
         Parts that the nodes are worked through in; one for each part of a matrix's
         gradient, otherwise a few nodes each.
     """
-    first, ptr = arrays[0], order[0]
+    first = arrays[0]
     assert first is not None
-    assert ptr is not None
     if first.is_cuda:
         triton_loops.run(name, paths, [a for a in arrays if a is not None], order)
         return
     compiled = library(paths, first.shape[2], first.dtype, weights)
     if compiled is None:
         raise RuntimeError("the convolution was not compiled: use backend='torch'")
+    run_compiled(compiled, name, arrays, order, n_chunks)
+
+
+def run_compiled(
+    compiled: ctypes.CDLL,
+    name: str,
+    arrays: Sequence[Tensor | None],
+    order: Sequence[Tensor | None],
+    n_chunks: int | None = None,
+) -> None:
+    """Call a loop of a `library`; see `run` for the arguments."""
+    ptr = order[0]
+    assert ptr is not None
     n_nodes = len(ptr) - 1
     n_chunks = n_chunks or -(-n_nodes // NODES_PER_CHUNK)
     threads = torch.get_num_threads()

@@ -6,12 +6,14 @@ import torch
 from equicalc.graph import collate, make_graph
 from equicalc.kernels import cpp
 from equicalc.models import AnalyticPotential, Potential, PotentialConfig, evaluate
+from equicalc.models.analytic import readout
 
 CUTOFF = 3.0
 OUTPUTS = ("energy", "energies", "forces", "embedding")
 SHAPES = {
     "one layer": {"layers": 1},
     "scalars and vectors": {"ls": (0, 1)},
+    "gates that kept their width": {"ls": (0, 1), "gate_widths": (12, 7)},
     "hidden radial layer and a gap": {"ls": (0, 1, 3), "radial_hidden": (6,)},
     "bare": {"dipole": False, "repulsion": False, "reference_energies": ()},
 }
@@ -62,6 +64,18 @@ def test_same_as_autograd(shape):
 
 def test_nothing_is_compiled_where_torch_is_asked_for():
     assert AnalyticPotential.build(potential("torch")) is None
+
+
+def test_nothing_is_compiled_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(readout, "load_library", lambda source: None)
+    assert AnalyticPotential.build(potential()) is None
+
+
+def test_edges_that_are_not_sorted_are_refused():
+    graph = cluster(4)
+    graph.edge_index = graph.edge_index.flip(1)
+    with pytest.raises(ValueError, match="not sorted by receiver"):
+        evaluate(compiled(potential()), graph)
 
 
 def test_same_charges_and_dipole():
