@@ -119,7 +119,8 @@ def evaluate(
         raise ValueError(
             f"this model does not predict {sorted(missing)}; it has {sorted(out)}"
         )
-    return {k: out[k] if create_graph else out[k].detach() for k in outputs}
+    found = {name: out[name] for name in outputs}
+    return found if create_graph else {k: v.detach() for k, v in found.items()}
 
 
 def _with_gradient(
@@ -147,7 +148,7 @@ def _with_gradient(
 def _forces(gradient: Tensor, graph: Data) -> Tensor:
     src, dst = graph["edge_index"]
     forces = gradient.new_zeros(graph["pos"].shape)
-    return forces.index_add(0, dst, gradient).index_add(0, src, -gradient)
+    return forces.index_add_(0, dst, gradient).index_add_(0, src, gradient, alpha=-1)
 
 
 def _stress(gradient: Tensor, vectors: Tensor, graph: Data) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from equicalc.graph import collate, make_graph
 from equicalc.kernels import cpp
 from equicalc.models import AnalyticPotential, Potential, PotentialConfig, evaluate
-from equicalc.models.analytic import readout
+from equicalc.models.analytic import readout, steps
 
 CUTOFF = 3.0
 OUTPUTS = ("energy", "energies", "forces", "embedding")
@@ -90,6 +90,31 @@ def test_same_stress_in_a_small_cell():
 
 def test_same_where_atoms_repel_each_other():
     assert_same(potential(), cluster(5, spacing=0.7))
+
+
+def test_a_repeated_step_is_a_first_step_to_the_last_bit():
+    """The same atoms elsewhere, a few edges more or less, other elements."""
+    model = potential(repulsion=True)
+    used = compiled(model)
+    for n_atoms, spacing in [(9, 1.3), (9, 1.35), (9, 0.7), (9, 9.0), (8, 1.3)]:
+        graph = cluster(n_atoms, spacing)
+        again = evaluate(used, graph, OUTPUTS)
+        first = evaluate(compiled(model), graph, OUTPUTS)
+        assert all(torch.equal(again[name], first[name]) for name in OUTPUTS)
+
+
+def test_a_step_leaves_the_results_of_the_last_one():
+    engine, graph = compiled(potential()), cluster(5)
+    outputs = (*OUTPUTS, "charges", "dipole")
+    kept = evaluate(engine, graph, outputs)
+    copies = {name: value.clone() for name, value in kept.items()}
+    evaluate(engine, graph.clone().update({"pos": 1.1 * graph.pos}), outputs)
+    assert all(torch.equal(kept[name], copies[name]) for name in outputs)
+
+
+def test_a_large_step_is_not_recorded_and_the_same(monkeypatch):
+    monkeypatch.setattr(steps, "FEW_EDGES", 10)
+    assert_same(potential(), cluster(9))
 
 
 @pytest.mark.parametrize("n_atoms", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,50 +22,60 @@ from equicalc.models.potential import Potential
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-__all__ = ["EdgeLoops", "Edges"]
+__all__ = ["EdgeLoops", "Structure"]
 
 SOURCE = """
-// Lengths, and rows by receiver and by sender. Returned in `found`: how many pairs are
-// nearer than the reach of their elements, and how many edges are not sorted.
-extern "C" void open(const double* vectors, const long* src, const long* dst,
-                     const long* species, const T* reach, T* rounded, T* distance,
-                     long* dst_ptr, long* src_ptr, long* order, long* found,
-                     long n_species, long n_nodes, long n_edges) {
-  std::memset(dst_ptr, 0, (n_nodes + 1) * sizeof(long));
-  std::memset(src_ptr, 0, (n_nodes + 1) * sizeof(long));
+// Take over a structure: first features, lengths, rows by receiver and by sender.
+// `found`: how many pairs are nearer than the reach of their elements, and how many
+// edges are not sorted.
+extern "C" void open(const double* given, const long* senders, const long* receivers,
+                     const long* kinds, const T* embedding, const T* reach,
+                     long* species, T* features, T* vectors, T* distance, long* src,
+                     long* dst, long* dst_ptr, long* order, long* src_ptr, long* found,
+                     long channels, long n_species, long n_nodes, long n_edges) {
+  for (long i = 0; i < n_nodes; i++) {
+    species[i] = kinds[i];
+    std::copy_n(embedding + kinds[i] * channels, channels, features + i * channels);
+  }
+  std::fill_n(dst_ptr, n_nodes + 1, 0);
+  std::fill_n(src_ptr, n_nodes + 1, 0);
   found[0] = found[1] = 0;
   for (long e = 0; e < n_edges; e++) {
+    const long i = dst[e] = receivers[e], j = src[e] = senders[e];
     T square = 0;  // rounded as torch does it: repulsions are steep
     for (long k = 3 * e; k < 3 * e + 3; k++) {
-      rounded[k] = vectors[k];
-      square = std::fma(rounded[k], rounded[k], square);
+      vectors[k] = given[k];
+      square = std::fma(vectors[k], vectors[k], square);
     }
     distance[e] = std::sqrt(square);
-    found[0] +=
-        reach && distance[e] < reach[species[dst[e]] * n_species + species[src[e]]];
-    found[1] += e && dst[e] < dst[e - 1];
-    dst_ptr[dst[e] + 1]++;
-    src_ptr[src[e] + 1]++;
+    found[0] += reach && distance[e] < reach[kinds[i] * n_species + kinds[j]];
+    found[1] += e && i < dst[e - 1];
+    dst_ptr[i + 1]++;
+    src_ptr[j + 1]++;
   }
   for (long i = 0; i < n_nodes; i++) {
     dst_ptr[i + 1] += dst_ptr[i];
     src_ptr[i + 1] += src_ptr[i];
   }
   for (long e = 0; e < n_edges; e++) order[src_ptr[src[e]]++] = e;
-  std::memmove(src_ptr + 1, src_ptr, n_nodes * sizeof(long));  // ends are next starts
-  src_ptr[0] = 0;
+  std::copy_backward(src_ptr, src_ptr + n_nodes, src_ptr + n_nodes + 1);
+  src_ptr[0] = 0;  // where a node's edges ended, the next one's begin
+}
+
+extern "C" void add(const T* more, T* total, long n) {
+  for (long i = 0; i < n; i++) total[i] += more[i];
 }
 
 // Derivative by the vectors, of what it is along the harmonics and the distance.
-extern "C" void close(const T* rounded, const T* distance, const T* by_harmonics,
+extern "C" void close(const T* vectors, const T* distance, const T* by_harmonics,
                       const T* by_distance, double* gradient, long n_edges) {
   for (long e = 0; e < n_edges; e++)
     for (long k = 3 * e; k < 3 * e + 3; k++)
-      gradient[k] = by_harmonics[k] + rounded[k] * (by_distance[e] / distance[e]);
+      gradient[k] = by_harmonics[k] + vectors[k] * (by_distance[e] / distance[e]);
 }
 
 // Charges that neighbours exchange, and their dipole, see `Potential.electrostatics`.
-extern "C" void exchange(const T* potential, const T* moments, const T* rounded,
+extern "C" void exchange(const T* potential, const T* moments, const T* vectors,
                          const T* distance, const T* grid, const T* table,
                          const long* dst_ptr, const long* src, const long* batch,
                          T* charges, T* dipole, long n_nodes) {
@@ -78,7 +89,7 @@ extern "C" void exchange(const T* potential, const T* moments, const T* rounded,
       const T given = decay * (potential[src[e]] - potential[i]);
       charges[i] += given;
       for (int k = 0; k < 3; k++)  // each pair occurs twice
-        total[k] -= T(0.5) * given * rounded[3 * e + k];
+        total[k] -= T(0.5) * given * vectors[3 * e + k];
     }
   }
 }
@@ -86,28 +97,38 @@ extern "C" void exchange(const T* potential, const T* moments, const T* rounded,
 
 
 @dataclass(frozen=True)
-class Edges:
-    """What the layers read of the edges.
+class Structure:
+    """Atoms and edges as the layers read them; there may be room for more edges.
 
     Attributes
     ----------
-    vectors : Tensor
-        (n_edges, 3), Angstrom, in the model's precision.
-    distance : Tensor
-        (n_edges,), Angstrom.
+    species : Tensor
+        (n_atoms,) indices of the elements.
+    features : Tensor
+        (n_atoms, 1, channels) before the first layer.
+    vectors, distance : Tensor
+        (n_edges, 3) and (n_edges,), Angstrom, in the model's precision.
     harmonics : Tensor
         (n_edges, sum 2l+1).
     adjacency : Adjacency
         Who sends to whom.
-    touching : bool
-        Whether any two atoms are near enough to repel each other.
+    found : Tensor
+        (2,) how many pairs of atoms are near enough to repel each other; how many edges
+        are not sorted.
     """
 
+    species: Tensor
+    features: Tensor
     vectors: Tensor
     distance: Tensor
     harmonics: Tensor
     adjacency: Adjacency
-    touching: bool
+    found: Tensor
+
+    @property
+    def touching(self) -> bool:
+        """Whether any two atoms repel each other."""
+        return bool(self.found[0])
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,8 @@ class EdgeLoops:
     ----------
     compiled : ctypes.CDLL
         The loops.
+    embedding : Tensor
+        (n_species, channels), first features of the elements.
     harmonics : Harmonics
         Which harmonics.
     decay : RadialTable
@@ -127,6 +150,7 @@ class EdgeLoops:
     """
 
     compiled: ctypes.CDLL
+    embedding: Tensor
     harmonics: Harmonics
     decay: RadialTable
     reach: Tensor | None
@@ -134,57 +158,94 @@ class EdgeLoops:
     @classmethod
     def build(cls, model: Potential) -> EdgeLoops | None:
         """Compile; None where that is impossible."""
-        dtype = model.embedding.dtype
-        if dtype not in CTYPES:
+        embedding = model.embedding.detach()
+        if embedding.dtype not in CTYPES:
             return None
-        beginning = weights_source(Weights(tabulated=True), 1, 1, CTYPES[dtype])
+        ctype = CTYPES[embedding.dtype]
+        beginning = weights_source(Weights(tabulated=True), 1, 1, ctype)
         compiled = load_library(beginning + SOURCE)
         if compiled is None:
             return None
-        decay = decay_table(model.basis, dtype)
         harmonics = Harmonics(model.config.ls, True, "component")
+        decay = decay_table(model.basis, embedding.dtype)
         reach = None if model.repulsion is None else model.repulsion.reach
-        return cls(compiled, harmonics, decay, reach)
+        return cls(compiled, embedding, harmonics, decay, reach)
 
-    def open(self, vectors: Tensor, src: Tensor, dst: Tensor, species: Tensor) -> Edges:
-        """Prepare edges (n_edges, 3), Angstrom, that are sorted by receiver."""
-        n_nodes, n_edges = len(species), len(vectors)
-        src, dst = src.contiguous(), dst.contiguous()
-        rounded = self.decay.grid.new_empty(n_edges, 3)
-        distance = rounded.new_empty(n_edges)
-        dst_ptr, src_ptr = dst.new_empty(n_nodes + 1), dst.new_empty(n_nodes + 1)
-        order, found = dst.new_empty(n_edges), dst.new_empty(2)
-        inputs = vectors.double().contiguous(), src, dst, species, self.reach
-        outputs = rounded, distance, dst_ptr, src_ptr, order, found
-        n_species = 0 if self.reach is None else len(self.reach)
-        invoke(self.compiled, "open", *inputs, *outputs, n_species, n_nodes, n_edges)
-        touching, unsorted = found.tolist()
-        if unsorted:
-            Adjacency.from_edges(src, dst, n_nodes)  # says so
-        harmonics = rounded.new_empty(n_edges, self.harmonics.dim)
-        run(self.harmonics, "forward", [rounded], [harmonics])
-        adjacency = Adjacency(src, dst, dst_ptr, order, src_ptr)
-        return Edges(rounded, distance, harmonics, adjacency, touching > 0)
+    def room(self, n_atoms: int, n_edges: int) -> Structure:
+        """Make room for a structure."""
+        numbers = self.embedding.new_zeros
+        indices = functools.partial(numbers, dtype=torch.int64)
+        return Structure(
+            species=indices(n_atoms),
+            features=numbers(n_atoms, 1, self.embedding.shape[1]),
+            vectors=numbers(n_edges, 3),
+            distance=numbers(n_edges),
+            harmonics=numbers(n_edges, self.harmonics.dim),
+            adjacency=Adjacency(
+                src=indices(n_edges),
+                dst=indices(n_edges),
+                dst_ptr=indices(n_atoms + 1),
+                src_order=indices(n_edges),
+                src_ptr=indices(n_atoms + 1),
+            ),
+            found=indices(2),
+        )
 
-    def close(self, edges: Edges, by_harmonics: Tensor, by_distance: Tensor) -> Tensor:
-        """Return the derivative by the vectors, (n_edges, 3) float64."""
-        vectors = edges.vectors
-        gradient = torch.empty_like(vectors, dtype=torch.float64)
-        pulled = torch.empty_like(vectors)
-        run(self.harmonics, "backward", [vectors, by_harmonics], [pulled])
-        arrays = vectors, edges.distance, pulled, by_distance, gradient
-        invoke(self.compiled, "close", *arrays, len(vectors))
+    def open(
+        self,
+        vectors: Tensor,
+        src: Tensor,
+        dst: Tensor,
+        species: Tensor,
+        to: Structure,
+    ) -> None:
+        """Take over a structure of edges (n_edges, 3), Angstrom, sorted by receiver."""
+        given = vectors.double(), src, dst, species
+        inputs = [t.contiguous() for t in given]
+        adj = to.adjacency
+        outputs = to.species, to.features, to.vectors, to.distance, *adj.tensors()
+        tables = self.embedding, self.reach
+        sizes = self.embedding.shape[1], len(self.embedding), len(species), len(vectors)
+        invoke(self.compiled, "open", *inputs, *tables, *outputs, to.found, *sizes)
+        if to.found[1]:
+            Adjacency.from_edges(src, dst, len(species))  # says so
+
+    def harmonics_of(self, structure: Structure) -> None:
+        """Fill in the harmonics."""
+        run(self.harmonics, "forward", [structure.vectors], [structure.harmonics])
+
+    def by_vectors(self, structure: Structure, by_harmonics: Tensor) -> Tensor:
+        """Turn a derivative by the harmonics into one by the vectors."""
+        pulled = torch.empty_like(structure.vectors)
+        run(self.harmonics, "backward", [structure.vectors, by_harmonics], [pulled])
+        return pulled
+
+    def add(self, more: Tensor, total: Tensor) -> None:
+        """Add to a tensor, as a call that can be recorded."""
+        invoke(self.compiled, "add", more, total, total.numel())
+
+    def close(
+        self,
+        structure: Structure,
+        by_vectors: Tensor,
+        by_distance: Tensor,
+        n_edges: int,
+    ) -> Tensor:
+        """Return the whole derivative by the vectors, (n_edges, 3) float64."""
+        gradient = by_vectors.new_empty(n_edges, 3, dtype=torch.float64)
+        inputs = structure.vectors, structure.distance, by_vectors, by_distance
+        invoke(self.compiled, "close", *inputs, gradient, n_edges)
         return gradient
 
     def exchange(
-        self, edges: Edges, potential: Tensor, moments: Tensor, graph: Data
+        self, structure: Structure, potential: Tensor, moments: Tensor, graph: Data
     ) -> dict[str, Tensor]:
         """Return ``charges`` and ``dipole``, see `Potential.electrostatics`."""
         charges = torch.empty_like(potential)
-        dipole = moments.new_zeros(len(graph["ptr"]) - 1, 3)
-        table, adjacency = self.decay, edges.adjacency
-        inputs = potential, moments, edges.vectors, edges.distance
-        inputs += table.grid, table.coefficients, adjacency.dst_ptr, adjacency.src
+        dipole = moments.new_zeros(graph["ptr"].shape[0] - 1, 3)
+        table, adj = self.decay, structure.adjacency
+        inputs = potential, moments, structure.vectors, structure.distance
+        inputs += table.grid, table.coefficients, adj.dst_ptr, adj.src
         outputs = graph["batch"], charges, dipole
-        invoke(self.compiled, "exchange", *inputs, *outputs, len(potential))
+        invoke(self.compiled, "exchange", *inputs, *outputs, potential.shape[0])
         return {"charges": charges, "dipole": dipole}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from equicalc.models.analytic.edges import EdgeLoops, Edges
+from equicalc.models.analytic.edges import EdgeLoops
 from equicalc.models.analytic.layers import AnalyticLayer
 from equicalc.models.analytic.readout import Readout
-from equicalc.models.potential import InteractionLayer, Potential
+from equicalc.models.analytic.steps import Network, Step
+from equicalc.models.potential import InteractionLayer, Potential, PotentialConfig
 from equicalc.nn.repulsion import ZBLRepulsion
 
 if TYPE_CHECKING:
@@ -41,18 +42,10 @@ class AnalyticPotential:
 
     trainable = False
 
-    def __init__(
-        self,
-        model: Potential,
-        edges: EdgeLoops,
-        layers: list[AnalyticLayer],
-        readout: Readout,
-    ) -> None:
+    def __init__(self, model: Potential, network: Network) -> None:
         self.model = model
-        self._embedding = model.embedding.detach()
-        self._edges = edges
-        self._layers = layers
-        self._readout = self._measured_from_alone(readout)
+        self._network = network
+        self._step: Step | None = None  # the last one
 
     @classmethod
     @torch.no_grad()
@@ -73,10 +66,11 @@ class AnalyticPotential:
             if found is None:
                 return None
             layers.append(found)
-        edges, readout = EdgeLoops.build(model), Readout.build(model)
-        if edges is None or readout is None:
+        loops, readout = EdgeLoops.build(model), Readout.build(model)
+        if loops is None or readout is None:
             return None
-        return cls(model, edges, layers, readout)
+        network = Network(loops, tuple(layers), readout)
+        return cls(model, measured_from_alone(network, model.config))
 
     def __call__(self, graph: Data, vectors: Tensor) -> Mapping[str, Tensor]:
         """Evaluate the potential itself, which autograd can differentiate."""
@@ -100,76 +94,60 @@ class AnalyticPotential:
         gradient : Tensor
             (n_edges, 3), eV/Angstrom, of the summed energy with respect to `vectors`.
         """
-        # 1. forwards
         src, dst = graph["edge_index"]
         species = self.model.species(graph["z"])
-        edges = self._edges.open(vectors, src, dst, species)
-        h, pull_back = self._features(species, edges)
-        answers = self._readout(h, species, edges.adjacency.dst_ptr)
-        # 2. backwards
-        by_harmonics, by_distance = pull_back(answers.gradient)
-        energies = answers.energies
-        if edges.touching and self.model.repulsion is not None:
-            pairs, slopes = repulsion(self.model.repulsion, species, edges)
-            energies += pairs.double()
-            by_distance += slopes
-        gradient = self._edges.close(edges, by_harmonics, by_distance)
-        # 3. what else the model says
-        out = {"energies": energies, "embedding": h[:, 0]}
-        if answers.potential is not None and answers.moments is not None:
-            out |= self._edges.exchange(
-                edges, answers.potential, answers.moments, graph
+        # 1. network
+        loops, n_edges = self._network.loops, vectors.shape[0]
+        step = self._step_for(species.shape[0], n_edges)
+        structure = step.structure
+        loops.open(vectors, src, dst, species, structure)
+        passed = step.run()
+        # 2. repulsion
+        energies, by_distance = passed.answers.energies.clone(), passed.by_distance
+        if structure.touching and self.model.repulsion is not None:
+            pairs, slopes = repulsion(
+                self.model.repulsion, structure.distance[:n_edges], species, src, dst
             )
+            energies += pairs.double()
+            by_distance[:n_edges] += slopes
+        gradient = loops.close(structure, passed.by_vectors, by_distance, n_edges)
+        # 3. what else the model says
+        out = {"energies": energies, "embedding": passed.features[:, 0].clone()}
+        potential, moments = passed.answers.potential, passed.answers.moments
+        if potential is not None and moments is not None:
+            out |= loops.exchange(structure, potential, moments, graph)
         return out, gradient.to(vectors.dtype)
 
-    def _features(
-        self, species: Tensor, edges: Edges
-    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-        """Return features of the last layer, and how to go back to the edges."""
-        h = self._embedding.index_select(0, species).unsqueeze(1)
-        steps = []
-        for layer in self._layers:
-            h, step = layer(h, species, edges)
-            steps.append(step)
+    def _step_for(self, n_atoms: int, n_edges: int) -> Step:
+        """Return the last step if it fits, else a new one."""
+        if self._step is None or not self._step.fits(n_atoms, n_edges):
+            self._step = Step(self._network, n_atoms, n_edges)
+        return self._step
 
-        def pull_back(grad: Tensor) -> tuple[Tensor, Tensor]:
-            *others, step = steps
-            grad, g_harmonics, g_distance = step(grad, bool(others))
-            for number, step in reversed(list(enumerate(others))):
-                grad, g_y, g_r = step(grad, number > 0)
-                g_harmonics += g_y
-                g_distance += g_r
-            return g_harmonics, g_distance
 
-        return h, pull_back
-
-    def _measured_from_alone(self, readout: Readout) -> Readout:
-        """Let energies be those above the atoms of every element alone in space."""
-        n_elements = len(self.model.elements)
-        device = self._embedding.device
-        nobody = torch.arange(0, device=device)
-        alone = torch.arange(n_elements, device=device)
-        vectors = self._embedding.new_empty(0, 3)
-        edges = self._edges.open(vectors, nobody, nobody, alone)
-        h, _ = self._features(alone, edges)
-        energies = readout(h, alone, edges.adjacency.dst_ptr).energies
-        references = self.model.config.reference_energies or (0.0,) * n_elements
-        return replace(
-            readout, alone=energies, references=energies.new_tensor(references)
-        )
+def measured_from_alone(network: Network, config: PotentialConfig) -> Network:
+    """Let energies be those above the atoms of every element alone in space."""
+    n_elements = len(config.elements)
+    alone, nobody = torch.arange(n_elements), torch.arange(0)
+    step = Step(network, n_elements, 0)
+    network.loops.open(torch.empty(0, 3), nobody, nobody, alone, step.structure)
+    energies = step.run().answers.energies
+    references = config.reference_energies or (0.0,) * n_elements
+    readout = replace(
+        network.readout, alone=energies, references=energies.new_tensor(references)
+    )
+    return replace(network, readout=readout)
 
 
 def repulsion(
-    module: ZBLRepulsion, species: Tensor, edges: Edges
+    module: ZBLRepulsion, distance: Tensor, species: Tensor, src: Tensor, dst: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Repulsion of the atoms (n_atoms,) and its derivative (n_edges,).
 
     Few structures have any: torch is fast enough.
     """
-    distance, adjacency = edges.distance, edges.adjacency
-    reach = module.reach[species[adjacency.dst], species[adjacency.src]]
-    near = torch.nonzero(distance < reach).squeeze(1)
-    i, j = adjacency.dst[near], adjacency.src[near]
+    near = torch.nonzero(distance < module.reach[species[dst], species[src]]).squeeze(1)
+    i, j = dst[near], src[near]
     with torch.enable_grad():
         close = distance[near].requires_grad_()
         energies = module(close, species, j, i)

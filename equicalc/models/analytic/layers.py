@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equicalc.kernels.convolution import TabulatedConvolution
 from equicalc.kernels.nodes import NodeMaps, Shape
-from equicalc.models.analytic.edges import Edges
+from equicalc.models.analytic.edges import Structure
 from equicalc.models.analytic.tables import filter_table
 from equicalc.models.potential import InteractionLayer
 from equicalc.nn.gate import BOUND
@@ -60,24 +60,21 @@ class AnalyticLayer:
         convolution = TabulatedConvolution.build(product.paths, table)
         return None if convolution is None else cls(maps, convolution)
 
-    def __call__(
-        self, h: Tensor, species: Tensor, edges: Edges
-    ) -> tuple[Tensor, PullBack]:
+    def __call__(self, h: Tensor, structure: Structure) -> tuple[Tensor, PullBack]:
         """Update node features; return them and how to go back."""
-        of_edges = edges.harmonics, edges.distance, edges.adjacency
+        species = structure.species
+        edges = structure.harmonics, structure.distance, structure.adjacency
         x = self.maps.before(h)
-        messages = self.convolution.forward(x, *of_edges)
+        messages = self.convolution.forward(x, *edges)
         out, saved = self.maps.after(messages, h, species)
 
         def pull_back(
             grad: Tensor, to_features: bool
         ) -> tuple[Tensor | None, Tensor, Tensor]:
             g_messages, g_h = self.maps.pull_after(grad, saved, species, to_features)
-            g_x, g_harmonics, g_distance = self.convolution.backward(
-                g_messages, x, *of_edges
-            )
+            g_x, *g_edges = self.convolution.backward(g_messages, x, *edges)
             if g_h is not None:
                 self.maps.pull_before(g_x, g_h)
-            return g_h, g_harmonics, g_distance
+            return g_h, *g_edges
 
         return out, pull_back
