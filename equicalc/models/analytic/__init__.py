@@ -1,16 +1,18 @@
 """Energies and forces of a potential on a CPU, without autograd, in compiled loops.
 
-A step is twenty calls of C++, each of which reads and writes whole arrays:
+A step is some twenty calls of C++:
 
-    vectors -> Edges: lengths, harmonics, neighbours of every atom
-                 |
+    vectors -> EdgeLoops: lengths, harmonics, who sends to whom
+                  |
     species -> layer -> ... -> layer -> Readout: energies, charges
-                 |               |        |
-    gradient <- layer <- ... <- layer <---+
+                  |              |         |
+    gradient <- layer <- ... <- layer <----+
 
-`AnalyticPotential` strings them together. Layers are made of `equicalc.kernels`; what
-comes before the first and after the last layer is compiled here. A potential without
-repulsion between any of its atoms runs no operator of torch that takes time.
+A layer is `NodeMaps` (linear maps and gate), a convolution with radial functions from a
+table, and `NodeMaps` again. `Network` strings the parts together, `Step` gives it arrays
+to work on and repeats its calls, and `AnalyticPotential` stands before all of it in the
+place of a `Potential`. Convolutions and harmonics are those of `equicalc.kernels`; what
+only this network has is compiled here.
 """
 
 from equicalc.models.analytic.engine import AnalyticPotential

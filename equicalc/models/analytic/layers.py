@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from equicalc.kernels.convolution import TabulatedConvolution
-from equicalc.kernels.nodes import NodeMaps, Shape
 from equicalc.models.analytic.edges import Structure
+from equicalc.models.analytic.node_loops import Shape
+from equicalc.models.analytic.nodes import NodeMaps
 from equicalc.models.analytic.tables import filter_table
 from equicalc.models.potential import InteractionLayer
 from equicalc.nn.gate import BOUND

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
-
-from .cpp_maps import Shape, maps_source
+from equicalc.models.analytic.node_loops import Shape, maps_source
 
 __all__ = ["NodeMaps"]
 

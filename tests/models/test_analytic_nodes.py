@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from equicalc.kernels import cpp
-from equicalc.kernels.nodes import NodeMaps, Shape
-from equicalc.kernels.nodes import maps as module
+from equicalc.models.analytic import nodes as module
+from equicalc.models.analytic.node_loops import Shape
+from equicalc.models.analytic.nodes import NodeMaps
 
 pytestmark = pytest.mark.skipif(
     cpp.find_compiler() is None, reason="there is no C++ compiler"
