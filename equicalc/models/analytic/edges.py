@@ -125,11 +125,6 @@ class Structure:
     adjacency: Adjacency
     found: Tensor
 
-    @property
-    def touching(self) -> bool:
-        """Whether any two atoms repel each other."""
-        return bool(self.found[0])
-
 
 @dataclass(frozen=True)
 class EdgeLoops:
@@ -198,8 +193,14 @@ class EdgeLoops:
         dst: Tensor,
         species: Tensor,
         to: Structure,
-    ) -> None:
-        """Take over a structure of edges (n_edges, 3), Angstrom, sorted by receiver."""
+    ) -> bool:
+        """Take over a structure of edges (n_edges, 3), Angstrom, sorted by receiver.
+
+        Returns
+        -------
+        bool
+            Whether any two atoms are near enough to repel each other.
+        """
         given = vectors.double(), src, dst, species
         inputs = [t.contiguous() for t in given]
         adj = to.adjacency
@@ -207,8 +208,10 @@ class EdgeLoops:
         tables = self.embedding, self.reach
         sizes = self.embedding.shape[1], len(self.embedding), len(species), len(vectors)
         invoke(self.compiled, "open", *inputs, *tables, *outputs, to.found, *sizes)
-        if to.found[1]:
+        touching, unsorted = to.found.tolist()
+        if unsorted:
             Adjacency.from_edges(src, dst, len(species))  # says so
+        return touching > 0
 
     def harmonics_of(self, structure: Structure) -> None:
         """Fill in the harmonics."""

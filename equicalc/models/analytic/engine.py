@@ -100,11 +100,11 @@ class AnalyticPotential:
         loops, n_edges = self._network.loops, vectors.shape[0]
         step = self._step_for(species.shape[0], n_edges)
         structure = step.structure
-        loops.open(vectors, src, dst, species, structure)
+        touching = loops.open(vectors, src, dst, species, structure)
         passed = step.run()
         # 2. repulsion
         energies, by_distance = passed.answers.energies.clone(), passed.by_distance
-        if structure.touching and self.model.repulsion is not None:
+        if touching and self.model.repulsion is not None:
             pairs, slopes = repulsion(
                 self.model.repulsion, structure.distance[:n_edges], species, src, dst
             )
