@@ -73,7 +73,7 @@ def test_nothing_is_compiled_without_a_compiler(monkeypatch):
 
 def test_edges_that_are_not_sorted_are_refused():
     graph = cluster(4)
-    graph.edge_index = graph.edge_index.flip(1)
+    graph["edge_index"] = graph["edge_index"].flip(1)
     with pytest.raises(ValueError, match="not sorted by receiver"):
         evaluate(compiled(potential()), graph)
 
@@ -108,7 +108,7 @@ def test_a_step_leaves_the_results_of_the_last_one():
     outputs = (*OUTPUTS, "charges", "dipole")
     kept = evaluate(engine, graph, outputs)
     copies = {name: value.clone() for name, value in kept.items()}
-    evaluate(engine, graph.clone().update({"pos": 1.1 * graph.pos}), outputs)
+    evaluate(engine, graph.clone().update({"pos": 1.1 * graph["pos"]}), outputs)
     assert all(torch.equal(kept[name], copies[name]) for name in outputs)
 
 

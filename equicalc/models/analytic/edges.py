@@ -153,7 +153,7 @@ class EdgeLoops:
     @classmethod
     def build(cls, model: Potential) -> EdgeLoops | None:
         """Compile; None where that is impossible."""
-        embedding = model.embedding.detach()
+        embedding = model.embedding.detach().contiguous()
         if embedding.dtype not in CTYPES:
             return None
         ctype = CTYPES[embedding.dtype]
@@ -163,7 +163,9 @@ class EdgeLoops:
             return None
         harmonics = Harmonics(model.config.ls, True, "component")
         decay = decay_table(model.basis, embedding.dtype)
-        reach = None if model.repulsion is None else model.repulsion.reach
+        reach = None
+        if model.repulsion is not None:
+            reach = model.repulsion.reach.to(embedding.dtype).contiguous()
         return cls(compiled, embedding, harmonics, decay, reach)
 
     def room(self, n_atoms: int, n_edges: int) -> Structure:

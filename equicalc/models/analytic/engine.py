@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -46,6 +47,7 @@ class AnalyticPotential:
         self.model = model
         self._network = network
         self._step: Step | None = None  # the last one
+        self._lock = threading.Lock()
 
     @classmethod
     @torch.no_grad()
@@ -94,8 +96,16 @@ class AnalyticPotential:
         gradient : Tensor
             (n_edges, 3), eV/Angstrom, of the summed energy with respect to `vectors`.
         """
-        src, dst = graph["edge_index"]
         species = self.model.species(graph["z"])
+        with self._lock:  # a step is on the same arrays as the one before
+            out, gradient = self._results(graph, vectors, species)
+        return out, gradient.to(vectors.dtype)
+
+    def _results(
+        self, graph: Data, vectors: Tensor, species: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Take a step, and copy what it leaves."""
+        src, dst = graph["edge_index"]
         # 1. network
         loops, n_edges = self._network.loops, vectors.shape[0]
         step = self._step_for(species.shape[0], n_edges)
@@ -116,7 +126,7 @@ class AnalyticPotential:
         potential, moments = passed.answers.potential, passed.answers.moments
         if potential is not None and moments is not None:
             out |= loops.exchange(structure, potential, moments, graph)
-        return out, gradient.to(vectors.dtype)
+        return out, gradient
 
     def _step_for(self, n_atoms: int, n_edges: int) -> Step:
         """Return the last step if it fits, else a new one."""

@@ -73,9 +73,11 @@ class AnalyticLayer:
             grad: Tensor, to_features: bool
         ) -> tuple[Tensor | None, Tensor, Tensor]:
             g_messages, g_h = self.maps.pull_after(grad, saved, species, to_features)
-            g_x, *g_edges = self.convolution.backward(g_messages, x, *edges)
+            g_x, g_harmonics, g_distance = self.convolution.backward(
+                g_messages, x, *edges
+            )
             if g_h is not None:
                 self.maps.pull_before(g_x, g_h)
-            return g_h, *g_edges
+            return g_h, g_harmonics, g_distance
 
         return out, pull_back

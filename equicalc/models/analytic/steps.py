@@ -84,8 +84,7 @@ class Step:
 
     A small structure takes less time than the calls for it, in Python, and arrays for
     their results. Therefore the first pass is recorded, and later ones are repetitions
-    of it, on the same arrays: what is to be kept of them must be copied. Only one
-    thread at a time can take a step.
+    of it, on the same arrays: what is to be kept of them must be copied.
 
     Parameters
     ----------
