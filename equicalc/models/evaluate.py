@@ -106,9 +106,8 @@ def evaluate(
         else:
             out, gradient = dict(model(graph, vectors)), None
         energies = out["energies"]
-        out["energy"] = energies.new_zeros(n_graphs).index_add(
-            0, graph["batch"], energies
-        )
+        empty = energies.new_zeros(n_graphs)
+        out["energy"] = empty.index_add_(0, graph["batch"], energies)
         if gradient is not None:
             out["forces"] = _forces(gradient, graph)
             if "stress" in outputs:
