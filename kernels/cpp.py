@@ -22,11 +22,20 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor
 
-__all__ = ["cache_directory", "find_compiler", "invoke", "load_library"]
+__all__ = [
+    "Recording",
+    "cache_directory",
+    "find_compiler",
+    "invoke",
+    "load_library",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +110,48 @@ def _version(compiler: tuple[str, ...]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
+class Recording:
+    """Calls that are made in a ``with`` block, to be made again with the same arrays.
+
+    Arrays that went in may hold other numbers by then. What happens between the calls
+    is not repeated: neither operators of torch nor new arrays, which is the point.
+
+    Examples
+    --------
+    >>> import torch
+    >>> add = "void add(long* x, long n) { for (long i = 0; i < n; i++) x[i] += n; }"
+    >>> library, x = load_library(f'extern "C" {add}'), torch.zeros(2, dtype=torch.long)
+    >>> if library:
+    ...     with Recording() as calls:
+    ...         invoke(library, "add", x, len(x))
+    ...     calls.repeat()
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[Callable[..., None], list[int | None], object]] = []
+
+    def __enter__(self) -> Self:
+        self._token = _recording.set(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _recording.reset(self._token)
+
+    def add(
+        self, function: Callable[..., None], values: list[int | None], arrays: object
+    ) -> None:
+        """Note a call, and keep its arrays where they are."""
+        self._calls.append((function, values, arrays))
+
+    def repeat(self) -> None:
+        """Make all calls again."""
+        for function, values, _ in self._calls:
+            function(*values)
+
+
+_recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
+
+
 def invoke(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> None:
     """Call a function of pointers to contiguous arrays, None for null, and of longs.
 
@@ -109,19 +160,26 @@ def invoke(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> 
     ValueError
         If an array is not contiguous.
     """
-    for array in arguments:
-        if isinstance(array, Tensor) and not array.is_contiguous():
-            raise ValueError(
-                f"{name} reads memory in order, but an array of shape "
-                f"{tuple(array.shape)} is not contiguous: call contiguous() on it"
-            )
     function = getattr(library, name)
     if function.argtypes is None:
         function.restype = None
         function.argtypes = [
             ctypes.c_long if isinstance(a, int) else ctypes.c_void_p for a in arguments
         ]
-    function(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
+    values: list[int | None] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            if not argument.is_contiguous():
+                raise ValueError(
+                    f"{name} reads memory in order, but an array of shape "
+                    f"{tuple(argument.shape)} is not contiguous: call contiguous() on "
+                    "it"
+                )
+            argument = argument.data_ptr()
+        values.append(argument)
+    function(*values)
+    if recording := _recording.get():
+        recording.add(function, values, arguments)
 
 
 @functools.cache

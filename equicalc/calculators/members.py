@@ -66,7 +66,7 @@ class Member:
         """Interaction radius, Angstrom."""
         return float(self.model.cutoff)  # pyright: ignore[reportArgumentType]
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device

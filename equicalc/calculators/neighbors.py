@@ -18,7 +18,7 @@ class Neighbors(NamedTuple):
     ----------
     src, dst : (n_edges,) int
         Neighbour and centre; sorted as in `equicalc.graph.neighbor_list`.
-    shifts : (n_edges, 3)
+    shifts : (n_edges, 3) float64
         Lattice translations of the neighbour.
     distances : (n_edges,), Angstrom
         From centre to neighbour.
@@ -79,7 +79,7 @@ class VerletList:
         self.skin = skin
         self.builds = 0
         self._built_for: tuple[np.ndarray, ...] = ()  # positions, cell, pbc
-        self._pairs = (np.empty(0, int), np.empty(0, int), np.empty((0, 3), int))
+        self._pairs = (np.empty(0, int), np.empty(0, int), np.empty((0, 3)))
 
     def __call__(self, atoms: Atoms) -> Neighbors:
         """Return the neighbours within the cutoff.
@@ -100,7 +100,7 @@ class VerletList:
             self._build(*structure)
         src, dst, shifts = self._pairs
         positions, cell, _ = structure
-        vectors = positions[src] - positions[dst] + shifts @ cell
+        vectors = positions.take(src, 0) - positions.take(dst, 0) + shifts @ cell
         distances = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))  # (n_edges,)
         if self.skin == 0:
             return Neighbors(src, dst, shifts, distances)
@@ -123,8 +123,10 @@ class VerletList:
     def _build(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
         self._built_for = ()
         try:
-            self._pairs = neighbor_list(positions, cell, pbc, self.cutoff + self.skin)
+            pairs = neighbor_list(positions, cell, pbc, self.cutoff + self.skin)
         except ValueError as error:
             raise InputError(str(error)) from error
+        src, dst, shifts = pairs
+        self._pairs = src, dst, shifts.astype(np.float64)
         self._built_for = positions.copy(), cell.copy(), pbc.copy()
         self.builds += 1

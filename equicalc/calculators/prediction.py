@@ -34,16 +34,15 @@ def graph_of(atoms: Atoms, neighbors: Neighbors) -> Data:
         If two atoms overlap.
     """
     check_distances(atoms, neighbors.src, neighbors.dst, neighbors.distances)
-    n_atoms = len(atoms)
     return new_graph(
-        z=torch.tensor(atoms.numbers, dtype=torch.int64),
-        pos=torch.tensor(atoms.positions, dtype=torch.float64),
-        cell=torch.tensor(atoms.cell.array, dtype=torch.float64)[None],
-        pbc=torch.tensor(atoms.pbc)[None],
-        edge_index=torch.from_numpy(np.stack([neighbors.src, neighbors.dst])),
-        edge_shift=torch.from_numpy(neighbors.shifts.astype(np.float64)),
-        batch=torch.zeros(n_atoms, dtype=torch.int64),
-        ptr=torch.tensor([0, n_atoms]),
+        z=torch.from_numpy(atoms.numbers.astype(np.int64)),
+        pos=torch.from_numpy(atoms.positions.astype(np.float64)),
+        cell=torch.from_numpy(atoms.cell.array[None].astype(np.float64)),
+        pbc=torch.from_numpy(atoms.pbc[None].copy()),
+        edge_index=torch.from_numpy(np.array([neighbors.src, neighbors.dst])),
+        edge_shift=torch.from_numpy(neighbors.shifts),
+        batch=torch.zeros(len(atoms), dtype=torch.int64),
+        ptr=torch.from_numpy(np.array([0, len(atoms)])),
     )
 
 

@@ -116,7 +116,7 @@ def new_graph(**tensors: Tensor) -> Data:
     """
     from torch_geometric.data import Data
 
-    return Data(**tensors)
+    return Data().update(tensors)  # in half the time of Data(**tensors)
 
 
 def _label(name: str, value: ArrayLike, n_atoms: int, dtype: torch.dtype) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,6 @@ OUTPUTS = (
 )
 
 
-@runtime_checkable
 class HasGradient(Protocol):
     """A model that differentiates its energy by itself, faster than autograd.
 
@@ -107,9 +106,8 @@ def evaluate(
         else:
             out, gradient = dict(model(graph, vectors)), None
         energies = out["energies"]
-        out["energy"] = energies.new_zeros(n_graphs).index_add(
-            0, graph["batch"], energies
-        )
+        empty = energies.new_zeros(n_graphs)
+        out["energy"] = empty.index_add_(0, graph["batch"], energies)
         if gradient is not None:
             out["forces"] = _forces(gradient, graph)
             if "stress" in outputs:
@@ -120,7 +118,8 @@ def evaluate(
         raise ValueError(
             f"this model does not predict {sorted(missing)}; it has {sorted(out)}"
         )
-    return {k: out[k] if create_graph else out[k].detach() for k in outputs}
+    found = {name: out[name] for name in outputs}
+    return found if create_graph else {k: v.detach() for k, v in found.items()}
 
 
 def _with_gradient(
@@ -128,7 +127,7 @@ def _with_gradient(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Evaluate, and differentiate the summed energy by every edge vector."""
     if (
-        isinstance(model, HasGradient)
+        not isinstance(model, nn.Module)
         and not vectors.requires_grad
         and (model.trainable or not create_graph)
     ):
@@ -148,7 +147,7 @@ def _with_gradient(
 def _forces(gradient: Tensor, graph: Data) -> Tensor:
     src, dst = graph["edge_index"]
     forces = gradient.new_zeros(graph["pos"].shape)
-    return forces.index_add(0, dst, gradient).index_add(0, src, -gradient)
+    return forces.index_add_(0, dst, gradient).index_add_(0, src, gradient, alpha=-1)
 
 
 def _stress(gradient: Tensor, vectors: Tensor, graph: Data) -> Tensor:

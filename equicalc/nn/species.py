@@ -38,7 +38,7 @@ class SpeciesIndex(nn.Module):
         ValueError
             If an element is unknown to the model; it names the elements.
         """
-        species = self.index[z.clamp(0, len(self.index) - 1)]
+        species = self.index.index_select(0, z.clamp(0, len(self.index) - 1))
         if (species < 0).any():
             unknown = sorted(set(z[species < 0].tolist()))
             raise ValueError(

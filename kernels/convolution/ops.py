@@ -24,7 +24,7 @@ from .cpp_loops import cpp_source
 from .cpp_weights import GIVEN, Weights
 from .paths import Paths
 
-__all__ = ["format_paths", "library", "run", "uvu"]
+__all__ = ["format_paths", "library", "run_compiled", "uvu"]
 
 NODES_PER_CHUNK = 8
 EDGES_PER_SUM = 256  # at least; a matrix's gradient is summed in at most 16 parts
@@ -58,24 +58,21 @@ def format_paths(paths: Paths) -> str:
     )
 
 
-def run(
+def run_compiled(
+    compiled: ctypes.CDLL,
     name: str,
-    paths: Paths,
-    weights: Weights,
     arrays: Sequence[Tensor | None],
     order: Sequence[Tensor | None],
     n_chunks: int | None = None,
 ) -> None:
-    """Call a compiled loop: C++, or Triton for CUDA tensors.
+    """Call a loop of a `library`.
 
     Parameters
     ----------
-    name : str
-        Of the loop.
-    paths, weights : Paths, Weights
-        What it was compiled for.
+    compiled, name : ctypes.CDLL, str
+        The loop.
     arrays : sequence of Tensor or None
-        Its arguments, contiguous; the first one tells dtype and channels.
+        Its arguments, contiguous.
     order : sequence of Tensor or None
         Where each node's edges begin, the edges in this order (None: as they are), and
         the other end of every edge.
@@ -83,15 +80,8 @@ def run(
         Parts that the nodes are worked through in; one for each part of a matrix's
         gradient, otherwise a few nodes each.
     """
-    first, ptr = arrays[0], order[0]
-    assert first is not None
+    ptr = order[0]
     assert ptr is not None
-    if first.is_cuda:
-        triton_loops.run(name, paths, [a for a in arrays if a is not None], order)
-        return
-    compiled = library(paths, first.shape[2], first.dtype, weights)
-    if compiled is None:
-        raise RuntimeError("the convolution was not compiled: use backend='torch'")
     n_nodes = len(ptr) - 1
     n_chunks = n_chunks or -(-n_nodes // NODES_PER_CHUNK)
     threads = torch.get_num_threads()
@@ -104,16 +94,37 @@ def _call(
     arrays: dict[str, Tensor | None],
     order: Sequence[Tensor | None],
 ) -> None:
-    """Call a loop; without a matrix `m` the one for given weights."""
+    """Call a loop: Triton for CUDA tensors, else C++.
+
+    Parameters
+    ----------
+    name : str
+        Of the loop; without a matrix `m` that for given weights.
+    paths : str
+        What it was compiled for, see `parse_paths`.
+    arrays : dict
+        Its arguments; the first one tells dtype and channels.
+    order : sequence of Tensor or None
+        See `run_compiled`.
+    """
     weights, m = GIVEN, arrays["m"]
     if m is not None:
         weights = Weights(len(m))
     else:
         arrays = {k: a for k, a in arrays.items() if not k.endswith("m")}
     contiguous = [a if a is None else a.contiguous() for a in arrays.values()]
+    x = arrays["x"]
+    assert x is not None
+    if x.is_cuda:
+        given = [a for a in contiguous if a is not None]
+        triton_loops.run(name, parse_paths(paths), given, order)
+        return
+    compiled = library(parse_paths(paths), x.shape[2], x.dtype, weights)
+    if compiled is None:
+        raise RuntimeError("the convolution was not compiled: use backend='torch'")
     parts = arrays.get("gm")
     n_chunks = None if parts is None else len(parts)
-    run(name, parse_paths(paths), weights, contiguous, order, n_chunks)
+    run_compiled(compiled, name, contiguous, order, n_chunks)
 
 
 Index = list[Tensor]  # src, dst, dst_ptr, src_order, src_ptr of an Adjacency
@@ -204,16 +215,9 @@ def _(x: Tensor, y: Tensor, w: Tensor, m: object, adj: Index, paths: str) -> Ten
 
 @uvu_backward.register_fake
 def _(
-    x: Tensor,
-    y: Tensor,
-    w: Tensor,
-    m: Tensor | None,
-    g: Tensor,
-    adj: Index,
-    paths: str,
-    matrix: bool,
+    x: Tensor, y: Tensor, w: Tensor, m: Tensor | None, *rest: object
 ) -> tuple[Tensor, ...]:
-    return _results(x, y, w, m if matrix else None)
+    return _results(x, y, w, m if rest[-1] else None)
 
 
 @uvu_double.register_fake

@@ -63,7 +63,7 @@ class Paths:
         ends = [l3 for _, _, l3 in self.couplings]
         return tuple(ends.count(l3) for l3 in self.ls_out)
 
-    @property
+    @functools.cached_property
     def rows(self) -> int:
         """Rows of the output per channel, the sum of 2 l_out + 1 over the paths."""
         return sum(2 * l3 + 1 for _, _, l3 in self.couplings)

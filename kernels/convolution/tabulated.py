@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,8 @@ from torch import Tensor
 
 from .adjacency import Adjacency
 from .cpp_weights import Weights
-from .ops import library, run
+from .ops import library, run_compiled
 from .paths import Paths
-from .reference import uvu_reference
 from .table import RadialTable
 
 __all__ = ["TabulatedConvolution"]
@@ -24,8 +24,7 @@ class TabulatedConvolution:
     """Convolve with weights ``table(distance)``, and go back, by hand.
 
     The compiled loop looks the weights up where it needs them; nothing per edge is
-    stored but the results. Where it cannot be compiled, and on other devices, torch
-    does the same in steps. Neither method is recorded by autograd.
+    stored but the results. Neither method is seen by autograd.
 
     Attributes
     ----------
@@ -33,6 +32,8 @@ class TabulatedConvolution:
         Couplings, `UVUConvolution.paths`.
     table : RadialTable
         Weights (n_paths * channels) as functions of the distance.
+    compiled : ctypes.CDLL
+        The loops.
 
     Examples
     --------
@@ -42,33 +43,38 @@ class TabulatedConvolution:
     >>> def decay(r):
     ...     return torch.exp(-r).unsqueeze(1).expand(-1, 2 * 8)
     >>> table = RadialTable.build(decay, 0.5, 5.0, tolerance=1e-5)
-    >>> convolution = TabulatedConvolution(paths, table)
+    >>> convolution = TabulatedConvolution.build(paths, table)
     >>> adj = Adjacency.from_edges(torch.tensor([1, 0]), torch.tensor([0, 1]), 2)
     >>> x, y, r = torch.randn(2, 1, 8), torch.randn(2, 4), torch.tensor([1.0, 1.0])
-    >>> out = convolution.forward(x, y, r, adj)
-    >>> [t.shape[1:] for t in convolution.backward(out, x, y, r, adj)]
-    [torch.Size([1, 8]), torch.Size([4]), torch.Size([])]
+    >>> if convolution:  # there is a compiler
+    ...     out = convolution.forward(x, y, r, adj)
+    ...     gradients = convolution.backward(out, x, y, r, adj)
     """
 
     paths: Paths
     table: RadialTable
+    compiled: ctypes.CDLL
 
-    @torch.no_grad()
+    @classmethod
+    def build(cls, paths: Paths, table: RadialTable) -> TabulatedConvolution | None:
+        """Compile the loops; None where nothing can be compiled, and on a GPU."""
+        coefficients = table.coefficients
+        if coefficients.device.type != "cpu":
+            return None
+        channels = coefficients.shape[2] // len(paths.couplings)
+        compiled = library(paths, channels, coefficients.dtype, TABULATED)
+        return None if compiled is None else cls(paths, table, compiled)
+
     def forward(self, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency) -> Tensor:
-        """Convolve, given as to `UVUConvolution.forward`.
+        """Convolve, given as to `UVUConvolution.forward`, all contiguous.
 
         In place of weights there is ``distance``, (n_edges,): where to read the table.
         """
-        if not self._compiled(x):
-            w = self.table(distance)[0].unflatten(1, (-1, x.shape[2]))
-            return uvu_reference(x, y, w, adj, self.paths)
         out = x.new_empty(len(x), self.paths.rows, x.shape[2])
-        table = [distance, self.table.grid, self.table.coefficients]
-        arrays = [x, *table, y, out]
-        self._run("forward", arrays, [adj.dst_ptr, None, adj.src])
+        arrays = x, distance, self.table.grid, self.table.coefficients, y, out
+        run_compiled(self.compiled, "forward", arrays, (adj.dst_ptr, None, adj.src))
         return out
 
-    @torch.no_grad()
     def backward(
         self, grad_out: Tensor, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,30 +92,9 @@ class TabulatedConvolution:
         tuple of Tensor
             With respect to x, y and distance, of the same shapes.
         """
-        if not self._compiled(x):
-            return self._backward_in_torch(grad_out, x, y, distance, adj)
         gx, gy, gr = (torch.empty_like(t) for t in (x, y, distance))
-        table = [distance, self.table.grid, self.table.coefficients]
-        arrays = [x, *table, y, grad_out, gx, gr, gy]
-        self._run("backward", arrays, [adj.src_ptr, adj.src_order, adj.dst])
+        table = self.table.grid, self.table.coefficients
+        arrays = x, distance, *table, y, grad_out, gx, gr, gy
+        order = adj.src_ptr, adj.src_order, adj.dst
+        run_compiled(self.compiled, "backward", arrays, order)
         return gx, gy, gr
-
-    def _backward_in_torch(
-        self, grad_out: Tensor, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        weights, slopes = self.table(distance)
-        w = weights.unflatten(1, (-1, x.shape[2]))
-        with torch.enable_grad():
-            x, y, w = (t.detach().requires_grad_() for t in (x, y, w))
-            out = uvu_reference(x, y, w, adj, self.paths)
-        gx, gy, gw = torch.autograd.grad(out, (x, y, w), grad_out)
-        return gx, gy, (gw.flatten(1) * slopes).sum(1)
-
-    def _compiled(self, x: Tensor) -> bool:
-        if x.device.type != "cpu":
-            return False
-        return library(self.paths, x.shape[2], x.dtype, TABULATED) is not None
-
-    def _run(self, name: str, arrays: list[Tensor], order: list[Tensor | None]) -> None:
-        contiguous = [a.contiguous() for a in arrays]
-        run(name, self.paths, TABULATED, contiguous, order)

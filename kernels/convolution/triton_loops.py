@@ -46,7 +46,7 @@ def run(
     arrays: Sequence[Tensor],
     order: Sequence[Tensor | None],
 ) -> None:
-    """Launch a loop; see `ops.run` for the arguments."""
+    """Launch a loop; see `ops.run_compiled` for the arguments."""
     namespace, tl = kernels(paths)
     ptr, edges, other = order
     assert ptr is not None

@@ -17,9 +17,8 @@ from torch import Tensor
 from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
 from equicalc.kernels.emit import cpp_statements
-from equicalc.kernels.expr import Expr
 
-from .harmonics import Harmonics
+from .harmonics import Formula, Harmonics
 
 __all__ = ["DTYPES", "available", "run"]
 
@@ -117,27 +116,13 @@ def _library(harmonics: Harmonics, dtype: torch.dtype) -> ctypes.CDLL | None:
 
 def source(harmonics: Harmonics, ctype: str) -> str:
     """Return the translation unit with the three passes."""
-    passes = harmonics.passes
-    (y,), (gradient,) = passes.forward, passes.backward
-    xyz, v = list("xyz"), list("uvw")
-    g = [f"g{k}" for k in range(harmonics.dim)]
-    double = passes.double_xyz + passes.double_grad
-    return "\n".join(
-        [
-            PRELUDE.replace("CTYPE", ctype),
-            _function("forward", [xyz], [y], ctype),
-            _function("backward", [xyz, g], [gradient], ctype),
-            _function("double_backward", [xyz, g, v], double, ctype),
-        ]
-    )
+    formulas = harmonics.formulas.items()
+    functions = [_function(name, formula, ctype) for name, formula in formulas]
+    return "\n".join([PRELUDE.replace("CTYPE", ctype), *functions])
 
 
-def _function(
-    name: str,
-    inputs: Sequence[Sequence[str]],
-    outputs: Sequence[Sequence[Expr]],
-    ctype: str,
-) -> str:
+def _function(name: str, formula: Formula, ctype: str) -> str:
+    inputs, outputs = formula
     graph = outputs[0][0].graph
     statements, results = cpp_statements(graph, list(chain(*outputs)), ctype)
     ins = [(f"in{k}", len(names)) for k, names in enumerate(inputs)]

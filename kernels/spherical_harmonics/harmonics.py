@@ -29,15 +29,22 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from equicalc.kernels.expr import Expr, Graph
 
-__all__ = ["L_MAX", "Harmonics", "Normalization", "Passes"]
+__all__ = ["L_MAX", "Formula", "Harmonics", "Normalization", "Passes"]
 
 L_MAX = 10
 Normalization = Literal["integral", "component", "norm"]
 Vector = list[Expr]
+
+
+class Formula(NamedTuple):
+    """One pass: names of the columns of its input arrays, its output arrays."""
+
+    inputs: Sequence[Sequence[str]]
+    outputs: Sequence[Vector]
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,18 @@ class Harmonics:
     def passes(self) -> Passes:
         """Forward, backward and double backward pass of all degrees together."""
         return Passes.build(self, (self.ls,))
+
+    @functools.cached_property
+    def formulas(self) -> dict[str, Formula]:
+        """The passes of all degrees by name."""
+        passes = self.passes
+        inputs = list("xyz"), [f"g{k}" for k in range(self.dim)], list("uvw")
+        double = passes.double_xyz + passes.double_grad
+        return {
+            "forward": Formula(inputs[:1], passes.forward),
+            "backward": Formula(inputs[:2], passes.backward),
+            "double_backward": Formula(inputs, double),
+        }
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from equicalc import o3
 
 from .harmonics import Harmonics, Normalization
-from .ops import Backend, compute, spherical_harmonics_op
+from .ops import Backend, spherical_harmonics_op
 
 __all__ = ["BACKENDS", "SphericalHarmonics", "spherical_harmonics"]
 
@@ -100,35 +100,6 @@ class SphericalHarmonics(nn.Module):
         return torch.ops.equicalc.spherical_harmonics(
             x, self._ls_list, self.normalize, self.normalization, self.backend
         )
-
-    @torch.jit.unused
-    def values(self, x: Tensor) -> Tensor:
-        """Evaluate the harmonics, not seen by autograd: saves a small system time."""
-        return compute("forward", (x,), self._settings())
-
-    @torch.jit.unused
-    def pull_back(self, x: Tensor, grad: Tensor) -> Tensor:
-        """Turn a derivative by the harmonics into one by the vectors.
-
-        For code that differentiates by hand: not seen by autograd, which does the same.
-
-        Parameters
-        ----------
-        x
-            ``(..., 3)``, the vectors.
-        grad
-            ``(..., irreps_out.dim)``, the derivative by the harmonics.
-
-        Returns
-        -------
-        Tensor
-            ``(..., 3)``.
-        """
-        return compute("backward", (x, grad), self._settings())
-
-    @torch.jit.unused
-    def _settings(self) -> tuple:
-        return self._ls_list, self.normalize, self.normalization, self.backend
 
     @torch.jit.unused
     def _e3nn(self, x: Tensor) -> Tensor:

@@ -104,10 +104,8 @@ def compute(name: str, tensors: tuple[Tensor, ...], settings: tuple) -> Any:
         else t
         for t in tensors
     ]
-    widths = {"forward": (harmonics.dim,), "backward": (3,)}.get(
-        name, (3, harmonics.dim)
-    )
-    results = [rows[0].new_empty(len(rows[0]), width) for width in widths]
+    columns = harmonics.formulas[name].outputs
+    results = [rows[0].new_empty(len(rows[0]), len(column)) for column in columns]
     kernels.run(harmonics, name, rows, results)
     if xyz.dim() != 2 or xyz.dtype != dtype:
         results = [_shaped(result, xyz) for result in results]

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from equicalc.kernels.emit import torch_statements
-from equicalc.kernels.expr import Expr
 
-from .harmonics import Harmonics
+from .harmonics import Formula, Harmonics
 
 __all__ = ["DTYPES", "formulas", "run"]
 
@@ -63,13 +62,13 @@ def run(
 
 
 @functools.cache
-def _constants(formula: Formula, dtype: torch.dtype) -> list[Tensor]:
+def _constants(formula: Function, dtype: torch.dtype) -> list[Tensor]:
     """Numbers as tensors: multiplying by them takes torch half the time."""
     return [torch.tensor(number, dtype=dtype) for number in formula.constants]
 
 
 @dataclass(frozen=True, eq=False)
-class Formula:
+class Function:
     """One pass as a differentiable function of tensors, written by `torch_statements`.
 
     It is called with ``xyz (3, n)``, ``grad (dim, n)`` and ``v (3, n)``, as many as the
@@ -87,19 +86,13 @@ class Formula:
 
 
 @functools.cache
-def formulas(harmonics: Harmonics) -> dict[str, Formula]:
+def formulas(harmonics: Harmonics) -> dict[str, Function]:
     """Write the forward, backward and double backward pass."""
-    passes = harmonics.passes
-    names = ["xyz", [f"g{k}" for k in range(harmonics.dim)], "uvw"]
-    double = passes.double_xyz + passes.double_grad
-    return {
-        "forward": _compile(names[:1], passes.forward),
-        "backward": _compile(names[:2], passes.backward),
-        "double_backward": _compile(names, double),
-    }
+    return {name: _compile(f) for name, f in harmonics.formulas.items()}
 
 
-def _compile(inputs: Sequence[Sequence[str]], outputs: Sequence[list[Expr]]) -> Formula:
+def _compile(formula: Formula) -> Function:
+    inputs, outputs = formula
     flat = list(chain(*outputs))
     graph = flat[0].graph
     lines, results = torch_statements(graph, flat)
@@ -124,4 +117,4 @@ def _compile(inputs: Sequence[Sequence[str]], outputs: Sequence[list[Expr]]) -> 
     source = [f"def formula({', '.join(arguments)}, constants):", *body]
     namespace: dict[str, Any] = {"torch": torch}
     exec("\n    ".join(source), namespace)
-    return Formula(namespace["formula"], [n.number or 0.0 for n in constants])
+    return Function(namespace["formula"], [n.number or 0.0 for n in constants])

@@ -6,12 +6,14 @@ import torch
 from equicalc.graph import collate, make_graph
 from equicalc.kernels import cpp
 from equicalc.models import AnalyticPotential, Potential, PotentialConfig, evaluate
+from equicalc.models.analytic import readout, steps
 
 CUTOFF = 3.0
 OUTPUTS = ("energy", "energies", "forces", "embedding")
 SHAPES = {
     "one layer": {"layers": 1},
     "scalars and vectors": {"ls": (0, 1)},
+    "gates that kept their width": {"ls": (0, 1), "gate_widths": (12, 7)},
     "hidden radial layer and a gap": {"ls": (0, 1, 3), "radial_hidden": (6,)},
     "bare": {"dipole": False, "repulsion": False, "reference_energies": ()},
 }
@@ -64,6 +66,18 @@ def test_nothing_is_compiled_where_torch_is_asked_for():
     assert AnalyticPotential.build(potential("torch")) is None
 
 
+def test_nothing_is_compiled_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(readout, "load_library", lambda source: None)
+    assert AnalyticPotential.build(potential()) is None
+
+
+def test_edges_that_are_not_sorted_are_refused():
+    graph = cluster(4)
+    graph["edge_index"] = graph["edge_index"].flip(1)
+    with pytest.raises(ValueError, match="not sorted by receiver"):
+        evaluate(compiled(potential()), graph)
+
+
 def test_same_charges_and_dipole():
     batch = collate([cluster(7), cluster(4)])
     assert_same(potential(), batch, (*OUTPUTS, "charges", "dipole"))
@@ -76,6 +90,31 @@ def test_same_stress_in_a_small_cell():
 
 def test_same_where_atoms_repel_each_other():
     assert_same(potential(), cluster(5, spacing=0.7))
+
+
+def test_a_repeated_step_is_a_first_step_to_the_last_bit():
+    """The same atoms elsewhere, a few edges more or less, other elements."""
+    model = potential(repulsion=True)
+    used = compiled(model)
+    for n_atoms, spacing in [(9, 1.3), (9, 1.35), (9, 0.7), (9, 9.0), (8, 1.3)]:
+        graph = cluster(n_atoms, spacing)
+        again = evaluate(used, graph, OUTPUTS)
+        first = evaluate(compiled(model), graph, OUTPUTS)
+        assert all(torch.equal(again[name], first[name]) for name in OUTPUTS)
+
+
+def test_a_step_leaves_the_results_of_the_last_one():
+    engine, graph = compiled(potential()), cluster(5)
+    outputs = (*OUTPUTS, "charges", "dipole")
+    kept = evaluate(engine, graph, outputs)
+    copies = {name: value.clone() for name, value in kept.items()}
+    evaluate(engine, graph.clone().update({"pos": 1.1 * graph["pos"]}), outputs)
+    assert all(torch.equal(kept[name], copies[name]) for name in outputs)
+
+
+def test_a_large_step_is_not_recorded_and_the_same(monkeypatch):
+    monkeypatch.setattr(steps, "FEW_EDGES", 10)
+    assert_same(potential(), cluster(9))
 
 
 @pytest.mark.parametrize("n_atoms", [0, 1])

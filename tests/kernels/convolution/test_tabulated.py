@@ -13,6 +13,7 @@ from equicalc.kernels.convolution import (
     UVUConvolution,
 )
 from equicalc.kernels.convolution import tabulated as module
+from equicalc.kernels.convolution.paths import Paths
 from equicalc.nn.radial import BesselBasis, RadialFilter
 
 CUTOFF = 5.0
@@ -87,20 +88,23 @@ def random_case(ls_in, ls_out, channels, dtype):
     return (x, y, r), Adjacency.from_edges(src, dst, n_nodes)
 
 
-@pytest.mark.parametrize("backend", ["cpp", "torch"])
+def test_nothing_is_compiled_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(module, "library", lambda *_: None)
+    table = RadialTable.build(lambda r: torch.ones(len(r), 8).to(r), 0, 1, 1e-9)
+    assert TabulatedConvolution.build(Paths((0,), (0,), (0,)), table) is None
+
+
+@pytest.mark.skipif(cpp.find_compiler() is None, reason="there is no C++ compiler")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_tabulated_convolution_equals_the_plain_one(backend, dtype, monkeypatch):
-    if backend == "torch":
-        monkeypatch.setattr(module, "library", lambda *_: None)
-    elif cpp.find_compiler() is None:
-        pytest.skip("no C++ compiler")
+def test_tabulated_convolution_equals_the_plain_one(dtype):
     (x, y, r), adj = random_case((0, 1, 2), (0, 1), 16, dtype)
     convolution = UVUConvolution((0, 1, 2), (0, 1, 2), (0, 1), backend="torch")
     basis = BesselBasis(CUTOFF, 8)
     table = RadialTable.build(basis.double(), 0.05, CUTOFF, 1e-7, torch.float64)
     matrix = torch.randn(8, convolution.n_paths * 16, dtype=dtype)
     table = table.mixed(matrix).to(dtype)
-    tabulated = TabulatedConvolution(convolution.paths, table)
+    tabulated = TabulatedConvolution.build(convolution.paths, table)
+    assert tabulated is not None
     inputs = [t.clone().requires_grad_() for t in (x, y, r)]
     hidden = basis.to(dtype)(inputs[2])
     out = convolution(inputs[0], inputs[1], hidden, adj, matrix)

@@ -7,7 +7,9 @@ after it, those of the features, then hidden layer and output of the gate, their
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 from equicalc.kernels.cpp_vectors import vector_source
@@ -15,10 +17,10 @@ from equicalc.kernels.cpp_vectors import vector_source
 __all__ = ["Shape", "maps_source"]
 
 SOURCE = """\
-constexpr int C = {channels}, D = {n_out}, F = D * C, BLOCK = 8;
+constexpr int C = {channels}, D = {n_out}, F = D * C, H = {width}, BLOCK = 8;
 constexpr int IN = {rows_in} * C, OUT = {rows_out} * C, ROWS = {rows} * C;
 constexpr int FIRST[] = {{{first}}};  // row of every degree, and the end
-constexpr int GATE = {gate} * C * C, BIAS = GATE + 2 * F * F;
+constexpr int GATE = {gate} * C * C, BIAS = GATE + 2 * F * H;
 constexpr T BOUND = {bound};
 
 // blocks of nodes, shared among the threads
@@ -71,20 +73,20 @@ extern "C" void after(const T* messages, const T* features, const long* kinds,
     const T *m = messages + first * ROWS, *h = features + first * IN;
     const long* species = kinds + first;
     T *x = inner + first * OUT, *gates = opened + first * F;
-    T own[BLOCK * OUT], in[BLOCK * F], hidden[BLOCK * F], squash[F];
+    T own[BLOCK * OUT], in[BLOCK * F], hidden[BLOCK * H], squash[F];
     {after}
     for (int i = 0; i < n; i++) {{
       invariants(x + i * OUT, in + i * F, squash);
-      std::memcpy(hidden + i * F, w + BIAS, F * sizeof(T));
-      std::memcpy(gates + i * F, w + BIAS + F, F * sizeof(T));
+      std::memcpy(hidden + i * H, w + BIAS, H * sizeof(T));
+      std::memcpy(gates + i * F, w + BIAS + H, F * sizeof(T));
     }}
-    multiply<1, F, F>(n, in, F, w + GATE, hidden, F, true);
-    for (int k = 0; k < n * F; k++) {{  // SiLU
+    multiply<1, F, H>(n, in, F, w + GATE, hidden, H, true);
+    for (int k = 0; k < n * H; k++) {{  // SiLU
       const T open = 1 / (1 + std::exp(-hidden[k]));
-      slopes[first * F + k] = open * (1 + hidden[k] * (1 - open));
+      slopes[first * H + k] = open * (1 + hidden[k] * (1 - open));
       hidden[k] *= open;
     }}
-    multiply<1, F, F>(n, hidden, F, w + GATE + F * F, gates, F, true);
+    multiply<1, H, F>(n, hidden, H, w + GATE + F * H, gates, F, true);
     for (int i = 0; i < n; i++)
       for (int d = 0; d < D; d++)
         for (int r = FIRST[d]; r < FIRST[d + 1]; r++)
@@ -102,7 +104,7 @@ extern "C" void pull_after(const T* gradient, const T* inner, const T* opened,
     const T *g = gradient + first * OUT, *x = inner + first * OUT;
     const T* gates = opened + first * F;
     const long* species = kinds + first;
-    T gx[BLOCK * OUT], own[BLOCK * OUT], gv[BLOCK * F], gh[BLOCK * F];
+    T gx[BLOCK * OUT], own[BLOCK * OUT], gv[BLOCK * F], gh[BLOCK * H];
     T values[F], squash[F];
     for (int i = 0; i < n; i++)
       for (int d = 0; d < D; d++)
@@ -112,9 +114,9 @@ extern "C" void pull_after(const T* gradient, const T* inner, const T* opened,
             sum += g[i * OUT + r * C + u] * x[i * OUT + r * C + u];
           gv[i * F + d * C + u] = sum;
         }}
-    multiply<1, F, F>(n, gv, F, w + GATE + F * F, gh, F, false);
-    for (int k = 0; k < n * F; k++) gh[k] *= slopes[first * F + k];
-    multiply<1, F, F>(n, gh, F, w + GATE, gv, F, false);
+    multiply<1, F, H>(n, gv, F, w + GATE + F * H, gh, H, false);
+    for (int k = 0; k < n * H; k++) gh[k] *= slopes[first * H + k];
+    multiply<1, H, F>(n, gh, H, w + GATE, gv, F, false);
     for (int i = 0; i < n; i++) {{
       invariants(x + i * OUT, values, squash);
       for (int d = 0; d < D; d++)
@@ -149,6 +151,8 @@ class Shape:
         Paths of the convolution to every degree of `ls_out`.
     channels : int
         Channels of every degree.
+    width : int
+        Hidden features of the gate.
     bound : float
         Largest magnitude of an invariant of the gate.
     """
@@ -157,24 +161,25 @@ class Shape:
     ls_out: tuple[int, ...]
     n_paths: tuple[int, ...]
     channels: int
+    width: int
     bound: float
 
-    @property
+    @cached_property
     def kept(self) -> tuple[int, ...]:
         """Degrees that there are before and after."""
         return tuple(l for l in self.ls_out if l in self.ls_in)
 
-    @property
+    @cached_property
     def rows_in(self) -> list[int]:
         """First row of every degree of the input, and their number."""
         return [0, *accumulate(2 * l + 1 for l in self.ls_in)]
 
-    @property
+    @cached_property
     def rows_out(self) -> list[int]:
         """First row of every degree of the output, and their number."""
         return [0, *accumulate(2 * l + 1 for l in self.ls_out)]
 
-    @property
+    @cached_property
     def rows(self) -> list[int]:
         """First row of every degree of the messages, and their number."""
         pairs = zip(self.ls_out, self.n_paths, strict=True)
@@ -209,6 +214,7 @@ def maps_source(shape: Shape, ctype: str) -> str:
     lists |= {"to_messages": to_messages, "to_features": to_features}
     code = SOURCE.format(
         channels=shape.channels,
+        width=shape.width,
         n_out=len(shape.ls_out),
         n_kept=len(shape.kept),
         rows_in=shape.rows_in[-1],
@@ -219,7 +225,7 @@ def maps_source(shape: Shape, ctype: str) -> str:
         bound=shape.bound,
         **{name: "\n    ".join(lines) for name, lines in lists.items()},
     )
-    return vector_source(shape.channels, ctype) + code
+    return vector_source(math.gcd(shape.channels, shape.width), ctype) + code
 
 
 def _multiply(

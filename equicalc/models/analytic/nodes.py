@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
-
-from .cpp_maps import Shape, maps_source
+from equicalc.models.analytic.node_loops import Shape, maps_source
 
 __all__ = ["NodeMaps"]
 
@@ -47,12 +46,15 @@ class NodeMaps:
         (n_species, kept degrees, channels) s.
     weights, transposed : Tensor
         All matrices as the forward and as the backward pass reads them.
+    compiled : ctypes.CDLL
+        The loops.
     """
 
     shape: Shape
     scale: Tensor
     weights: Tensor
     transposed: Tensor
+    compiled: ctypes.CDLL
 
     @classmethod
     def build(
@@ -77,12 +79,14 @@ class NodeMaps:
         hidden, output : nn.Linear
             Of the gate.
         """
-        if scale.device.type != "cpu" or library(shape, scale.dtype) is None:
+        compiled = library(shape, scale.dtype) if scale.device.type == "cpu" else None
+        if compiled is None:
             return None
         ahead = [*matrices, hidden.weight.t(), output.weight.t()]
         back = [*(m.t() for m in matrices), hidden.weight, output.weight]
         biases = [hidden.bias, output.bias]
-        return cls(shape, scale.contiguous(), _packed(ahead + biases), _packed(back))
+        weights = _packed(ahead + biases), _packed(back)
+        return cls(shape, scale.contiguous(), *weights, compiled)
 
     def before(self, h: Tensor) -> Tensor:
         """Map features (n_nodes, rows, channels) before the convolution."""
@@ -99,9 +103,9 @@ class NodeMaps:
     ) -> tuple[Tensor, Saved]:
         """Map messages and features; return new features, and what goes back needs."""
         n, shape = len(h), self.shape
-        size = (n, shape.rows_out[-1], shape.channels)
-        out, x = h.new_empty(size), h.new_empty(size)
-        gates, slopes = h.new_empty(2, n, len(shape.ls_out) * shape.channels)
+        out = h.new_empty(n, shape.rows_out[-1], shape.channels)
+        gates = h.new_empty(n, len(shape.ls_out), shape.channels)
+        x, slopes = torch.empty_like(out), h.new_empty(n, shape.width)
         inputs = (messages, h, species, self.scale, self.weights)
         self._call("after", *inputs, out, x, gates, slopes, n)
         return out, (x, gates, slopes)
@@ -120,9 +124,7 @@ class NodeMaps:
         return g_messages, g_h
 
     def _call(self, name: str, *arguments: Tensor | int | None) -> None:
-        compiled = library(self.shape, self.scale.dtype)
-        assert compiled is not None
-        invoke(compiled, name, *arguments, torch.get_num_threads())
+        invoke(self.compiled, name, *arguments, torch.get_num_threads())
 
 
 def _packed(tensors: Sequence[Tensor]) -> Tensor:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from equicalc.kernels import cpp
-from equicalc.kernels.nodes import NodeMaps, Shape
-from equicalc.kernels.nodes import maps as module
+from equicalc.models.analytic import nodes as module
+from equicalc.models.analytic.node_loops import Shape
+from equicalc.models.analytic.nodes import NodeMaps
 
 pytestmark = pytest.mark.skipif(
     cpp.find_compiler() is None, reason="there is no C++ compiler"
@@ -14,9 +15,11 @@ pytestmark = pytest.mark.skipif(
 N_SPECIES = 3
 BOUND = 2.0
 SHAPES = {
-    "scalars to all": Shape((0,), (0, 1, 2), (1, 1, 1), 4, BOUND),
-    "degrees that come and go": Shape((0, 1, 3), (0, 2), (3, 2), 4, BOUND),
-    "scalars only": Shape((0, 1), (0,), (2,), 4, BOUND),
+    "scalars to all": Shape((0,), (0, 1, 2), (1, 1, 1), 4, 12, BOUND),
+    "degrees that come and go": Shape((0, 1, 3), (0, 2), (3, 2), 4, 8, BOUND),
+    "scalars only": Shape((0, 1), (0,), (2,), 4, 4, BOUND),
+    "a wide gate": Shape((0, 1), (0, 1), (2, 2), 4, 12, BOUND),
+    "an odd gate": Shape((0, 1), (0, 1), (2, 2), 4, 7, BOUND),
 }
 
 
@@ -28,9 +31,9 @@ class Definition:
         widths = [*[1] * len(shape.ls_in), *shape.n_paths, *[1] * len(shape.kept)]
         self.matrices = [torch.randn(n * C, C, dtype=dtype) / C for n in widths]
         self.scale = torch.randn(N_SPECIES, len(shape.kept), C, dtype=dtype)
-        linear = torch.nn.Linear(D * C, D * C, dtype=dtype)
+        linear = torch.nn.Linear(D * C, shape.width, dtype=dtype)
         self.hidden = linear.requires_grad_(False)
-        linear = torch.nn.Linear(D * C, D * C, dtype=dtype)
+        linear = torch.nn.Linear(shape.width, D * C, dtype=dtype)
         self.output = linear.requires_grad_(False)
 
     def compiled(self):
