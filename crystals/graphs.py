@@ -51,7 +51,7 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
         dst=torch.as_tensor(center * size + atoms),
         vectors=torch.as_tensor(vectors),
         image=torch.as_tensor(images),
-        rotations=torch.as_tensor(_rotations(positions, sites, original)),
+        rotations=torch.as_tensor(crystal.turns),
         periodic=torch.tensor([True]),
     )
 
@@ -64,16 +64,3 @@ def lattice_graph(crystals: Sequence[MolecularCrystal], cutoff: float) -> Lattic
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays one after the other; a single one is not copied."""
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-
-def _rotations(
-    images: np.ndarray, originals: np.ndarray, original: np.ndarray
-) -> np.ndarray:
-    """Matrices (n, 3, 3) that turn the atoms of originals, as rows, into images.
-
-    For planar and linear molecules they do so within the plane or line, where all
-    vectors of the molecule are.
-    """
-    a = originals - originals.mean(axis=1, keepdims=True)
-    b = images - images.mean(axis=1, keepdims=True)
-    return np.linalg.pinv(a, rcond=1e-4)[original] @ b

@@ -26,7 +26,7 @@ from .symmetry import operations
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["random_crystals"]
+__all__ = ["random_crystals", "random_starts"]
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def random_crystals(
         share = (len(found) + 7) / (tried + 10)  # of the tries that went well
         size = min(BATCH, max(8, round((n - len(found)) / share)))
         tried += size
-        crystals, x = _starts(rigid, spacegroup, potential, size, packing, rng)
+        crystals, x = random_starts(rigid, spacegroup, potential, size, packing, rng)
         crystals, x = _packed(crystals, x)
         crystals.refresh(x)
         shares = crystals.volume / torch.linalg.det(crystals.cells(x))
@@ -181,7 +181,7 @@ def _require_molecule(atoms: Atoms, given: str | Atoms) -> None:
         )
 
 
-def _starts(
+def random_starts(
     molecule: Atoms,
     spacegroup: int,
     potential: PairPotential,
@@ -189,7 +189,27 @@ def _starts(
     packing: float,
     rng: np.random.Generator,
 ) -> tuple[RigidCrystals, Tensor]:
-    """Sample crystals and widen those with overlaps; some may stay out."""
+    """Sample crystals and widen those with overlaps; some may stay out.
+
+    Parameters
+    ----------
+    molecule
+        Around the origin.
+    spacegroup
+        1 to 230.
+    potential
+        Of the crystals that come back.
+    n
+        How many are sampled.
+    packing
+        Share of the volume that molecules fill before cells are widened.
+    rng
+
+    Returns
+    -------
+    crystals, x : (n_crystals, d)
+        The crystals, and the numbers that describe them.
+    """
     from scipy.spatial.transform import Rotation
 
     turns = torch.as_tensor(Rotation.random(n, rng=rng).as_matrix())
