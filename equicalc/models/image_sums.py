@@ -102,17 +102,8 @@ class OverImages(nn.Module):
     def __init__(self, cutoff: float, reach: float, n_radial: int) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.coulomb = coulomb = DampedCoulomb(cutoff)
-        self.add_up = RadialSums(
-            cutoff=cutoff,
-            switch=SWITCH,
-            core=SOFT_CORE**6,
-            damping=DAMPING,
-            energy=coulomb.energy,
-            slope=coulomb.slope,
-            reach=reach,
-            n_radial=n_radial,
-        )
+        self.coulomb = DampedCoulomb(cutoff)
+        self.add_up = RadialSums(cutoff, SWITCH, SOFT_CORE**6, reach, n_radial)
 
     def forward(self, graph: LatticeGraph) -> ImageSums:
         """Sum over the pairs of a batch of crystals."""
@@ -120,17 +111,25 @@ class OverImages(nn.Module):
         blocks, slots, bins, size = _blocks(graph)
         shape = (blocks.shape[1], size, size)
         # 2
-        damped = graph.periodic[graph.crystal[graph.molecule]]  # (n_sites,)
+        r = torch.linalg.vector_norm(graph.vectors, dim=1)
+        periodic = graph.periodic[graph.crystal[graph.molecule]]  # (n_sites,)
+        damped = periodic.index_select(0, graph.dst)
         pairs = Pairs(
-            graph.vectors, bins, graph.dst, graph.image, damped, graph.rotations
+            vectors=graph.vectors,
+            distance=r,
+            inverse=torch.where(damped, self.coulomb(r), 1 / r),
+            bins=bins,
+            dst=graph.dst,
+            image=graph.image,
+            rotations=graph.rotations,
         )
-        sums = self.add_up(pairs, math.prod(shape))
+        sums = self.add_up(pairs, len(graph.z), math.prod(shape))
         waves = sums.waves.view(*shape, *sums.waves.shape[1:])
         return ImageSums(
             blocks=blocks,
             slots=slots,
             bins=bins,
-            distance=sums.distance,
+            distance=r,
             near=sums.near,
             neighbours=sums.neighbours,
             attraction=sums.attraction.view(shape),

@@ -81,7 +81,7 @@ def write(file: Path, smiles: str, seed: int, copies: int) -> None:
         columns = {}
     part = file.with_suffix(".part")
     with part.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, smiles=np.array(smiles), **columns)
+        np.savez(stream, smiles=np.array(smiles), **columns)
     part.replace(file)
 
 

@@ -84,34 +84,30 @@ extern "C" void pairs_around(const Point* pos, const Point* cell, const double* 
 """
 
 SUMS = """\
+#include <algorithm>
 #include <cmath>
 typedef {ctype} T;
 constexpr int N = {n_radial}, WIDE = 7 * N;
 
-// numbers: cutoff, where fading begins, soft core^6, damping, energy and slope of the
-// damped Coulomb energy at the cutoff, reach
-extern "C" void image_sums(const T* vectors, const long* bins, const long* dst,
-                           const long* image, const bool* damped, const T* rotations,
-                           const double* numbers, T* distance, T* near, T* neighbours,
-                           T* attraction, T* inverse, T* sums, long n_pairs) {{
+// numbers: cutoff, where fading begins, soft core^6, reach
+extern "C" void image_sums(const T* vectors, const T* distance, const T* coulomb,
+                           const long* bins, const long* dst, const long* image,
+                           const T* rotations, const double* numbers, T* near,
+                           T* neighbours, T* attraction, T* inverse, T* sums,
+                           long n_pairs) {{
   const T cutoff = numbers[0], begin = numbers[1], core = numbers[2];
-  const T damping = numbers[3], energy = numbers[4], slope = numbers[5];
-  const T reach = numbers[6], norm = std::sqrt(2 * reach), pi = 3.14159265358979324;
+  const T reach = numbers[3], norm = std::sqrt(2 * reach), pi = 3.14159265358979324;
   for (long p = 0; p < n_pairs; p++) {{
-    const T* v = vectors + 3 * p;
-    const T squared = v[0] * v[0] + v[1] * v[1] + v[2] * v[2], r = std::sqrt(squared);
-    const T t = std::fmin(std::fmax((r / cutoff - begin) / (1 - begin), T(0)), T(1));
+    const T r = distance[p], squared = r * r;
+    const T t = std::min(std::max((r / cutoff - begin) / (1 - begin), T(0)), T(1));
     const T fade = 1 - t * t * t * (10 - 15 * t + 6 * t * t);
     const long bin = bins[p], site = dst[p];
-    distance[p] = r;
     near[p] = fade;
     neighbours[site] += fade;
     attraction[bin] += fade / (squared * squared * squared + core);
-    inverse[bin] += damped[site] ? std::erfc(damping * r) / r - energy +
-                                       slope * (r - cutoff)
-                                 : 1 / r;
+    inverse[bin] += coulomb[p];
     if (r >= reach) continue;
-    const T* turn = rotations + 9 * image[p];
+    const T *v = vectors + 3 * p, *turn = rotations + 9 * image[p];
     T ones[7] = {{1, v[0] / r, v[1] / r, v[2] / r, 0, 0, 0}};
     for (int i = 0; i < 3; i++)
       for (int j = 0; j < 3; j++) ones[4 + i] += turn[3 * i + j] * ones[1 + j];

@@ -30,22 +30,25 @@ class Pairs(NamedTuple):
     ----------
     vectors : (n_pairs, 3), Angstrom
         From an atom to an image of one.
+    distance : (n_pairs,), Angstrom
+        Their lengths.
+    inverse : (n_pairs,), 1/Angstrom
+        What Coulomb energies are proportional to.
     bins : (n_pairs,)
         Which sum a pair belongs to.
     dst : (n_pairs,)
         The first atom.
     image : (n_pairs,)
         Row of `rotations` for the image.
-    damped : (n_atoms,)
-        Whether Coulomb energies of an atom are damped.
     rotations : (n_images, 3, 3)
     """
 
     vectors: Tensor
+    distance: Tensor
+    inverse: Tensor
     bins: Tensor
     dst: Tensor
     image: Tensor
-    damped: Tensor
     rotations: Tensor
 
 
@@ -54,7 +57,6 @@ class Sums(NamedTuple):
 
     Attributes
     ----------
-    distance : (n_pairs,), Angstrom
     near : (n_pairs,)
         One, fading to zero at the cutoff.
     neighbours : (n_atoms,)
@@ -62,12 +64,11 @@ class Sums(NamedTuple):
     attraction : (n_bins,), 1/Angstrom^6
         Sum of near / (r^6 + core).
     inverse : (n_bins,), 1/Angstrom
-        Sum of 1/r or, damped, erfc(a r)/r - energy + slope (r - cutoff).
+        Sum of what is given.
     waves : (n_bins, 7, n_radial)
         Sum of the radial functions, times one, the direction, and the direction turned.
     """
 
-    distance: Tensor
     near: Tensor
     neighbours: Tensor
     attraction: Tensor
@@ -87,8 +88,6 @@ class RadialSums:
         Share of the cutoff from which on pairs fade.
     core : float
         Angstrom^6, see `Sums`.
-    damping, energy, slope : float
-        Of the damped Coulomb energy, see `Sums`.
     reach : float
         Of the radial functions, Angstrom: those of `equicalc.nn.radial.BesselBasis`.
     n_radial : int
@@ -98,37 +97,28 @@ class RadialSums:
     cutoff: float
     switch: float
     core: float
-    damping: float
-    energy: float
-    slope: float
     reach: float
     n_radial: int
 
-    def __call__(self, pairs: Pairs, n_bins: int) -> Sums:
+    def __call__(self, pairs: Pairs, n_atoms: int, n_bins: int) -> Sums:
         """Add up."""
-        plain = pairs.vectors.device.type == "cpu" and not (
-            torch.is_grad_enabled()
-            and (pairs.vectors.requires_grad or pairs.rotations.requires_grad)
-        )
+        followed = torch.is_grad_enabled() and any(one.requires_grad for one in pairs)
+        plain = pairs.vectors.device.type == "cpu" and not followed
         library = _library(pairs.vectors.dtype, self.n_radial) if plain else None
         if library is None:
-            return self.in_torch(pairs, n_bins)
-        return self._compiled(library, pairs, n_bins)
+            return self.in_torch(pairs, n_atoms, n_bins)
+        return self._compiled(library, pairs, n_atoms, n_bins)
 
-    def in_torch(self, pairs: Pairs, n_bins: int) -> Sums:
+    def in_torch(self, pairs: Pairs, n_atoms: int, n_bins: int) -> Sums:
         """Add up in torch, with gradients.
 
         1. Energies of pairs with everything left out that depends on the elements.
         2. Radial functions and directions of the nearer pairs.
         """
-        r = torch.linalg.vector_norm(pairs.vectors, dim=1)
+        r = pairs.distance
         # 1
         near = self._fade(r / self.cutoff)
         attraction = near / (r.square() * r.square() * r.square() + self.core)
-        shifted = torch.erfc(self.damping * r) / r - self.energy
-        shifted = shifted + self.slope * (r - self.cutoff)
-        damped = pairs.damped.index_select(0, pairs.dst)
-        inverse = torch.where(damped, shifted, 1 / r)
         # 2
         close = torch.nonzero(r < self.reach).squeeze(1)
         length = r.index_select(0, close).unsqueeze(1)
@@ -138,22 +128,22 @@ class RadialSums:
         ones = torch.cat([torch.ones_like(length), direction, turned], 1)
         waves = (ones.unsqueeze(2) * self._waves(length).unsqueeze(1)).flatten(1)
         return Sums(
-            distance=r,
             near=near,
-            neighbours=add_up(near, pairs.dst, len(pairs.damped)),
+            neighbours=add_up(near, pairs.dst, n_atoms),
             attraction=add_up(attraction, pairs.bins, n_bins),
-            inverse=add_up(inverse, pairs.bins, n_bins),
+            inverse=add_up(pairs.inverse, pairs.bins, n_bins),
             waves=add_up(waves, pairs.bins.index_select(0, close), n_bins).view(
                 n_bins, 7, self.n_radial
             ),
         )
 
-    def _compiled(self, library: ctypes.CDLL, pairs: Pairs, n_bins: int) -> Sums:
-        n_pairs, zeros = len(pairs.vectors), pairs.vectors.new_zeros
+    def _compiled(
+        self, library: ctypes.CDLL, pairs: Pairs, n_atoms: int, n_bins: int
+    ) -> Sums:
+        n_pairs, zeros = len(pairs.distance), pairs.distance.new_zeros
         sums = Sums(
-            distance=zeros(n_pairs),
-            near=zeros(n_pairs),
-            neighbours=zeros(len(pairs.damped)),
+            near=torch.empty_like(pairs.distance),
+            neighbours=zeros(n_atoms),
             attraction=zeros(n_bins),
             inverse=zeros(n_bins),
             waves=zeros(n_bins, 7, self.n_radial),
