@@ -15,7 +15,12 @@ from equicalc.graph import neighbor_list
 from equicalc.units import KJ_PER_MOL
 
 from .crystal import MolecularCrystal
-from .errors import CrystalError, EmptyStructureError, SeveralSpeciesError
+from .errors import (
+    CrystalError,
+    EmptyStructureError,
+    RadicalError,
+    SeveralSpeciesError,
+)
 from .fragments import find_fragments
 from .minimise import BatchedBFGS
 from .pairwise import pair_energy
@@ -93,7 +98,7 @@ def random_crystals(
     ------
     ValueError
         If the SMILES, the group or a number makes no sense, or the structure is not
-        one molecule.
+        one molecule with paired electrons.
 
     Notes
     -----
@@ -153,6 +158,7 @@ def _structure(molecule: str | Atoms, seed: int) -> Atoms:
         else molecule.copy()
     )
     _require_molecule(rigid, molecule)
+    _require_closed_shell(rigid)
     rigid.positions -= rigid.positions.mean(axis=0)
     rigid.cell = None
     return rigid
@@ -178,6 +184,18 @@ def _require_molecule(atoms: Atoms, given: str | Atoms) -> None:
         raise SeveralSpeciesError(
             f"{len(pieces)} molecules are given ({', '.join(pieces)}), and crystals of "
             "one are made"
+        )
+
+
+def _require_closed_shell(atoms: Atoms) -> None:
+    """Refuse molecules with unpaired electrons: crystals of them do not last."""
+    electrons = int(atoms.numbers.sum()) - round(atoms.info.get("charge", 0))
+    unpaired = max(atoms.info.get("spin", 1) - 1, electrons % 2)
+    if unpaired:
+        raise RadicalError(
+            f"{atoms.info.get('smiles', atoms.get_chemical_formula())} has {unpaired} "
+            "unpaired electron(s): a hydrogen is missing, or it is a radical; crystals "
+            "of closed shells are made"
         )
 
 
