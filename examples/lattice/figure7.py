@@ -160,12 +160,12 @@ def measures(fit: Fit) -> Row:
     ``R_within`` is between deviations from the means of the molecules: how well the
     packings of a molecule are told apart.
     """
-    within = [less_mean(values, fit.molecules) for values in (fit.given, fit.made)]
+    given, made = (less_mean(one, fit.molecules) for one in (fit.given, fit.made))
     constant = np.abs(fit.given - np.median(fit.given)).mean()
     return {
         "test_crystals": len(fit.given),
         "R": round(float(np.corrcoef(fit.given, fit.made)[0, 1]), 3),
-        "R_within": round(float(np.corrcoef(*within)[0, 1]), 3),
+        "R_within": round(float(np.corrcoef(given, made)[0, 1]), 3),
         "MAE_kJ/mol": round(float(np.abs(fit.made - fit.given).mean()), 2),
         "MAE_of_a_constant_kJ/mol": round(float(constant), 2),
     }

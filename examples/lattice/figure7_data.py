@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -75,7 +76,7 @@ def main() -> None:
 def write(file: Path, smiles: str, seed: int, copies: int) -> None:
     """Write the crystals of a molecule, the file whole or not at all."""
     try:
-        columns = described(crystals_of(smiles, seed, copies))
+        columns: dict[str, Any] = described(crystals_of(smiles, seed, copies))
     except ValueError as error:
         logger.warning("%s: %s", smiles, error)
         columns = {}
