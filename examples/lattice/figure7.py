@@ -55,10 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("results"))
+    parser.add_argument("--labels", nargs="+", default=list(LABELS))
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--depth", type=int, default=6)
-    parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--dropout", type=float, default=0.5)
+    parser.add_argument("--epochs", type=int, default=25)
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     columns = read(chosen.data)
@@ -68,7 +69,7 @@ def main() -> None:
     fits = {}
     for name in EMBEDDINGS:
         inputs = np.hstack([columns[f"input {name}"], columns["parameters"]])
-        for label in LABELS:
+        for label in chosen.labels:
             kept = chosen.data / "fits" / f"{name} {label} {len(molecules)}.npz"
             energies = columns[f"label {label}"]
             fit = learned_once(kept, inputs, energies, molecules, chosen)
@@ -182,10 +183,11 @@ def plot(fits: dict[tuple[str, str], Fit], path: Path) -> None:
     """Draw predicted against given energies, a panel for each fit."""
     from matplotlib.figure import Figure
 
-    size = (2.6 * len(EMBEDDINGS), 2.6 * len(LABELS))
+    labels = list(dict.fromkeys(label for _, label in fits))
+    size = (2.6 * len(EMBEDDINGS), 2.6 * len(labels))
     figure = Figure(figsize=size, dpi=120, layout="constrained")
-    panels = figure.subplots(len(LABELS), len(EMBEDDINGS), squeeze=False)
-    for row, label in enumerate(LABELS):
+    panels = figure.subplots(len(labels), len(EMBEDDINGS), squeeze=False)
+    for row, label in enumerate(labels):
         for column, name in enumerate(EMBEDDINGS):
             fit, axes = fits[name, label], panels[row, column]
             axes.plot(fit.given, fit.made, ".", ms=2, alpha=0.4)
