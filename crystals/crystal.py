@@ -182,15 +182,25 @@ class MolecularCrystal:
         """
         numbers = [
             np.tile(molecule.numbers, (len(images), 1))
-            for molecule, images in zip(self.molecules, self._images)
+            for molecule, (images, _) in zip(self.molecules, self._images)
         ]
-        positions = np.concatenate(self._images)
+        positions = np.concatenate([images for images, _ in self._images])
         return positions, np.concatenate(numbers).astype(np.int64)
 
     @cached_property
     def multiplicities(self) -> tuple[int, ...]:
         """How often each of `molecules` is in the cell."""
-        return tuple(len(images) for images in self._images)
+        return tuple(len(images) for images, _ in self._images)
+
+    @cached_property
+    def turns(self) -> NDArray[np.float64]:
+        """Matrices (n_molecules, 3, 3) that turn molecules, as rows, into their images.
+
+        In the order of `unit_cell`; proper rotations or not.
+        """
+        rows = np.concatenate([kept for _, kept in self._images])
+        rotations = self.operations.rotations[rows].transpose(0, 2, 1)
+        return np.linalg.inv(self.cell) @ rotations @ self.cell
 
     @property
     def n_molecules(self) -> int:
@@ -350,8 +360,11 @@ class MolecularCrystal:
         return cluster
 
     @cached_property
-    def _images(self) -> list[NDArray[np.float64]]:
-        """Distinct images (m, n, 3) of each molecule, centroids inside of the cell."""
+    def _images(self) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Distinct images (m, n, 3) of each molecule, and their operations.
+
+        Centroids are inside of the cell.
+        """
         inverse = np.linalg.inv(self.cell)
         found = []
         for molecule in self.molecules:
@@ -362,16 +375,25 @@ class MolecularCrystal:
 
 def _distinct(
     images: NDArray[np.float64], cell: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Those of fractional images (m, n, 3) that differ, in the cell and Cartesian."""
-    images = images - np.floor(images.mean(axis=1, keepdims=True) + 1e-9)
-    kept: list[NDArray[np.float64]] = []
-    for image in images:
-        apart = np.reshape(kept, (-1, 3)) - image[0]
-        apart = (apart - np.round(apart)) @ cell
-        if not (np.square(apart).sum(axis=1) < SAME_PLACE**2).any():
-            kept.append(image)
-    return np.stack(kept) @ cell
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Those of fractional images (m, n, 3) that differ: Cartesian, and their rows.
+
+    An image is there already if one before it has the same centroid, and any of its
+    atoms where this has its first one.
+    """
+    centroids = images.mean(axis=1)
+    images = images - np.floor(centroids[:, None] + 1e-9)
+    later, before = np.nonzero(_near(centroids[:, None] - centroids, cell))
+    later, before = later[before < later], before[before < later]
+    again = _near(images[before] - images[later, :1], cell).any(axis=1)
+    kept = np.setdiff1d(np.arange(len(images)), later[again])
+    return images[kept] @ cell, kept
+
+
+def _near(apart: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether fractional vectors (..., 3) lead to the same place of the crystal."""
+    apart = (apart - np.round(apart)) @ cell
+    return np.einsum("...i,...i->...", apart, apart) < SAME_PLACE**2
 
 
 def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:

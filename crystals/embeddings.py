@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -125,8 +126,9 @@ EMBEDDINGS: MappingProxyType[str, Callable[[], Embedding]] = MappingProxyType(
 )
 
 
+@lru_cache(maxsize=8)
 def named_embedding(name: str) -> Embedding:
-    """Build an embedding.
+    """Build an embedding, or give the one that was built before.
 
     Parameters
     ----------

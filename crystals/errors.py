@@ -14,6 +14,7 @@ __all__ = [
     "MissingHydrogensError",
     "NotPeriodicError",
     "PartialOccupancyError",
+    "RadicalError",
     "SaltError",
     "SeveralSpeciesError",
     "UnknownElementError",
@@ -85,3 +86,9 @@ class MissingHydrogensError(CrystalError):
     """Carbon with open valences, as in files without hydrogen positions."""
 
     code = "hydrogens"
+
+
+class RadicalError(CrystalError):
+    """Unpaired electrons in a molecule that is to be packed."""
+
+    code = "radical"

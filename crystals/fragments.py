@@ -129,14 +129,10 @@ def find_fragments(atoms: Atoms) -> list[Fragment]:
     >>> find_fragments(split)[0].positions[:, 2].tolist()
     [0.1, -1.0]
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     # 1
     src, dst, shifts = _bonds(atoms)
     n = len(atoms)
-    bonds = coo_array((np.ones(len(src)), (dst, src)), shape=(n, n))
-    _, owner = connected_components(bonds, directed=False)
+    owner = _molecules(n, src, dst)
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(owner[order[-1]] + 1))
     # 2
@@ -214,6 +210,24 @@ def _bonds(atoms: Atoms) -> tuple[NDArray[np.int64], ...]:
         )
     bonded = relative < BONDED
     return src[bonded], dst[bonded], shifts[bonded]
+
+
+def _molecules(
+    n: int, src: NDArray[np.int64], dst: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Give the number of the molecule of each of n atoms, by their first atoms.
+
+    Each atom is told the first atom that its neighbours know of, and what that one
+    knows, until nothing is new.
+    """
+    first = np.arange(n)
+    while True:
+        known = first.copy()
+        np.minimum.at(known, dst, first[src])
+        known = np.minimum(known, known[known])
+        if (known == first).all():
+            return np.unique(first, return_inverse=True)[1]
+        first = known
 
 
 def _walked(

@@ -33,13 +33,18 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
         Of the pairs of atoms.
     """
     positions, numbers = crystal.unit_cell
-    counts = np.array(crystal.multiplicities)
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    original = np.repeat(np.arange(len(counts)), counts)  # of each molecule
-    around = [pairs_around(positions, crystal.cell, center, cutoff) for center in first]
-    atoms, images, others, vectors = (_joined(part) for part in zip(*around))
-    size = numbers.shape[1]
-    center = np.arange(len(counts)).repeat([len(one[0]) for one in around])
+    size, counts = numbers.shape[1], np.array(crystal.multiplicities)
+    first = np.cumsum(counts) - counts
+    start = np.repeat(size * np.arange(len(counts)), counts)  # site of each molecule
+    around = []
+    for row in first:
+        atoms, images, others, vectors = pairs_around(
+            positions, crystal.cell, row, cutoff
+        )
+        around.append(
+            (start[row] + atoms, start.take(images) + others, images, vectors)
+        )
+    dst, src, images, vectors = (_joined(part) for part in zip(*around))
     sites = positions[first]  # (n_independent, size, 3)
     return LatticeGraph(
         z=torch.as_tensor(numbers[first].ravel()),
@@ -47,11 +52,11 @@ def crystal_graph(crystal: MolecularCrystal, cutoff: float) -> LatticeGraph:
         molecule=torch.arange(len(counts)).repeat_interleave(size),
         weight=torch.as_tensor(counts / counts.sum()),
         crystal=torch.zeros(len(counts), dtype=torch.int64),
-        src=torch.as_tensor(original[images] * size + others),
-        dst=torch.as_tensor(center * size + atoms),
+        src=torch.as_tensor(src),
+        dst=torch.as_tensor(dst),
         vectors=torch.as_tensor(vectors),
         image=torch.as_tensor(images),
-        rotations=torch.as_tensor(_rotations(positions, sites, original)),
+        rotations=torch.as_tensor(crystal.turns),
         periodic=torch.tensor([True]),
     )
 
@@ -64,16 +69,3 @@ def lattice_graph(crystals: Sequence[MolecularCrystal], cutoff: float) -> Lattic
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays one after the other; a single one is not copied."""
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-
-def _rotations(
-    images: np.ndarray, originals: np.ndarray, original: np.ndarray
-) -> np.ndarray:
-    """Matrices (n, 3, 3) that turn the atoms of originals, as rows, into images.
-
-    For planar and linear molecules they do so within the plane or line, where all
-    vectors of the molecule are.
-    """
-    a = originals - originals.mean(axis=1, keepdims=True)
-    b = images - images.mean(axis=1, keepdims=True)
-    return np.linalg.pinv(a, rcond=1e-4)[original] @ b

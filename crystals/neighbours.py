@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from equicalc.graph import neighbor_list
+from equicalc.kernels.images import compiled_pairs
 
 __all__ = ["AtomPairs", "Neighbour", "neighbours_of", "pairs_around"]
 
@@ -139,9 +141,26 @@ def pairs_around(
         Atom of the center, original of the other molecule, and atom of that.
     vectors : (n_pairs, 3), Angstrom
         From the first atom to the second.
+    """
+    compiled = compiled_pairs(
+        torch.from_numpy(positions), torch.from_numpy(cell), center, cutoff
+    )
+    if compiled is not None:
+        atoms, molecules, others, vectors = (part.numpy() for part in compiled)
+        return atoms, molecules, others, vectors
+    return _pairs_in_numpy(positions, cell, center, cutoff)
 
-    Notes
-    -----
+
+def _pairs_in_numpy(
+    positions: NDArray[np.float64],
+    cell: NDArray[np.float64],
+    center: int,
+    cutoff: float,
+) -> tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
+]:
+    """Find the pairs of `pairs_around` without a compiler.
+
     1. Lattice vectors that may lead near the center.
     2. Images of molecules with centroids near enough.
     3. Atoms of these that are near enough to the center's centroid.

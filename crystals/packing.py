@@ -15,7 +15,12 @@ from equicalc.graph import neighbor_list
 from equicalc.units import KJ_PER_MOL
 
 from .crystal import MolecularCrystal
-from .errors import CrystalError, EmptyStructureError, SeveralSpeciesError
+from .errors import (
+    CrystalError,
+    EmptyStructureError,
+    RadicalError,
+    SeveralSpeciesError,
+)
 from .fragments import find_fragments
 from .minimise import BatchedBFGS
 from .pairwise import pair_energy
@@ -26,7 +31,7 @@ from .symmetry import operations
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["random_crystals"]
+__all__ = ["random_crystals", "random_starts"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +98,7 @@ def random_crystals(
     ------
     ValueError
         If the SMILES, the group or a number makes no sense, or the structure is not
-        one molecule.
+        one molecule with paired electrons.
 
     Notes
     -----
@@ -125,7 +130,7 @@ def random_crystals(
         share = (len(found) + 7) / (tried + 10)  # of the tries that went well
         size = min(BATCH, max(8, round((n - len(found)) / share)))
         tried += size
-        crystals, x = _starts(rigid, spacegroup, potential, size, packing, rng)
+        crystals, x = random_starts(rigid, spacegroup, potential, size, packing, rng)
         crystals, x = _packed(crystals, x)
         crystals.refresh(x)
         shares = crystals.volume / torch.linalg.det(crystals.cells(x))
@@ -153,6 +158,7 @@ def _structure(molecule: str | Atoms, seed: int) -> Atoms:
         else molecule.copy()
     )
     _require_molecule(rigid, molecule)
+    _require_closed_shell(rigid)
     rigid.positions -= rigid.positions.mean(axis=0)
     rigid.cell = None
     return rigid
@@ -181,7 +187,19 @@ def _require_molecule(atoms: Atoms, given: str | Atoms) -> None:
         )
 
 
-def _starts(
+def _require_closed_shell(atoms: Atoms) -> None:
+    """Refuse molecules with unpaired electrons: crystals of them do not last."""
+    electrons = int(atoms.numbers.sum()) - round(atoms.info.get("charge", 0))
+    unpaired = max(atoms.info.get("spin", 1) - 1, electrons % 2)
+    if unpaired:
+        raise RadicalError(
+            f"{atoms.info.get('smiles', atoms.get_chemical_formula())} has {unpaired} "
+            "unpaired electron(s): a hydrogen is missing, or it is a radical; crystals "
+            "of closed shells are made"
+        )
+
+
+def random_starts(
     molecule: Atoms,
     spacegroup: int,
     potential: PairPotential,
@@ -189,7 +207,27 @@ def _starts(
     packing: float,
     rng: np.random.Generator,
 ) -> tuple[RigidCrystals, Tensor]:
-    """Sample crystals and widen those with overlaps; some may stay out."""
+    """Sample crystals and widen those with overlaps; some may stay out.
+
+    Parameters
+    ----------
+    molecule
+        Around the origin.
+    spacegroup
+        1 to 230.
+    potential
+        Of the crystals that come back.
+    n
+        How many are sampled.
+    packing
+        Share of the volume that molecules fill before cells are widened.
+    rng
+
+    Returns
+    -------
+    crystals, x : (n_crystals, d)
+        The crystals, and the numbers that describe them.
+    """
     from scipy.spatial.transform import Rotation
 
     turns = torch.as_tensor(Rotation.random(n, rng=rng).as_matrix())

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .embeddings import Embedding, embed_crystals
+from .pose import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ase import Atoms
     from numpy.typing import NDArray
 
     from .crystal import MolecularCrystal
+    from .embeddings import Embedding
 
-__all__ = ["PaperNetwork", "paper_inputs"]
+__all__ = ["PaperNetwork", "molecule_inputs", "paper_inputs"]
 
 
 class PaperNetwork(nn.Module):
@@ -66,13 +68,32 @@ class PaperNetwork(nn.Module):
         return self.last(x).squeeze(1)
 
 
-def paper_inputs(
-    crystals: Sequence[MolecularCrystal], embedding: Embedding
+def molecule_inputs(
+    molecules: Sequence[Atoms], embedding: Embedding
 ) -> NDArray[np.float64]:
-    """Numbers of the posed molecule and the 12 parameters (n, m + 3 k + 12)."""
-    found = embed_crystals(crystals, embedding)
-    parts = [found["scalars"], found["vectors"].reshape(len(crystals), -1)]
-    return np.concatenate([*parts, found["parameters"]], axis=1)
+    """Numbers (n, m + 3 k) of posed molecules: scalars, then vectors."""
+    vectors = embedding.encode(molecules).reshape(len(molecules), -1)
+    return np.concatenate([embedding.scalars(molecules), vectors], axis=1)
+
+
+def paper_inputs(
+    crystals: Sequence[MolecularCrystal], embeddings: Sequence[Embedding]
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Describe crystals with one independent molecule for the perceptron.
+
+    Returns
+    -------
+    molecules
+        `molecule_inputs` with each embedding, of the molecules as they are posed in the
+        standard setting.
+    parameters : (n, 12)
+        See `MolecularCrystal.parameters`.
+    """
+    standard = [one.standardised() for one in crystals]
+    molecules = [one.molecules[0] for one in standard]
+    parameters = [parameters_of(one.cell, one.molecules[0]) for one in standard]
+    inputs = [molecule_inputs(molecules, embedding) for embedding in embeddings]
+    return inputs, np.reshape(parameters, (-1, 12))
 
 
 def as_tensor(values: NDArray[np.float64]) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["LatticeEnergyPredictor", "Row"]
 
 DEFAULT = "lattice"
-CHUNK = 16  # crystals that a thread takes at a time: they stay in its cache
+CHUNK = 32  # crystals that a thread takes at a time, at most
 OK, FAILED = "ok", "failed"
 CONTACTS, PACKINGS = (0.6, 1.2), (0.45, 0.95)  # of the crystals that it has seen
 FAR_OFF = 5.0  # kJ/mol that the members may differ
@@ -196,9 +198,12 @@ class LatticeEnergyPredictor:
 
     def _members(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
         """Energies (n_members, n_crystals) of each member, kJ/mol."""
+        n, n_threads = len(crystals), torch.get_num_threads()
+        rounds = math.ceil(n / (n_threads * CHUNK))
+        size = math.ceil(n / (n_threads * max(rounds, 1))) or 1
+        chunks = [crystals[start : start + size] for start in range(0, n, size)]
         found = [np.empty((len(self.model.members), 0))]
-        chunks = [crystals[n : n + CHUNK] for n in range(0, len(crystals), CHUNK)]
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        with _threads(n_threads) as pool:
             found += pool.map(self._evaluate, chunks)
         return np.concatenate(found, axis=1) / KJ_PER_MOL
 
@@ -212,6 +217,18 @@ class LatticeEnergyPredictor:
         with torch.inference_mode():
             out = self.model(LatticeGraph.collate(graphs))
         return out["members"].double().numpy()
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that share no work of torch's among them: there are enough of them."""
+    try:
+        with ThreadPoolExecutor(
+            n, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(n)
 
 
 def _as_crystal(crystal: MolecularCrystal | Atoms) -> MolecularCrystal:

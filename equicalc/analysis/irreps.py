@@ -32,14 +32,17 @@ UNUSED, HARDLY_USED = 0.02, 0.2
 #: Below this R2 an irrep of a network without energies tells little of a molecule.
 UNSTRUCTURED = 0.1
 
+#: Units of columns of a table, after their names.
+UNITS = {"energy": "_meV/atom", "force": "_meV/A"}
+
 #: What a figure shows of a table.
 PANELS = {
     "rms": "rms of a component",
     "participation": "effective channels",
     "knn_r2": "kNN R²",
     "attribution": "gradient × activation\nmeV/atom",
-    "force_change": "forces without it change by\nmeV/Å",
-    "force_error": "force MAE without it\nmeV/Å",
+    "force_change_meV/A": "forces without it change by\nmeV/Å",
+    "force_error_meV/A": "force MAE without it\nmeV/Å",
     "value_change": "values without it\nchange by",
     "value_error": "MAE of values\nwithout it",
 }
@@ -72,7 +75,7 @@ class IrrepUse:
     error : dict
         Mean absolute errors against labels when it is removed.
     parameters : float
-        Share of the weights that go if its degree is dropped.
+        Share of the weights that go if its degree is dropped; scalars cannot be.
     advice : str
         What to do.
     """
@@ -89,13 +92,16 @@ class IrrepUse:
     advice: str
 
     def row(self) -> dict[str, Any]:
-        """Return all of it side by side."""
+        """Return all of it side by side, with units; empty where it is not defined."""
         row = asdict(self)
         for kind in ("change", "error"):
-            row |= {f"{name}_{kind}": x for name, x in row.pop(kind).items()}
+            row |= {
+                f"{name}_{kind}{UNITS.get(name, '')}": x
+                for name, x in row.pop(kind).items()
+            }
         for last in ("parameters", "advice"):
             row[last] = row.pop(last)
-        return row
+        return {name: "" if x != x else x for name, x in row.items()}
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,7 @@ class IrrepAnalysis:
     def rows(self) -> list[dict[str, Any]]:
         """Return a table, without the columns that nothing is known of."""
         rows = [use.row() for use in self.uses]
-        unknown = {
-            name for name in rows[0] if all(row[name] != row[name] for row in rows)
-        }
+        unknown = {name for name in rows[0] if all(row[name] == "" for row in rows)}
         return [{k: v for k, v in row.items() if k not in unknown} for row in rows]
 
     def write_csv(self, path: str | Path) -> Path:
@@ -147,11 +151,13 @@ class IrrepAnalysis:
         figure = new_figure(1.9 * len(shown) + 0.4, 2.5)
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown):
             names = [row["irrep"] for row in rows]
-            axes.bar(names, [row[name] for row in rows], color="#2b6cb0", width=0.6)
+            heights = [row[name] or 0.0 for row in rows]
+            axes.bar(names, heights, color="#2b6cb0", width=0.6)
             axes.set_title(PANELS[name], fontsize="small")
             axes.spines[["top", "right"]].set_visible(False)
-            if name.endswith("_error"):
-                whole = self.error[name.removesuffix("_error")]
+            answer, is_error, _ = name.partition("_error")
+            if is_error:
+                whole = self.error[answer]
                 axes.axhline(whole, color="#c05621", lw=1.0, ls="--")
                 axes.set_yscale("log")
         figure.suptitle(title, fontsize="medium", x=0.01, ha="left")

@@ -54,7 +54,7 @@ def print_table(title: str, rows: Sequence[dict[str, object]]) -> None:
     kept = {name: c for name, c in columns.items() if any(v != "" for v in c)}
     for name, values in kept.items():
         number = all(_is_number(value) for value in values if value != "")
-        header = name.replace("_", "\n", 1)
+        header = name.replace("_", "\n")
         justify = "right" if number else "left"
         whole = number or max(len(str(value)) for value in values) <= SHORT
         table.add_column(header, justify=justify, no_wrap=whole, overflow="fold")

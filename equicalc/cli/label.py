@@ -14,7 +14,7 @@ from equicalc.cli import inputs
 if TYPE_CHECKING:
     from equicalc.labelling import LabelOptions
 
-WITH_FILE = ("output", "calculator", "workers")
+WITH_FILE = ("output", "calculator", "workers", "scheduler")
 """Options that go before those of a file."""
 
 
@@ -52,6 +52,7 @@ def label(
         int | None,
         typer.Option(help="Processes.", show_default="one for each core"),
     ] = None,
+    scheduler: inputs.Scheduler = None,
     licence: Annotated[
         str, typer.Option(help="Licence of the labels, kept with them.")
     ] = "not stated",
@@ -82,6 +83,8 @@ def label(
       [cyan]equicalc label start.xyz --calculator my_package:MyCalculator[/cyan]
 
       [cyan]equicalc label configs/label-gfn2.yaml[/cyan]
+
+      [cyan]equicalc label molecules.smi --scheduler tcp://login:8786[/cyan]
     """
     from equicalc import labelling
     from equicalc.cli.console import progress_bar, stdout
@@ -112,7 +115,7 @@ def label(
             note = f"{now.structures} structures, {now.failures} failures"
             bar.update(task, total=now.n_units, completed=now.units, note=note)
 
-        packed = labelling.label(options, report, command=shlex.join(sys.argv))
+        packed = labelling.label(options, report, shlex.join(sys.argv), scheduler)
     stdout.print(f"{len(PackedDataset(packed))} labelled structures: {packed}")
 
 

@@ -71,8 +71,23 @@ def neighbor_list(
     if len(positions) <= _FEW and not periodic.any():
         return _all_pairs(positions, cutoff)
     _check_lattice(cell[periodic], cutoff)
-    free = _free_directions(cell[periodic])  # (n_free, 3)
+    points, box = positions, cell
+    if not periodic.all():
+        points, box = _boxed(positions, cell, periodic, cutoff)
+    # 3
+    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
+    dst, src, shifts = search.compute(points, box, periodic, quantities="ijS")
+    return _sorted(src.astype(np.int64), dst.astype(np.int64), shifts.astype(np.int64))
 
+
+def _boxed(
+    positions: NDArray[Any],
+    cell: NDArray[Any],
+    periodic: NDArray[np.bool_],
+    cutoff: float,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Positions without wide gaps, and a box around them; see `neighbor_list`."""
+    free = _free_directions(cell[periodic])  # (n_free, 3)
     # 1
     along = _without_gaps(positions @ free.T, cutoff)  # (n_atoms, n_free)
     points = positions - positions @ free.T @ free + along @ free
@@ -80,10 +95,7 @@ def neighbor_list(
     extent = along.max(axis=0, initial=0.0) + 2 * cutoff  # (n_free,)
     box = cell.copy()
     box[~periodic] = extent[:, None] * free
-    # 3
-    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
-    dst, src, shifts = search.compute(points, box, periodic, quantities="ijS")
-    return _sorted(src.astype(np.int64), dst.astype(np.int64), shifts.astype(np.int64))
+    return points, box
 
 
 def _all_pairs(

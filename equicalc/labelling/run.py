@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from equicalc.labelling.options import LabelOptions
 from equicalc.labelling.plan import Plan, make_plan
 from equicalc.labelling.pool import label_units, usable_cores
 from equicalc.labelling.sampling import KINDS, Unit
-from equicalc.labelling.worker import Task
+from equicalc.labelling.worker import Result, Task, whole_unit
+from equicalc.labelling.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ def label(
     options: LabelOptions,
     report: Callable[[Progress], None] | None = None,
     command: str = "",
+    scheduler: str | None = None,
 ) -> Path:
     """Make, label and pack all structures of a run.
 
@@ -63,6 +66,9 @@ def label(
         Called after each unit of work.
     command
         Command line to store with the data.
+    scheduler
+        Address of a Dask scheduler whose workers do the work instead of local
+        processes, ``tcp://...``; they know no timeout.
 
     Returns
     -------
@@ -73,8 +79,8 @@ def label(
     ------
     ValueError
         If a source cannot be read, the calculator is not known, `out` cannot be
-        written or holds a run of other options, another process labels into it, or
-        nothing could be labelled.
+        written or holds a run of other options, another process labels into it, no
+        scheduler answers, or nothing could be labelled.
     ImportError
         If the calculator is not installed.
     WorkerError
@@ -92,7 +98,7 @@ def label(
             if not unfinished:
                 return packed
             shutil.rmtree(packed)
-        _work(out, unfinished, plan, options, report or _ignore)
+        _work(out, unfinished, plan, options, report or _ignore, scheduler)
         return shards.pack_shards(out, packed)
 
 
@@ -122,15 +128,19 @@ def _work(
     plan: Plan,
     options: LabelOptions,
     report: Callable[[Progress], None],
+    scheduler: str | None,
 ) -> None:
     task = Task(options.calculator, options.seed, options.max_force, options.timeout)
     units = [unit for block in unfinished.values() for unit in block]
-    n_workers = options.workers or usable_cores()
     progress = Progress(len(plan.units) - len(units), len(plan.units))
     left = {shard: len(block) for shard, block in unfinished.items()}
     for shard in (shard for shard, n_units in left.items() if not n_units):
         shards.merge_units(shard)
-    with closing(label_units(units, task, n_workers)) as results:
+    if scheduler is None:
+        work = label_units(units, task, options.workers or usable_cores())
+    else:
+        work = _on_cluster(units, task, scheduler)
+    with closing(work) as results:
         for result in results:
             shard = shards.shard_path(out, result.unit.index // options.shard_units)
             path = shards.unit_path(shard, result.unit.index)
@@ -143,6 +153,14 @@ def _work(
             progress.structures += len(result.records)
             progress.failures += len(result.failures)
             report(progress)
+
+
+def _on_cluster(
+    units: list[Unit], task: Task, scheduler: str
+) -> Generator[Result, None, None]:
+    """Label units by the workers of a Dask scheduler, see `label_units`."""
+    with Workers(scheduler=scheduler) as workers:
+        yield from workers.map(partial(whole_unit, task), units)
 
 
 def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from equicalc.calculators.named import named_calculator
 from equicalc.labelling.sampling import KINDS, Unit, frames
 from equicalc.labelling.shards import Record
 
@@ -58,6 +59,14 @@ def label_unit(unit: Unit, calculator: BaseCalculator, task: Task) -> Iterator[R
         except Exception as error:  # a calculator raises whatever it likes
             outcome = failure(unit, kind, f"{type(error).__name__}: {error}")
         yield outcome
+
+
+def whole_unit(task: Task, unit: Unit) -> Result:
+    """Label a unit with a calculator of its own, all at once."""
+    result = Result(unit)
+    for outcome in label_unit(unit, named_calculator(task.calculator), task):
+        result.add(outcome)
+    return result
 
 
 def failure(unit: Unit, kind: str, reason: str) -> Record:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from equicalc.kernels.images import Pairs, RadialSums, add_up
 from equicalc.models.lattice_graph import LatticeGraph
-from equicalc.nn.radial import BesselBasis
 
 DAMPING = 0.25  # 1/Angstrom
 SOFT_CORE = 1.0  # Angstrom
@@ -25,8 +25,8 @@ SWITCH = 0.8  # of the cutoff: from here on pairs fade
 class ImageSums:
     """What sites see of the images of each other.
 
-    Independent molecules that see images of each other make a block of all their sites,
-    with as many places for each molecule, ``size``, as the largest one has atoms.
+    Every two independent molecules of a crystal make a block of all their sites, with
+    as many places for each molecule, ``size``, as the largest one has atoms.
 
     Attributes
     ----------
@@ -87,8 +87,7 @@ class OverImages(nn.Module):
     """Add up over images; without parameters.
 
     1. Blocks of molecules, and the places of pairs in them.
-    2. Energies of pairs with everything left out that depends on the elements.
-    3. Radial functions and directions of the nearer pairs.
+    2. Sums over the pairs, and those of the directions side by side.
 
     Parameters
     ----------
@@ -102,41 +101,42 @@ class OverImages(nn.Module):
 
     def __init__(self, cutoff: float, reach: float, n_radial: int) -> None:
         super().__init__()
+        self.cutoff = cutoff
         self.coulomb = DampedCoulomb(cutoff)
-        self.cutoff, self.reach = cutoff, reach
-        self.basis = BesselBasis(reach, n_radial)
+        self.add_up = RadialSums(cutoff, SWITCH, SOFT_CORE**6, reach, n_radial)
 
     def forward(self, graph: LatticeGraph) -> ImageSums:
         """Sum over the pairs of a batch of crystals."""
-        r = torch.linalg.vector_norm(graph.vectors, dim=1)
         # 1
         blocks, slots, bins, size = _blocks(graph)
         shape = (blocks.shape[1], size, size)
-        n_bins = math.prod(shape)
         # 2
-        near = _fade(r / self.cutoff)
-        attraction = near / (r.square() * r.square() * r.square() + SOFT_CORE**6)
+        r = torch.linalg.vector_norm(graph.vectors, dim=1)
         periodic = graph.periodic[graph.crystal[graph.molecule]]  # (n_sites,)
         damped = periodic.index_select(0, graph.dst)
-        inverse = torch.where(damped, self.coulomb(r), 1 / r)
-        # 3
-        close = torch.nonzero(r < self.reach).squeeze(1)
-        ones, waves = self._waves(graph, r, close)  # (n_close, 7 or n_radial)
-        each = (ones.unsqueeze(2) * waves.unsqueeze(1)).flatten(1)
-        sums = add_up(each, bins.index_select(0, close), n_bins)
-        sums = sums.view(*shape, *ones.shape[1:], *waves.shape[1:])
+        pairs = Pairs(
+            vectors=graph.vectors,
+            distance=r,
+            inverse=torch.where(damped, self.coulomb(r), 1 / r),
+            bins=bins,
+            dst=graph.dst,
+            image=graph.image,
+            rotations=graph.rotations,
+        )
+        sums = self.add_up(pairs, len(graph.z), math.prod(shape))
+        waves = sums.waves.view(*shape, *sums.waves.shape[1:])
         return ImageSums(
             blocks=blocks,
             slots=slots,
             bins=bins,
             distance=r,
-            near=near,
-            neighbours=add_up(near, graph.dst, len(graph.z)),
-            attraction=add_up(attraction, bins, n_bins).view(shape),
-            inverse=add_up(inverse, bins, n_bins).view(shape),
-            waves=sums[..., 0, :].transpose(2, 3).flatten(1, 2),
-            towards=sums[..., 1:4, :].permute(0, 1, 4, 3, 2).flatten(1, 3),
-            back=sums[..., 4:, :].permute(0, 1, 4, 2, 3).flatten(3, 4).flatten(1, 2),
+            near=sums.near,
+            neighbours=sums.neighbours,
+            attraction=sums.attraction.view(shape),
+            inverse=sums.inverse.view(shape),
+            waves=waves[..., 0, :].transpose(2, 3).flatten(1, 2),
+            towards=waves[..., 1:4, :].permute(0, 1, 4, 3, 2).flatten(1, 3),
+            back=waves[..., 4:, :].permute(0, 1, 4, 2, 3).flatten(3, 4).flatten(1, 2),
             within=self._within(graph, slots, size),
         )
 
@@ -152,18 +152,6 @@ class OverImages(nn.Module):
         added = self.coulomb(r.clamp(max=self.cutoff)) - 1 / r
         own = filled.unsqueeze(2) & ~apart
         return torch.where(own, self.coulomb.own, torch.where(pairs, added, 0.0))
-
-    def _waves(
-        self, graph: LatticeGraph, r: Tensor, close: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One and both directions of close pairs (n_close, 7), and radial functions."""
-        length = r.index_select(0, close)
-        direction = graph.vectors.index_select(0, close) / length.unsqueeze(1)
-        image = graph.image.index_select(0, close)
-        turns = graph.rotations.index_select(0, image)  # (n_close, 3, 3)
-        turned = (turns @ direction.unsqueeze(2)).squeeze(2)
-        ones = torch.cat([torch.ones_like(turned[:, :1]), direction, turned], 1)
-        return ones, self.basis(length)
 
 
 class DampedCoulomb(nn.Module):
@@ -197,11 +185,6 @@ class DampedCoulomb(nn.Module):
         )
 
 
-def add_up(values: Tensor, index: Tensor, n: int) -> Tensor:
-    """Sum values (m, ...) with the same index into (n, ...)."""
-    return values.new_zeros(n, *values.shape[1:]).index_add(0, index, values)
-
-
 def _placed(values: Tensor, slots: Tensor, shape: torch.Size) -> Tensor:
     """Put values (n, ...) into slots of an empty array (*shape, ...)."""
     empty = values.new_zeros(shape.numel(), *values.shape[1:])
@@ -209,25 +192,29 @@ def _placed(values: Tensor, slots: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _blocks(graph: LatticeGraph) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Blocks, slots, bins and size as `ImageSums` has them."""
-    n_atoms = torch.bincount(graph.molecule, minlength=len(graph.weight))
+    """Blocks, slots, bins and size as `ImageSums` has them.
+
+    1. Places of the sites in their molecules.
+    2. Every molecule sees all of its crystal: one block after the other.
+    3. A pair is in the block of its molecules, in the row of `dst`, at `src`.
+    """
+    n = len(graph.weight)
+    # 1
+    n_atoms = torch.bincount(graph.molecule, minlength=n)
     first = n_atoms.cumsum(0) - n_atoms
-    size = int(n_atoms.max()) if len(n_atoms) else 0
+    size = int(n_atoms.max()) if n else 0
     number = torch.arange(len(graph.z), device=first.device) - first[graph.molecule]
-    seeing = graph.molecule.index_select(0, graph.dst)
-    seen = graph.molecule.index_select(0, graph.src)
-    both = seeing * len(graph.weight) + seen
-    used = torch.zeros(len(graph.weight) ** 2, dtype=torch.bool, device=both.device)
-    used.index_fill_(0, both, True)
-    kept = used.nonzero().squeeze(1)
-    blocks = torch.stack([kept // len(graph.weight), kept % len(graph.weight)])
-    block = (used.cumsum(0) - 1).index_select(0, both)
-    row = block * size + number.index_select(0, graph.dst)
-    bins = row * size + number.index_select(0, graph.src)
+    # 2
+    partners = torch.bincount(graph.crystal, minlength=1)  # (n_crystals,)
+    begin = partners.cumsum(0) - partners  # first molecule of each crystal
+    n_seen = partners[graph.crystal]  # (n_molecules,)
+    block = n_seen.cumsum(0) - n_seen  # first of each molecule
+    seeing = torch.arange(n, device=first.device).repeat_interleave(n_seen)
+    nth = torch.arange(len(seeing), device=first.device) - block[seeing]
+    blocks = torch.stack([seeing, begin[graph.crystal][seeing] + nth])
+    # 3
+    place = torch.arange(n, device=first.device) - begin[graph.crystal]
+    row = (block[graph.molecule] * size + number) * size
+    column = place[graph.molecule] * size * size + number
+    bins = row.index_select(0, graph.dst) + column.index_select(0, graph.src)
     return blocks, graph.molecule * size + number, bins, size
-
-
-def _fade(x: Tensor) -> Tensor:
-    """One up to `SWITCH`, smoothly to zero at one."""
-    t = ((x - SWITCH) / (1 - SWITCH)).clamp(0, 1)
-    return 1 - t**3 * (10 - 15 * t + 6 * t * t)

@@ -104,7 +104,7 @@ def test_removal_is_what_pruning_does(network, molecules):
 def test_labels_turn_changes_into_errors(network, molecules):
     plain = analyze_irreps(Embedder(network), molecules)
     assert plain.error == {}
-    assert "force_error" not in plain.rows()[0]
+    assert "force_error_meV/A" not in plain.rows()[0]
     embedder = Embedder(network)
     for atoms in molecules:
         [graph] = embedder.graphs([atoms])
@@ -130,6 +130,7 @@ def test_an_irrep_that_does_nothing_is_to_be_dropped(network, molecules, tmp_pat
     assert advice == {"0e": "keep: scalars", "1o": "keep", "2e": "drop"}
     assert found.uses[-1].change["force"] == pytest.approx(0, abs=1e-9)
     assert 0 < found.uses[-1].parameters < 1
+    assert found.rows()[0]["parameters"] == ""  # scalars cannot be dropped
     assert found.plot(tmp_path / "use.png").stat().st_size > 0
 
 
@@ -138,7 +139,7 @@ def test_a_generator_has_no_energies(molecules):
     values = np.arange(float(len(molecules)))
     found = analyze_irreps(Embedder(generator), molecules, values)
     columns = found.rows()[0]
-    assert "force_change" not in columns
+    assert "force_change_meV/A" not in columns
     assert "knn_r2" in columns
 
 

@@ -83,9 +83,9 @@ def test_analyze_irreps_writes_table_and_figure(cli, tmp_path, network, molecule
     with (tmp_path / "use" / "irreps.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["irrep"] for row in rows] == ["0e", "1o", "2e"]
-    assert "force_change" in rows[0]
-    assert "force_error" not in rows[0]  # there are no labels
-    assert float(rows[1]["force_change"]) > 0
+    assert "force_change_meV/A" in rows[0]
+    assert "force_error_meV/A" not in rows[0]  # there are no labels
+    assert float(rows[1]["force_change_meV/A"]) > 0
     assert (tmp_path / "use" / "irreps.png").stat().st_size > 0
 
 

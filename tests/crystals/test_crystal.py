@@ -9,7 +9,7 @@ from ase.io import write
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
-from equicalc.crystals import MolecularCrystal, errors
+from equicalc.crystals import MolecularCrystal, errors, neighbours
 from equicalc.crystals.neighbours import pairs_around
 from equicalc.crystals.shape import standard_orientation, vdw_radii, vdw_volume
 from equicalc.crystals.symmetry import lattice_basis, operations
@@ -161,7 +161,10 @@ def test_closest_contact_is_that_of_all_atoms():
     assert crystal.contact == pytest.approx(relative.min())
 
 
-def test_pairs_around_a_molecule_are_all_pairs():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_pairs_around_a_molecule_are_all_pairs(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(neighbours, "compiled_pairs", lambda *_: None)
     pose = [5, 6, 11, 70, 80, 95, 0.2, 0.3, 0.15, 1, 2, 0.3]
     crystal = MolecularCrystal.from_parameters(METHANOL, 2, pose)
     dst, src, vectors = crystal.intermolecular_vectors(7.5)

@@ -13,6 +13,7 @@ from equicalc.crystals import (
     pair_energy,
     random_crystals,
 )
+from equicalc.crystals.errors import RadicalError
 from equicalc.crystals.minimise import BatchedBFGS
 from equicalc.crystals.rigid import REACH, RigidCrystals
 from equicalc.crystals.symmetry import operations
@@ -143,3 +144,9 @@ def test_what_is_not_one_molecule_is_refused():
             random_crystals(two, 14, n=1)
     with pytest.raises(ValueError, match="no atoms"):
         random_crystals(Atoms(), 14, n=1)
+
+
+@pytest.mark.parametrize("radical", ["CC[Se]", "[CH3]", "[CH2]", molecule("NO")])
+def test_radicals_are_not_packed(radical):
+    with pytest.raises(RadicalError, match="unpaired electron"):
+        random_crystals(radical, 1, n=1)

@@ -100,6 +100,7 @@ def test_threads_and_chunks_change_nothing(predictor, packed):
         for n in (1, 2):
             torch.set_num_threads(n)
             found.append(predictor.predict(crystals))
+            assert torch.get_num_threads() == n
     finally:
         torch.set_num_threads(threads)
     singles = [predictor.predict([crystal])[0] for crystal in crystals]

@@ -30,6 +30,7 @@ from equicalc.design import (
     Workers,
     run,
 )
+from equicalc.labelling import LabelOptions, Source, label
 
 SMILES = ["C" * n + end for n in range(2, 14) for end in ("O", "=O", "N", "#N")]
 
@@ -125,6 +126,24 @@ def test_a_dask_cluster_labels_crystals(tmp_path):
     assert [row.status for row in there] == ["ok"] * 4
     for one, other in zip(alone, there):
         assert one.values == pytest.approx(other.values)
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_labels_the_same_structures(tmp_path):
+    pytest.importorskip("distributed")
+    (tmp_path / "molecules.smi").write_text("O\nN\nCO\n")
+    source = Source(path=str(tmp_path / "molecules.smi"), frames=3)
+
+    def options(name):
+        return LabelOptions(
+            sources=(source,), out=str(tmp_path / name), calculator="emt", workers=1
+        )
+
+    alone = label(options("alone"))
+    with cluster(n_workers=2) as (address, _):
+        there = label(options("there"), scheduler=address)
+    for file in alone.glob("*.npy"):
+        assert (there / file.name).read_bytes() == file.read_bytes()
 
 
 def free_port():

@@ -1,0 +1,165 @@
+"""Crystals in P1 of many molecules, with labels and inputs for `figure7.py`.
+
+    python examples/lattice/figure7_data.py runs/figure7 qm9_smiles.npz --molecules 1000
+
+As published: cells and poses are drawn at random and relaxed a little by Lennard-Jones
+energies, the molecule rigid, and copies of the crystals are moved. Each has three
+labels, kJ/mol per molecule: the energy of the shipped MACE, exp-6 and Coulomb, and the
+soft pair energy of the publication. One file per molecule; the same command goes on
+after any stop, and what is there can be learned from at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from build import draw, moved
+from joblib import Parallel, delayed
+from rich.progress import track
+
+from equicalc.crystals import (
+    ExpSix,
+    LennardJones,
+    MolecularCrystal,
+    PairPotential,
+    PaperSoft,
+)
+from equicalc.crystals.embeddings import named_embedding
+from equicalc.crystals.mace import load_mace
+from equicalc.crystals.minimise import BatchedBFGS
+from equicalc.crystals.neighbours import pairs_around
+from equicalc.crystals.packing import random_starts
+from equicalc.crystals.paper import paper_inputs
+from equicalc.crystals.symmetry import operations
+from equicalc.data.smiles import atoms_from_smiles, mmff_charges
+from equicalc.units import KJ_PER_MOL
+
+logger = logging.getLogger("figure7_data")
+
+EMBEDDINGS = ("none", "volume", "axes", "mo3enet")
+POTENTIALS = {"exp-6": ExpSix(), "soft": PaperSoft()}
+ELEMENTS = {1, 6, 7, 8}  # those of exp-6 and of the encoder
+LEAST_HEAVY = 4
+STARTS, PACKING = 12, 0.6
+BLOCKS, STEPS = 3, 15  # of relaxation
+CONTACT, PACKINGS = 0.7, (0.45, 0.95)  # of crystals that are kept
+
+
+def main() -> None:
+    """Make the file of each molecule that has none yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("smiles", type=Path, help="file of SMILES")
+    parser.add_argument("--molecules", type=int, default=1000)
+    parser.add_argument("--copies", type=int, default=3, help="of each packing")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    files = [chosen.output / f"{index:05d}.npz" for index in range(chosen.molecules)]
+    names = draw([chosen.smiles], chosen.molecules)
+    jobs = [
+        delayed(write)(file, smiles, index, chosen.copies)
+        for index, (file, smiles) in enumerate(zip(files, names))
+        if not file.exists()
+    ]
+    ended = Parallel(chosen.jobs, return_as="generator_unordered")(jobs)
+    for _ in track(ended, "Molecules", total=len(jobs)):
+        pass
+
+
+def write(file: Path, smiles: str, seed: int, copies: int) -> None:
+    """Write the crystals of a molecule, the file whole or not at all."""
+    try:
+        columns: dict[str, Any] = described(crystals_of(smiles, seed, copies))
+    except ValueError as error:
+        logger.warning("%s: %s", smiles, error)
+        columns = {}
+    part = file.with_suffix(".part")
+    with part.open("wb") as stream:
+        np.savez(stream, smiles=np.array(smiles), **columns)
+    part.replace(file)
+
+
+def crystals_of(smiles: str, seed: int, copies: int) -> list[MolecularCrystal]:
+    """Pack a molecule in P1, and move what was packed."""
+    molecule = atoms_from_smiles(smiles, seed)
+    if set(molecule.numbers.tolist()) - ELEMENTS:
+        raise ValueError("other elements than H, C, N and O")
+    if (molecule.numbers > 1).sum() < LEAST_HEAVY:
+        raise ValueError(f"fewer than {LEAST_HEAVY} heavy atoms")
+    molecule.set_initial_charges(mmff_charges(molecule))
+    rng = np.random.default_rng(seed)
+    return [
+        one
+        for crystal in relaxed(molecule, rng)
+        for one in (crystal, *(moved(crystal, rng) for _ in range(copies)))
+        if one.contact > CONTACT and PACKINGS[0] < one.packing < PACKINGS[1]
+    ]
+
+
+def relaxed(molecule: Atoms, rng: np.random.Generator) -> list[MolecularCrystal]:
+    """Draw crystals, and relax cells and poses for some steps."""
+    molecule = molecule.copy()
+    molecule.positions -= molecule.positions.mean(axis=0)
+    potential = LennardJones()
+    crystals, x = random_starts(molecule, 1, potential, STARTS, PACKING, rng)
+    search = BatchedBFGS(x)
+    for _ in range(BLOCKS):
+        crystals.refresh(search.x)
+        search.evaluate(crystals)
+        for _ in range(STEPS):
+            search.step(crystals)
+    cells = crystals.cells(search.x).double().numpy()
+    found = []
+    for cell, pose in zip(cells, crystals.poses(search.x).double().numpy()):
+        posed = molecule.copy()
+        posed.positions = pose
+        found.append(MolecularCrystal(cell, 1, operations(1), (posed,)))
+    return found
+
+
+def described(crystals: list[MolecularCrystal]) -> dict[str, np.ndarray]:
+    """Structures, labels and inputs of the crystals of a molecule."""
+    if not crystals:
+        return {}
+    inputs, parameters = paper_inputs(
+        crystals, [named_embedding(one) for one in EMBEDDINGS]
+    )
+    labels = {"label MACE": load_mace().interactions(crystals)}
+    labels |= {
+        f"label {name}": np.array([pair_sum(one, potential) for one in crystals])
+        for name, potential in POTENTIALS.items()
+    }
+    molecules = [one.molecules[0] for one in crystals]
+    return {
+        "numbers": molecules[0].numbers,
+        "positions": np.array([one.positions for one in molecules]),
+        "cells": np.array([one.cell for one in crystals]),
+        "parameters": parameters,
+        **{f"input {name}": rows for name, rows in zip(EMBEDDINGS, inputs)},
+        **{name: energies / KJ_PER_MOL for name, energies in labels.items()},
+    }
+
+
+def pair_sum(crystal: MolecularCrystal, potential: PairPotential) -> float:
+    """Energy as of `pair_energy` in P1, without forces, eV."""
+    (molecule,) = crystal.molecules
+    positions, _ = crystal.unit_cell
+    atoms, _, others, vectors = pairs_around(
+        positions, crystal.cell, 0, potential.cutoff
+    )
+    sites = potential.sites(molecule)
+    pair = potential.combine(sites[atoms], sites[others])
+    squared = sites.new_tensor((vectors**2).sum(axis=1))
+    energies, _ = potential.terms(squared, pair)
+    return 0.5 * float(energies.sum()) + potential.constant(molecule)
+
+
+if __name__ == "__main__":
+    main()
