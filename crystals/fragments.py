@@ -134,7 +134,7 @@ def find_fragments(atoms: Atoms) -> list[Fragment]:
     n = len(atoms)
     owner = _molecules(n, src, dst)
     order = np.argsort(owner, kind="stable")
-    starts = np.searchsorted(owner[order], np.arange(owner[order[-1]] + 1))
+    starts = np.searchsorted(owner[order], np.arange(int(owner.max()) + 1))
     # 2
     cells = _walked(order[starts], src, dst, shifts)
     # 3

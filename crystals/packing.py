@@ -189,8 +189,9 @@ def _require_molecule(atoms: Atoms, given: str | Atoms) -> None:
 
 def _require_closed_shell(atoms: Atoms) -> None:
     """Refuse molecules with unpaired electrons: crystals of them do not last."""
-    electrons = int(atoms.numbers.sum()) - round(atoms.info.get("charge", 0))
-    unpaired = max(atoms.info.get("spin", 1) - 1, electrons % 2)
+    electrons = int(atoms.numbers.sum()) - round(atoms.info.get("charge") or 0)
+    moment = round(abs(atoms.get_initial_magnetic_moments().sum()))
+    unpaired = max((atoms.info.get("spin") or 1) - 1, moment, electrons % 2)
     if unpaired:
         raise RadicalError(
             f"{atoms.info.get('smiles', atoms.get_chemical_formula())} has {unpaired} "

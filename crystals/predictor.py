@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ CHUNK = 32  # crystals that a thread takes at a time, at most
 OK, FAILED = "ok", "failed"
 CONTACTS, PACKINGS = (0.6, 1.2), (0.45, 0.95)  # of the crystals that it has seen
 FAR_OFF = 5.0  # kJ/mol that the members may differ
+
+_ONE_POOL = threading.Lock()
 
 Row = dict[str, object]
 
@@ -198,12 +201,11 @@ class LatticeEnergyPredictor:
 
     def _members(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
         """Energies (n_members, n_crystals) of each member, kJ/mol."""
-        n, n_threads = len(crystals), torch.get_num_threads()
-        rounds = math.ceil(n / (n_threads * CHUNK))
-        size = math.ceil(n / (n_threads * max(rounds, 1))) or 1
-        chunks = [crystals[start : start + size] for start in range(0, n, size)]
-        found = [np.empty((len(self.model.members), 0))]
-        with _threads(n_threads) as pool:
+        n, found = len(crystals), [np.empty((len(self.model.members), 0))]
+        with _threads() as (pool, n_threads):
+            rounds = math.ceil(n / (n_threads * CHUNK))
+            size = math.ceil(n / (n_threads * max(rounds, 1))) or 1
+            chunks = [crystals[start : start + size] for start in range(0, n, size)]
             found += pool.map(self._evaluate, chunks)
         return np.concatenate(found, axis=1) / KJ_PER_MOL
 
@@ -220,15 +222,20 @@ class LatticeEnergyPredictor:
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that share no work of torch's among them: there are enough of them."""
-    try:
-        with ThreadPoolExecutor(
-            n, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(n)
+def _threads() -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """As many threads as torch has, which share no work of torch's among them.
+
+    One such pool at a time: torch's number of threads is that of the whole process.
+    """
+    with _ONE_POOL:
+        n = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(
+                n, initializer=torch.set_num_threads, initargs=(1,)
+            ) as pool:
+                yield pool, n
+        finally:
+            torch.set_num_threads(n)
 
 
 def _as_crystal(crystal: MolecularCrystal | Atoms) -> MolecularCrystal:

@@ -27,6 +27,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor
 
 __all__ = [
@@ -45,6 +46,10 @@ FLAGS = (
     "-ffp-contract=fast",
 )
 OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ())
+
+if hasattr(os, "register_at_fork"):
+    # GNU's OpenMP waits for ever in the child of a process that has used its threads
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 @functools.cache

@@ -207,6 +207,7 @@ class EquiCalculator(Calculator):
         self.committee.check_defined(name, subject)
         return super().get_property(name, atoms, allow_calculation)
 
+    @torch.inference_mode(False)
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -237,6 +238,7 @@ class EquiCalculator(Calculator):
         [(mean, self.extras)] = self.committee.predict(graphs, outputs)
         self.results = ase_results(mean)
 
+    @torch.inference_mode(False)
     def compute(
         self,
         structures: Iterable[Atoms],
@@ -289,6 +291,7 @@ class EquiCalculator(Calculator):
                 self._states.check(atoms)
         return self.committee.many(structures, properties, batch_size)
 
+    @torch.inference_mode(False)
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Return the second derivatives of the energy.
 
@@ -334,6 +337,7 @@ class EquiCalculator(Calculator):
     def _get_name(self) -> str:
         return "equicalc"
 
+    @torch.inference_mode(False)  # forces are derivatives
     def _configure(
         self, model: ModelSpec | Sequence[ModelSpec], **settings: Any
     ) -> None:

@@ -88,6 +88,8 @@ def evaluate(
     ValueError
         For an unknown output, one that the model does not predict, a stress without
         a cell, or a Hessian of several structures.
+    RuntimeError
+        For derivatives of a graph that was made in `torch.inference_mode`.
     """
     if unknown := set(outputs) - set(OUTPUTS):
         raise ValueError(f"unknown outputs {sorted(unknown)}; choose from {OUTPUTS}")
@@ -98,6 +100,12 @@ def evaluate(
         graph = graph.clone().update({"pos": graph["pos"].detach().requires_grad_()})
     derivatives = not {"forces", "stress", "hessian"}.isdisjoint(outputs)
     create_graph = create_graph or "hessian" in outputs
+    frozen = torch.is_inference_mode_enabled() or graph["pos"].is_inference()
+    if derivatives and frozen:
+        raise RuntimeError(
+            "torch.inference_mode() forbids derivatives, so there would be no forces: "
+            "make the graph and evaluate it under torch.no_grad() instead"
+        )
 
     with torch.set_grad_enabled(derivatives or create_graph):
         vectors = edge_vectors(graph)

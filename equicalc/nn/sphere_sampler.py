@@ -45,7 +45,8 @@ class SphereSampler(nn.Module):
         self.register_buffer("log_areas", cells[..., 1].prod(1).log(), False)
         centres = points_in(cells, torch.tensor(0.5))
         self.register_buffer("cell_harmonics", self.harmonics(centres), False)
-        nearest = (centres @ centres.T).topk(self.NEIGHBOURS + 1).indices
+        n_near = min(self.NEIGHBOURS + 1, len(centres))
+        nearest = (centres @ centres.T).topk(n_near).indices
         self.register_buffer("neighbours", nearest.T.contiguous(), False)
 
     def sample(

@@ -65,12 +65,14 @@ def main() -> None:
     columns = read(chosen.data)
     molecules = columns["molecule"]
     counts = {"crystals": len(molecules), "molecules": len(np.unique(molecules))}
+    shape = f"{chosen.depth} x {chosen.width}"
+    settings = f"{counts} {shape} {chosen.dropout} {chosen.epochs}"
     rows: list[Row] = []
     fits = {}
     for name in EMBEDDINGS:
         inputs = np.hstack([columns[f"input {name}"], columns["parameters"]])
         for label in chosen.labels:
-            kept = chosen.data / "fits" / f"{name} {label} {len(molecules)}.npz"
+            kept = chosen.data / "fits" / f"{name} {label} {settings}.npz"
             energies = columns[f"label {label}"]
             fit = learned_once(kept, inputs, energies, molecules, chosen)
             fits[name, label] = fit
@@ -96,7 +98,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
                 for name in file.files
                 if name == "parameters" or name.startswith(("input", "label"))
             }
-        found["molecule"] = np.full(len(found["parameters"]), int(path.stem))
+        found["molecule"] = np.full(len(found["parameters"]), int(path.stem, 16))
         for name, column in found.items():
             parts.setdefault(name, []).append(column)
     return {name: np.concatenate(columns) for name, columns in parts.items()}

@@ -12,14 +12,15 @@ after any stop, and what is there can be learned from at any time.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from build import draw, moved
 from joblib import Parallel, delayed
+from pack import draw, moved
 from rich.progress import track
 
 from equicalc.crystals import (
@@ -61,22 +62,25 @@ def main() -> None:
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    files = [chosen.output / f"{index:05d}.npz" for index in range(chosen.molecules)]
-    names = draw([chosen.smiles], chosen.molecules)
     jobs = [
-        delayed(write)(file, smiles, index, chosen.copies)
-        for index, (file, smiles) in enumerate(zip(files, names))
-        if not file.exists()
+        delayed(write)(file, smiles, chosen.copies)
+        for smiles in draw([chosen.smiles], chosen.molecules)
+        if not (file := chosen.output / f"{number(smiles):012x}.npz").exists()
     ]
     ended = Parallel(chosen.jobs, return_as="generator_unordered")(jobs)
     for _ in track(ended, "Molecules", total=len(jobs)):
         pass
 
 
-def write(file: Path, smiles: str, seed: int, copies: int) -> None:
+def number(smiles: str) -> int:
+    """Give a molecule a number that does not depend on which others there are."""
+    return int(hashlib.blake2b(smiles.encode(), digest_size=6).hexdigest(), 16)
+
+
+def write(file: Path, smiles: str, copies: int) -> None:
     """Write the crystals of a molecule, the file whole or not at all."""
     try:
-        columns: dict[str, Any] = described(crystals_of(smiles, seed, copies))
+        columns: dict[str, Any] = described(crystals_of(smiles, copies))
     except ValueError as error:
         logger.warning("%s: %s", smiles, error)
         columns = {}
@@ -86,8 +90,9 @@ def write(file: Path, smiles: str, seed: int, copies: int) -> None:
     part.replace(file)
 
 
-def crystals_of(smiles: str, seed: int, copies: int) -> list[MolecularCrystal]:
+def crystals_of(smiles: str, copies: int) -> list[MolecularCrystal]:
     """Pack a molecule in P1, and move what was packed."""
+    seed = number(smiles) % 2**31
     molecule = atoms_from_smiles(smiles, seed)
     if set(molecule.numbers.tolist()) - ELEMENTS:
         raise ValueError("other elements than H, C, N and O")

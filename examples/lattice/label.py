@@ -1,4 +1,4 @@
-"""Label the crystals of `build.py` with interaction energies, molecule by molecule.
+"""Label the crystals of `pack.py` with interaction energies, molecule by molecule.
 
     python examples/lattice/label.py runs/labelled --crystals runs/crystals \
         --model runs/mace/mace-gfn2.safetensors

@@ -107,7 +107,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("output", type=Path)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--molecules", type=Path, nargs="+", required=True)
-    parser.add_argument("--crystals", type=Path, help="of build.py")
+    parser.add_argument("--crystals", type=Path, help="of pack.py")
     parser.add_argument("--crystal-labels", type=Path, help="of two_body.py")
     parser.add_argument("--minutes", type=float, default=25)
     parser.add_argument("--start", type=Path, help="checkpoint to start from")

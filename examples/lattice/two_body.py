@@ -1,4 +1,4 @@
-"""Label the crystals of `build.py` with GFN2-xTB energies of all pairs of molecules.
+"""Label the crystals of `pack.py` with GFN2-xTB energies of all pairs of molecules.
 
     python examples/lattice/two_body.py runs/two-body --crystals runs/crystals \
         --dimers runs/dimers

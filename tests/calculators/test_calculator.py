@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators import names
 from ase.calculators.calculator import (
     Calculator,
@@ -19,6 +20,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from equicalc import EquiCalculator
 from equicalc.calculators.neighbors import VerletList
 from equicalc.calculators.prediction import graph_of
+from equicalc.graph import make_graph
 from equicalc.models import Potential, PotentialConfig, evaluate
 
 
@@ -147,3 +149,22 @@ def test_shipped_model_in_compiled_loops_is_close_to_the_plain_one(ethanol):
     energy = float(plain["energy"])
     assert ethanol.get_potential_energy() == pytest.approx(energy, rel=1e-6)
     np.testing.assert_allclose(ethanol.get_forces(), plain["forces"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_forces_do_not_mind_inference_mode(backend):
+    atoms = molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=0)
+    usual = EquiCalculator(device="cpu").get_forces(atoms)
+    with torch.inference_mode():
+        calculator = EquiCalculator(device="cpu", backend=backend)
+        forces = calculator.get_forces(atoms)
+    np.testing.assert_allclose(forces, usual, atol=2e-5)
+    touching = Atoms("CO", [[0, 0, 0], [0.6, 0, 0]])
+    assert np.isfinite(calculator.get_forces(touching)).all()
+
+
+def test_a_graph_of_inference_mode_has_no_forces(network):
+    h2 = make_graph([1, 1], np.eye(2, 3), cutoff=4.0)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="no_grad"):
+        evaluate(network, h2, ["forces"])

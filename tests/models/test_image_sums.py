@@ -12,6 +12,7 @@ from equicalc.models import LatticeConfig, LatticeNetwork
 from equicalc.models.image_sums import DAMPING, SOFT_CORE, SWITCH
 from equicalc.models.lattice import COULOMB, FEW
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.nn.radial import BesselBasis
 from equicalc.units import KJ_PER_MOL
 
 CONFIG = LatticeConfig(elements=(1, 6, 8), cutoff=6.0, reach=5.0, members=2)
@@ -111,8 +112,10 @@ def surroundings(part, h, u, graph):
     turns = graph.rotations[graph.image[near]]
     seen = torch.einsum("pij,pj->pi", turns, towards)
     along = torch.einsum("pki,pi->pk", u[src], seen)
-    basis = LatticeNetwork(CONFIG).double().over_images.basis(r[near])
-    filters, sent = part.filter(basis), part.source(h)[src]
+    bessel = BesselBasis(CONFIG.reach, CONFIG.n_radial)
+    orders = torch.arange(1, CONFIG.n_radial + 1, dtype=r.dtype)
+    bessel.frequencies = orders * math.pi / CONFIG.reach  # in double precision
+    filters, sent = part.filter(bessel(r[near])), part.source(h)[src]
     scalars = filters[:, :C] * (sent[:, :C] + part.direction(along))
     strengths = filters[:, C:] * sent[:, C:]
     arrows = strengths.unsqueeze(2) * towards.unsqueeze(1)

@@ -28,11 +28,12 @@ SOURCE = """
 // Take over a structure: first features, lengths, rows by receiver and by sender.
 // `found`: how many pairs are nearer than the reach of their elements, and how many
 // edges are not sorted.
-extern "C" void open(const double* given, const long* senders, const long* receivers,
-                     const long* kinds, const T* embedding, const T* reach,
-                     long* species, T* features, T* vectors, T* distance, long* src,
-                     long* dst, long* dst_ptr, long* order, long* src_ptr, long* found,
-                     long channels, long n_species, long n_nodes, long n_edges) {
+extern "C" void open_step(const double* given, const long* senders,
+                          const long* receivers, const long* kinds, const T* embedding,
+                          const T* reach, long* species, T* features, T* vectors,
+                          T* distance, long* src, long* dst, long* dst_ptr, long* order,
+                          long* src_ptr, long* found, long channels, long n_species,
+                          long n_nodes, long n_edges) {
   for (long i = 0; i < n_nodes; i++) {
     species[i] = kinds[i];
     std::copy_n(embedding + kinds[i] * channels, channels, features + i * channels);
@@ -67,8 +68,8 @@ extern "C" void add(const T* more, T* total, long n) {
 }
 
 // Derivative by the vectors, of what it is along the harmonics and the distance.
-extern "C" void close(const T* vectors, const T* distance, const T* by_harmonics,
-                      const T* by_distance, double* gradient, long n_edges) {
+extern "C" void close_step(const T* vectors, const T* distance, const T* by_harmonics,
+                           const T* by_distance, double* gradient, long n_edges) {
   for (long e = 0; e < n_edges; e++)
     for (long k = 3 * e; k < 3 * e + 3; k++)
       gradient[k] = by_harmonics[k] + vectors[k] * (by_distance[e] / distance[e]);
@@ -209,7 +210,7 @@ class EdgeLoops:
         outputs = to.species, to.features, to.vectors, to.distance, *adj.tensors()
         tables = self.embedding, self.reach
         sizes = self.embedding.shape[1], len(self.embedding), len(species), len(vectors)
-        invoke(self.compiled, "open", *inputs, *tables, *outputs, to.found, *sizes)
+        invoke(self.compiled, "open_step", *inputs, *tables, *outputs, to.found, *sizes)
         touching, unsorted = to.found.tolist()
         if unsorted:
             Adjacency.from_edges(src, dst, len(species))  # says so
@@ -239,7 +240,7 @@ class EdgeLoops:
         """Return the whole derivative by the vectors, (n_edges, 3) float64."""
         gradient = by_vectors.new_empty(n_edges, 3, dtype=torch.float64)
         inputs = structure.vectors, structure.distance, by_vectors, by_distance
-        invoke(self.compiled, "close", *inputs, gradient, n_edges)
+        invoke(self.compiled, "close_step", *inputs, gradient, n_edges)
         return gradient
 
     def exchange(

@@ -1,6 +1,6 @@
 """Random crystals of many molecules: what the lattice-energy predictor learns from.
 
-    python examples/lattice/build.py runs/crystals FILE... --molecules 2000
+    python examples/lattice/pack.py runs/crystals FILE... --molecules 2000
 
 One file per molecule; the same command goes on after any stop. Molecules with charges
 of MMFF94 are packed by exp-6 and Coulomb energies, so that hydrogen bonds have the
