@@ -18,14 +18,13 @@ from .fragments import find_fragments, require_crystal, require_one_neutral_spec
 from .neighbours import AtomPairs, Neighbour, neighbours_of, pairs_around
 from .pose import parameters_of, place
 from .shape import vdw_radii, vdw_volume
-from .symmetry import Operations, find_symmetry, operations
+from .symmetry import Operations, distinct_images, find_symmetry, operations
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 __all__ = ["MolecularCrystal"]
 
-SAME_PLACE = 0.3  # Angstrom; atoms of different molecules are never so near
 CONTACT_REACH = 6.0  # Angstrom
 GRAM_PER_CM3 = 1.66053906660  # amu/Angstrom^3
 
@@ -369,31 +368,8 @@ class MolecularCrystal:
         found = []
         for molecule in self.molecules:
             fractional = (molecule.positions @ inverse).astype(np.float64)
-            found.append(_distinct(self.operations.apply(fractional), self.cell))
+            found.append(distinct_images(self.operations.apply(fractional), self.cell))
         return found
-
-
-def _distinct(
-    images: NDArray[np.float64], cell: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Those of fractional images (m, n, 3) that differ: Cartesian, and their rows.
-
-    An image is there already if one before it has the same centroid, and any of its
-    atoms where this has its first one.
-    """
-    centroids = images.mean(axis=1)
-    images = images - np.floor(centroids[:, None] + 1e-9)
-    later, before = np.nonzero(_near(centroids[:, None] - centroids, cell))
-    later, before = later[before < later], before[before < later]
-    again = _near(images[before] - images[later, :1], cell).any(axis=1)
-    kept = np.setdiff1d(np.arange(len(images)), later[again])
-    return images[kept] @ cell, kept
-
-
-def _near(apart: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether fractional vectors (..., 3) lead to the same place of the crystal."""
-    apart = (apart - np.round(apart)) @ cell
-    return np.einsum("...i,...i->...", apart, apart) < SAME_PLACE**2
 
 
 def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:

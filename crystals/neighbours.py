@@ -15,6 +15,10 @@ from equicalc.kernels.images import compiled_pairs
 
 __all__ = ["AtomPairs", "Neighbour", "neighbours_of", "pairs_around"]
 
+PairsAround = tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
+]
+
 
 @dataclass(frozen=True)
 class AtomPairs:
@@ -121,9 +125,7 @@ def pairs_around(
     cell: NDArray[np.float64],
     center: int,
     cutoff: float,
-) -> tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
-]:
+) -> PairsAround:
     """Find pairs of an atom of a molecule and one of the molecules around it.
 
     Parameters
@@ -156,9 +158,7 @@ def _pairs_in_numpy(
     cell: NDArray[np.float64],
     center: int,
     cutoff: float,
-) -> tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
-]:
+) -> PairsAround:
     """Find the pairs of `pairs_around` without a compiler.
 
     1. Lattice vectors that may lead near the center.

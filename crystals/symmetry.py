@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from .errors import CrystalError
 
-__all__ = ["Operations", "SymmetryOf", "find_symmetry", "lattice_basis", "operations"]
+__all__ = [
+    "Operations",
+    "SymmetryOf",
+    "distinct_images",
+    "find_symmetry",
+    "lattice_basis",
+    "operations",
+]
+
+SAME_PLACE = 0.3  # Angstrom; atoms of different molecules are never so near
 
 _N_HALL = 530
 _SHAPES = (  # first group of a lattice system, and its cells: a, b, c are rows
@@ -206,3 +215,26 @@ def _silent_spglib() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
+
+
+def distinct_images(
+    images: NDArray[np.float64], cell: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distinct ones of fractional images (m, n, 3), Cartesian, and their rows.
+
+    An image is there already if one before it has the same centroid, and any of its
+    atoms where this has its first one.
+    """
+    centroids = images.mean(axis=1)
+    images = images - np.floor(centroids[:, None] + 1e-9)
+    later, before = np.nonzero(_near(centroids[:, None] - centroids, cell))
+    later, before = later[before < later], before[before < later]
+    again = _near(images[before] - images[later, :1], cell).any(axis=1)
+    kept = np.setdiff1d(np.arange(len(images)), later[again])
+    return images[kept] @ cell, kept
+
+
+def _near(apart: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether fractional vectors (..., 3) lead to the same place of the crystal."""
+    apart = (apart - np.round(apart)) @ cell
+    return np.einsum("...i,...i->...", apart, apart) < SAME_PLACE**2
