@@ -58,6 +58,7 @@ def train(
     from equicalc.cli.evaluate import error_rows, loss_rows
     from equicalc.pretrained import weights_path
     from equicalc.training.memory import keep_freed_memory
+    from equicalc.training.processes import process_number
     from equicalc.training.sources import expand_path
 
     run = training.load_config(config)
@@ -74,6 +75,8 @@ def train(
         check = quick_check()
     keep_freed_memory()
     best = training.train(run, resume=not fresh, check=check)
+    if process_number(run.trainer.devices) > 0:
+        return  # the first process tells
     metrics = json.loads((best.parent / "metrics.json").read_text())
     for part, table in metrics.items():
         rows = error_rows(table) if "units" in table else loss_rows(table)

@@ -25,6 +25,13 @@ class EndlessBatches(Sampler[np.ndarray]):
         Of the order.
     start
         Number of the first batch.
+    share
+        (k, n): only the k-th of n parts of every batch, for the k-th of n processes.
+
+    Raises
+    ------
+    ValueError
+        If a batch has fewer structures than parts.
 
     Examples
     --------
@@ -35,11 +42,25 @@ class EndlessBatches(Sampler[np.ndarray]):
     True
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         self.n = n
         self.batch_size = min(batch_size, n)
         self.seed = seed
         self.start = start
+        self.share = share
+        if self.batch_size < share[1]:
+            raise ValueError(
+                f"batches of {self.batch_size} structures cannot be shared by "
+                f"{share[1]} devices: give a larger optimizer.batch_size, or fewer "
+                "trainer.devices"
+            )
 
     @property
     def per_epoch(self) -> int:
@@ -48,11 +69,12 @@ class EndlessBatches(Sampler[np.ndarray]):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         epoch, first = divmod(self.start, self.per_epoch)
+        part, parts = self.share
         while True:
             order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
             for number in range(first, self.per_epoch):
                 begin = number * self.batch_size
-                yield np.sort(order[begin : begin + self.batch_size])
+                yield np.sort(order[begin : begin + self.batch_size])[part::parts]
             epoch, first = epoch + 1, 0
 
 

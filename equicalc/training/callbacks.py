@@ -50,8 +50,8 @@ class Checkpoints(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time."""
-        if time.monotonic() >= self.due:
+        """Save if it is time; the first process says whether it is."""
+        if trainer.strategy.broadcast(time.monotonic() >= self.due):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -62,10 +62,11 @@ class Checkpoints(Callback):
         """Write `last.ckpt` and keep the one before."""
         module.check_finite(0.0)
         last, temporary = self.folder / LAST, self.folder / f".{LAST}"
-        trainer.save_checkpoint(temporary, weights_only=False)
-        if last.exists():
-            last.replace(self.folder / PREVIOUS)
-        temporary.replace(last)
+        trainer.save_checkpoint(temporary, weights_only=False)  # by the first process
+        if trainer.is_global_zero:
+            if last.exists():
+                last.replace(self.folder / PREVIOUS)
+            temporary.replace(last)
         self.due = time.monotonic() + self.interval
 
 
@@ -213,7 +214,7 @@ class ProgressBar(Callback):
         rate = self.seen / (time.monotonic() - self.begun)
         self.bar.update(
             self.task,
-            completed=pl_module.done(),
+            completed=pl_module.progress,
             step=trainer.global_step,
             rate=f"{rate:.0f} {task.unit}/s",
             best=f"best loss {pl_module.state.best_loss:.4g}",

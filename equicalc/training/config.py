@@ -228,6 +228,10 @@ class TrainerConfig:
         Processes that prepare batches; 0: in the training process.
     device
         "auto", "cpu", "cuda".
+    devices
+        How many, a process for each, by Lightning's DDP: every process takes a share of
+        each batch, and the gradients of the shares are averaged. The script or command
+        that trains is run again in each process.
     backend
         Kernel backend of the model.
     compile
@@ -246,6 +250,7 @@ class TrainerConfig:
     threads: int | None = None
     num_workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
     backend: str = "auto"
     compile: bool = False
     val_every_steps: int | None = None
@@ -254,13 +259,15 @@ class TrainerConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "threads", "val_every_steps", "log_every")
+        require_at_least(self, 1, "threads", "devices", "val_every_steps", "log_every")
         require_at_least(self, 0, "num_workers", "checkpoint_minutes")
+        if self.compile and self.devices > 1:
+            raise RangeError("compile", True, "false on several devices")
 
 
 @dataclass
 class RegulariseConfig:
-    """Remedies against irreps that a potential has and does not use.
+    """Remedies against irreps that a network has and does not use.
 
     Parameters
     ----------

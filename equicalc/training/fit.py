@@ -9,7 +9,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
 from equicalc.training.config_file import completed
+from equicalc.training.processes import process_number, strategy_of
 from equicalc.training.report import BEST, write_json
 from equicalc.training.schedule import RunState
 from equicalc.training.sources import expand_path
@@ -52,7 +53,8 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
     4. Evaluate the best model, draw the plots.
 
     Killed at any moment, the same call goes on from the last checkpoint, with the
-    same batches in the same order.
+    same batches in the same order. On several devices every process makes this call;
+    the first one writes all files, the others return when training ends.
 
     Parameters
     ----------
@@ -82,14 +84,15 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
     """
     folder = expand_path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        return _train(config, folder, resume, check)
+    leads = process_number(config.trainer.devices) == 0
+    with locked(folder) if leads else nullcontext():
+        return _train(config, folder, resume, check, leads)
 
 
 def _train(
-    config: TrainConfig, folder: Path, resume: bool, check: Check | None
+    config: TrainConfig, folder: Path, resume: bool, check: Check | None, leads: bool
 ) -> Path:
-    """Do the steps of `train`."""
+    """Do the steps of `train`; the leading process writes."""
     # 1. data
     task = task_of(config)
     parts = task.load_parts()
@@ -105,14 +108,15 @@ def _train(
     with _threads(config.trainer.threads), _quiet():
         fit = _prepared(model, task, parts, folder, check)
         # from here on, files of an earlier run are touched
-        if not resume:
+        if leads and not resume:
             _clear(folder)
-        if begun is None:
+        if leads and begun is None:
             _record(folder, config, settings)
         # 3. fit
         fit()
         # 4. report
-        task.write_report(folder, parts)
+        if leads:
+            task.write_report(folder, parts)
     return folder / BEST
 
 
@@ -133,16 +137,24 @@ def _prepared(
             f'training needs Lightning ({error}): pip install "equicalc[train]"'
         ) from error
 
+    n_devices = config.trainer.devices
+    number = process_number(n_devices)
     batches = EndlessBatches(
-        len(parts["train"]), config.optimizer.batch_size, config.seed
+        len(parts["train"]),
+        config.optimizer.batch_size,
+        config.seed,
+        share=(number, n_devices),
     )
     module = TrainingModule(model, task, batches.per_epoch, check)
-    hooks = [
-        callbacks.Logs(folder, config.trainer.log_every),
-        callbacks.Best(lambda: export(module, folder / BEST)),
-        callbacks.Checkpoints(folder, config.trainer.checkpoint_minutes),
-        *([callbacks.ProgressBar()] if config.trainer.progress else []),
+    hooks: list[Callback] = [
+        callbacks.Checkpoints(folder, config.trainer.checkpoint_minutes)
     ]
+    if number == 0:
+        hooks += [
+            callbacks.Logs(folder, config.trainer.log_every),
+            callbacks.Best(lambda: export(module, folder / BEST)),
+            *([callbacks.ProgressBar()] if config.trainer.progress else []),
+        ]
     workers = config.trainer.num_workers
     in_turn = in_order(len(parts["valid"]), batches.batch_size)
     trainer = _trainer(config, batches.per_epoch, hooks)
@@ -176,7 +188,9 @@ def _trainer(config: TrainConfig, per_epoch: int, hooks: list[Callback]) -> Trai
         raise ValueError("trainer.device: cuda, but there is no GPU; give cpu or auto")
     return Trainer(
         accelerator="gpu" if device == "cuda" else device,
-        devices=1,
+        devices=config.trainer.devices,
+        strategy=strategy_of(config.trainer.devices),
+        use_distributed_sampler=False,  # each process has its share of every batch
         max_epochs=-1,
         val_check_interval=config.trainer.val_every_steps or per_epoch,
         num_sanity_val_steps=0,

@@ -56,6 +56,7 @@ class TrainingModule(LightningModule):
         self.sums: dict[str, Tensor] = {}  # of the loss terms since the last log row
         self.counted = 0  # steps in them
         self.errors: dict[str, Any] = {}  # of the last validation
+        self.progress = 0.0  # after the last step, 0..1
         self._started = time.monotonic()
         self._validation: Validation
 
@@ -65,8 +66,8 @@ class TrainingModule(LightningModule):
         return self.state.elapsed + time.monotonic() - self._started
 
     def done(self, timed: bool = True) -> float:
-        """Return the progress of the run, 0..1."""
-        elapsed = self.elapsed if timed else None
+        """Return the progress of the run, 0..1, the same in all processes."""
+        elapsed = self.trainer.strategy.broadcast(self.elapsed) if timed else None
         return progress(
             self.config.stop, self.global_step, self.steps_per_epoch, elapsed
         )
@@ -109,7 +110,8 @@ class TrainingModule(LightningModule):
         """Move the average; stop when a limit is reached."""
         decay = ema_decay(self.config.optimizer.ema_decay, self.global_step)
         update_ema(self.average, self.model, decay)
-        if self.done() >= 1:
+        self.progress = self.done()
+        if self.progress >= 1:
             self.trainer.should_stop = True
 
     def on_validation_epoch_start(self) -> None:
