@@ -304,7 +304,7 @@ class TrainConfig:
         is the default of `model`; reference energies come from the new data. The
         command line also takes the name of a shipped model.
     regularise
-        See its class; potentials only.
+        See its class; for potentials and networks of properties.
     task
         Name of the model in `equicalc.models.MODELS`.
     seed

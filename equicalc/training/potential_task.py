@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.models import CompiledForces, compile_forces, evaluate, taps_of
+from equicalc.models import CompiledForces, compile_forces, evaluate
 from equicalc.training.config import LossConfig, TrainConfig
 from equicalc.training.errors import Predictions
 from equicalc.training.losses import total_loss
-from equicalc.training.regularise import irrep_dropout, irrep_sparsity
+from equicalc.training.regularise import regularised, with_draw
 from equicalc.training.report import write_report
 from equicalc.training.sources import load_parts, model_settings
 from equicalc.training.task import Task
@@ -47,10 +47,7 @@ class PotentialTask(Task):
     ) -> Data:
         """Collect structures into a graph with the model's cutoff."""
         graph = dataset.batch(indices, model.cutoff)  # pyright: ignore[reportArgumentType]
-        if self.config.regularise is not None:
-            draw = np.random.default_rng([self.config.seed, *indices.tolist()])
-            graph["draw"] = int(draw.integers(2**31))  # the same for a resumed run
-        return graph
+        return with_draw(graph, self.config, indices)
 
     def count(self, batch: Data) -> int:
         """Return the number of structures."""
@@ -60,24 +57,16 @@ class PotentialTask(Task):
         self, model: torch.nn.Module, batch: Data
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted loss and its unweighted terms."""
-        remedy = self.config.regularise
-        if remedy is None:
-            if self.config.trainer.compile and self._compiled is None:
-                self._compiled = compile_forces(model)
+        if self.config.trainer.compile and self._compiled is None:
+            self._compiled = compile_forces(model)
+
+        def loss() -> tuple[Tensor, dict[str, Tensor]]:
             predicted = evaluate(
                 self._compiled or model, batch, self._outputs, create_graph=True
             )
             return total_loss(predicted, batch, self.config.loss)
-        taps = taps_of(model)
-        with (
-            irrep_dropout(taps, remedy.irrep_dropout, batch["draw"]),
-            taps.recorded() as features,
-        ):
-            predicted = evaluate(model, batch, self._outputs, create_graph=True)
-        loss, terms = total_loss(predicted, batch, self.config.loss)
-        sparsity = irrep_sparsity(taps, features)
-        terms["sparsity"] = sparsity.detach()
-        return loss + remedy.irrep_sparsity * sparsity, terms
+
+        return regularised(loss, model, batch, self.config.regularise)
 
     def validation(self) -> PotentialValidation:
         """Begin to gather predictions."""

@@ -23,6 +23,7 @@ from equicalc.training.property_errors import (
     target_loss,
     units,
 )
+from equicalc.training.regularise import regularised, with_draw
 from equicalc.training.report import write_metrics
 from equicalc.training.sources import average_neighbors, initial_shape, load_parts
 from equicalc.training.statistics import TargetStatistics, composition
@@ -119,7 +120,8 @@ class PropertyTask(Task):
     ) -> Data:
         """Collect molecules into a graph with the model's cutoff and ``targets``."""
         cutoff = cast(float, model.cutoff)
-        return property_batch(dataset, indices, cutoff, self.targets)
+        graph = property_batch(dataset, indices, cutoff, self.targets)
+        return with_draw(graph, self.config, indices)
 
     def count(self, batch: Data) -> int:
         """Return the number of molecules."""
@@ -130,8 +132,12 @@ class PropertyTask(Task):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean loss of the targets, in units of their scales, and each."""
         network = cast(PropertyNetwork, model)
-        residual = scaled_residual(network, model(batch)["values"], batch)
-        return target_loss(residual, self.targets, self.config.loss)
+
+        def loss() -> tuple[Tensor, dict[str, Tensor]]:
+            residual = scaled_residual(network, model(batch)["values"], batch)
+            return target_loss(residual, self.targets, self.config.loss)
+
+        return regularised(loss, model, batch, self.config.regularise)
 
     def validation(self) -> PropertyValidation:
         """Begin to gather predictions."""

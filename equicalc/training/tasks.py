@@ -21,6 +21,9 @@ TASKS: dict[str, type[Task]] = {
     "symphony-paper": SymphonyPaperTask,
 }
 
+#: Tasks that have remedies against irreps without use.
+REGULARISED = ("equitriton", "potential", "qm9net")
+
 
 def task_of(config: TrainConfig) -> Task:
     """Return what a run is for.
@@ -33,5 +36,9 @@ def task_of(config: TrainConfig) -> Task:
     if config.task not in TASKS:
         raise ValueError(
             f"task: no training of {config.task!r}; choose from {', '.join(TASKS)}"
+        )
+    if config.regularise is not None and config.task not in REGULARISED:
+        raise ValueError(
+            f"regularise: not for {config.task!r}, only for {', '.join(REGULARISED)}"
         )
     return TASKS[config.task](config)

@@ -1,5 +1,7 @@
 """Dropout and sparsity of irreps do what they say, and the same after a stop."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -8,6 +10,8 @@ from equicalc.graph import make_graph
 from equicalc.models import Potential, PotentialConfig, evaluate, pruned, taps_of
 from equicalc.training import train
 from equicalc.training.regularise import irrep_dropout, irrep_sparsity
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 
 @pytest.fixture
@@ -82,7 +86,48 @@ def test_a_resumed_run_is_the_same_run(make_config, tmp_path, remedy):
     assert "sparsity" in log
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"task": "equitriton", "ls": [0, 2], "channels": 4, "embedding": 4},
+        {"task": "qm9net", "multiplicities": [4, 4], "embedding": 4, "n_radial": 4},
+    ],
+    ids=lambda m: m["task"],
+)
+def test_networks_of_properties_have_remedies_too(make_config, tmp_path, model):
+    shape = {"layers": 2, "cutoff": 4.0} | model
+    task = shape.pop("task")
+
+    def run(name, regularise):
+        config = make_config(
+            output=str(tmp_path / name),
+            properties={"targets": ["U0"], "references": "fit"},
+            regularise=regularise,
+            stop={"max_steps": 4},
+        )
+        return train(dataclasses.replace(config, task=task, model=shape))
+
+    run("plain", None)
+    remedied = run("remedied", {"irrep_dropout": 0.5, "irrep_sparsity": 0.1})
+    rows = [
+        (tmp_path / name / "train.csv").read_text().splitlines()
+        for name in ("plain", "remedied")
+    ]
+    assert "sparsity" in rows[1][0]
+    assert rows[0][1].split(",")[4] != rows[1][1].split(",")[4]  # the loss
+    assert load_checkpoint(remedied)[0].config.targets == ("U0",)
+
+
+def test_remedies_need_something_that_turns(make_config):
+    config = make_config(regularise={"irrep_sparsity": 0.1}, model={"ls": [0]})
+    with pytest.raises(ValueError, match="this network has none"):
+        train(config)
+
+
 def test_impossible_remedies_are_refused(make_config):
+    config = make_config(regularise={"irrep_dropout": 0.1})
+    with pytest.raises(ValueError, match="not for 'symphony', only for equitriton"):
+        train(dataclasses.replace(config, task="symphony"))
     with pytest.raises(ValueError, match="irrep_dropout"):
         make_config(regularise={"irrep_dropout": 1.0})
     with pytest.raises(ValueError, match="did you mean 'irrep_dropout'"):
