@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equicalc.data.qm9 import TARGETS
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -17,7 +19,9 @@ RESULTS = ("energy", "forces", "dipole", "charges")
 
 
 def unpacked(dataset: PackedDataset) -> Iterator[Atoms]:
-    """Yield the structures of a packed data set as ASE has them, labels as results.
+    """Yield the structures of a packed data set as ASE has them.
+
+    Labels are results of their calculators, properties of QM9 are in ``info``.
 
     Examples
     --------
@@ -31,13 +35,15 @@ def unpacked(dataset: PackedDataset) -> Iterator[Atoms]:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    for graph in dataset:
+    properties = [name for name in dataset.fields if name in TARGETS]
+    for k, graph in enumerate(dataset):
         periodic = bool(graph["pbc"].any())
         atoms = Atoms(
             graph["z"].numpy(),
             positions=graph["pos"].double().numpy(),
             cell=graph["cell"][0].numpy() if periodic else None,
             pbc=graph["pbc"][0].numpy(),
+            info={name: float(dataset.values(name, k)) for name in properties},
         )
         results = {
             name: graph[name].double().numpy() for name in RESULTS if name in graph

@@ -16,6 +16,8 @@ from equicalc.analysis.measures import (
     participation,
 )
 from equicalc.analysis.removal import Removals
+from equicalc.analysis.sample import unpacked
+from equicalc.data import PackedDataset, write_packed
 from equicalc.embedding import Embedder
 from equicalc.models import (
     Potential,
@@ -192,3 +194,11 @@ def test_networks_of_other_properties_are_measured_too(molecules):
     atoms = sum(len(atoms) for atoms in molecules)
     assert scalars.attribution == pytest.approx(sum(charges) / atoms)
     assert vectors.attribution == pytest.approx(2 * sum(lengths) / atoms)  # quadratic
+
+
+def test_properties_of_a_packed_set_are_labels(tmp_path):
+    record = {"z": [8, 1, 1], "pos": np.eye(3), "energy": -1.0, "mu": 1.85}
+    write_packed(tmp_path / "set", [record, record | {"mu": 0.0}])
+    found = list(unpacked(PackedDataset(tmp_path / "set", rows=[1, 0])))
+    assert [atoms.info["mu"] for atoms in found] == [0.0, 1.85]
+    assert [atoms.get_potential_energy() for atoms in found] == [-1.0, -1.0]
