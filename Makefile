@@ -55,9 +55,11 @@ fuzz: $(READY)      ## broken files for every reader, into examples/validation/r
 demo: $(READY)      ## design molecules and crystals, relax and move six others; results in demo/
 	$(BIN)/python examples/demo.py
 
-study: $(READY)     ## degrees of EquiTriton, scalars against vectors; needs QM9= and ISOMERS=
-	$(BIN)/python examples/study/run.py equitriton
-	$(BIN)/python examples/study/run.py thesis --minutes 4
+study: $(READY)     ## half an hour of degrees and of scalars against vectors, in runs/study; QM9=, ISOMERS= if there
+	test -n "$$QM9" || $(BIN)/equicalc data qm9 runs/qm9
+	test -n "$$ISOMERS" || $(BIN)/equicalc data qm9 runs/isomers --formula C7H10O2 --split none
+	QM9=$${QM9:-runs/qm9} $(BIN)/python examples/study/run.py equitriton --minutes 5
+	ISOMERS=$${ISOMERS:-runs/isomers/all} $(BIN)/python examples/study/run.py thesis --minutes 3
 
 bench: $(READY)
 	$(BIN)/python -m equicalc.kernels.benchmarks harmonics

@@ -33,6 +33,10 @@ def qm9(
             "thesis (109,000 / 1,000 / rest) or none."
         ),
     ] = "edm",
+    formula: Annotated[
+        str | None,
+        typer.Option(help="Its isomers only.", show_default="all molecules"),
+    ] = None,
 ) -> None:
     """Get QM9: 130,831 molecules with twelve properties, split for training.
 
@@ -47,13 +51,16 @@ def qm9(
       [cyan]equicalc data qm9 qm9 --source dsgdb9nsd.xyz.tar.bz2 --exclude
       uncharacterized.txt --split thesis[/cyan]
 
+      [cyan]equicalc data qm9 isomers --formula C7H10O2 --split none[/cyan]
+
       [cyan]equicalc data qm9 isomers --source isomers.npz --split none[/cyan]
     """
     from equicalc.cli.console import print_table
     from equicalc.data.packed import PackedDataset
     from equicalc.data.qm9_set import prepare_qm9
 
-    parts = [PackedDataset(p) for p in prepare_qm9(folder, source, exclude, split)]
+    made = prepare_qm9(folder, source, exclude, split, formula)
+    parts = [PackedDataset(path) for path in made]
     rows = [
         {"part": str(part.path), "molecules": len(part), "fields": len(part.fields)}
         for part in parts

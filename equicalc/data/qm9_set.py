@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ def prepare_qm9(
     source: str | Path | None = None,
     exclude: str | Path | None = None,
     split: str = "edm",
+    formula: str | None = None,
 ) -> list[Path]:
     """Make the packed parts of QM9, or find them made.
 
     1. Without a source, download the archive and the list of uncharacterised
        molecules; what came so far is kept.
-    2. Read the molecules that are not excluded.
+    2. Read the molecules that are not excluded, or of these the isomers of a formula.
     3. Write the parts that are not there yet.
 
     Parameters
@@ -43,6 +44,8 @@ def prepare_qm9(
         downloaded it is downloaded too.
     split
         One of `equicalc.data.qm9_split.SPLITS`.
+    formula
+        Only molecules of this one, such as ``"C7H10O2"``, of which QM9 has the most.
 
     Returns
     -------
@@ -52,12 +55,15 @@ def prepare_qm9(
     Raises
     ------
     ValueError
-        If the source is damaged or the folder holds another split or source.
+        If the source is damaged, the folder holds another split or source, or there is
+        no molecule of the formula.
     ConnectionError
         If the server cannot be reached.
     """
     folder = Path(folder)
     origin = "QM9" if source is None else str(source)
+    if formula is not None:
+        origin = f"{formula} of {origin}"
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
     if done := _finished(folder, split, origin):
@@ -66,7 +72,33 @@ def prepare_qm9(
         source = fetch("qm9", folder / "raw")
         exclude = exclude or fetch("qm9-uncharacterized", folder / "raw")
     records = _records(Path(source), exclude)
+    if formula is not None:
+        records = isomers(records, formula)
     return pack_split(records, folder, split, origin)
+
+
+def isomers(records: Iterable[dict[str, Any]], formula: str) -> list[dict[str, Any]]:
+    """Return the molecules of a formula.
+
+    Raises
+    ------
+    ValueError
+        If it is no formula, or there is none of it.
+
+    Examples
+    --------
+    >>> water, methane = {"z": [8, 1, 1]}, {"z": [6, 1, 1, 1, 1]}
+    >>> isomers([methane, water], "H2O")
+    [{'z': [8, 1, 1]}]
+    """
+    from ase.formula import Formula
+    from ase.symbols import symbols2numbers
+
+    wanted = sorted(symbols2numbers(list(Formula(formula))))
+    found = [record for record in records if sorted(record["z"]) == wanted]
+    if not found:
+        raise ValueError(f"there is no molecule of the formula {formula}")
+    return found
 
 
 def _records(source: Path, exclude: str | Path | None) -> Iterator[dict[str, Any]]:

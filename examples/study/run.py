@@ -1,11 +1,11 @@
 """Which degrees does a network need? Short versions of two published studies.
 
     QM9=qm9 python examples/study/run.py equitriton
-    ISOMERS=c7h10o2_isomers.npz python examples/study/run.py thesis
+    ISOMERS=isomers/all python examples/study/run.py thesis
 
 Each row of a table is one run, in `runs/study`; a row that was stopped goes on, one
-that is finished is read. Tables and figures go to `examples/study/results`. QM9 is a
-folder that `equicalc data qm9` writes.
+that is finished is read. Tables and figures go to `runs/study/results` too. QM9 and
+ISOMERS are written by `equicalc data qm9`, see the README beside this file.
 """
 
 import argparse
@@ -18,8 +18,7 @@ from typing import Any
 from equicalc.checkpoint import load_checkpoint
 from equicalc.training import TrainConfig, load_config, train
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 RUNS = Path("runs/study")
 
 #: Degrees of the decisive rows of the paper's Table 1.
@@ -163,6 +162,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", help="some of the rows, by name")
     parser.add_argument("--steps", type=int, help="of each row")
     parser.add_argument("--minutes", type=float, help="at most, of each row")
+    parser.add_argument("--results", type=Path, default=RUNS / "results")
     given = parser.parse_args()
     base = load_config(ROOT / "configs" / "study" / f"{given.study}.yaml")
     if given.steps is not None:
@@ -174,7 +174,7 @@ def main() -> None:
         for row in rows(given.study, given.seeds, given.targets)
         if given.networks is None or row.name in given.networks
     ]
-    results = HERE / "results"
+    results = given.results
     table = []
     for row in chosen:
         table.append(result(row, base, given.study))

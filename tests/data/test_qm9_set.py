@@ -113,3 +113,19 @@ def test_another_split_needs_another_folder(source, tmp_path):
         prepare_qm9(tmp_path / "qm9", source, split="random")
     with pytest.raises(ValueError, match="goes with the archive"):
         prepare_qm9(tmp_path / "new", source, exclude="list.txt", split="none")
+
+
+def test_isomers_of_a_formula_are_the_molecules_of_its_atoms(source, tmp_path):
+    records = list(read_qm9_tables(source))
+    atoms = sorted(records[0]["z"].tolist())
+    formula = "".join({1: "H", 6: "C", 8: "O"}[z] for z in reversed(atoms))
+    options = {"source": source, "split": "none", "formula": formula}
+    [path] = prepare_qm9(tmp_path / "isomers", **options)
+    found = PackedDataset(path)
+    wanted = [k for k, r in enumerate(records) if sorted(r["z"].tolist()) == atoms]
+    assert found.column("group").tolist() == wanted
+    assert prepare_qm9(tmp_path / "isomers", **options) == [path]
+    with pytest.raises(ValueError, match="choose another folder"):
+        prepare_qm9(tmp_path / "isomers", source=source, split="none")
+    with pytest.raises(ValueError, match="no molecule of the formula C60"):
+        prepare_qm9(tmp_path / "none", source=source, split="none", formula="C60")
