@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, FilePath
 
 from .step import MissingError, Rejected, Step, noted
 
@@ -68,6 +68,13 @@ class Plausible(Step):
     """
 
     chunk = 16
+
+    def check(self) -> None:
+        """Look for PoseBusters."""
+        from equicalc.generators.metrics import has_posebusters
+
+        if not has_posebusters():
+            raise ImportError('PoseBusters is missing: pip install "equicalc[metrics]"')
 
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Name the tests that fail."""
@@ -179,7 +186,7 @@ class Novel(Step):
         Refuse molecules as similar as this; 1 refuses only the listed ones.
     """
 
-    known: Path
+    known: FilePath
     below: float = 1.0
 
     def each(self, atoms: Atoms) -> list[Atoms]:

@@ -77,7 +77,8 @@ def run(
     Raises
     ------
     ValueError
-        If the folder holds a run of another design, or another process works in it.
+        If the folder holds a run of another design, another process works in it, or a
+        step names a method that there is not.
     MissingError
         If a step needs what no earlier step notes.
     ImportError
@@ -93,6 +94,8 @@ def run(
     with locked(design.output):
         database = open_database(design)
         _require_same(database, design)
+        for part in (design.source, *design.steps):
+            part.check()
         with workers or Workers() as team:
             loop = _Loop(design, database, team, progress or _ignore)
             population = Population()

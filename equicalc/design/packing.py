@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from .step import Rejected, Step, noted
 
@@ -33,8 +35,8 @@ class Pack(Step):
     expands = True
     chunk = 1
 
-    spacegroups: tuple[int, ...] = (2, 14, 19)
-    n: int = 2
+    spacegroups: tuple[Annotated[int, Field(ge=1, le=230)], ...] = (2, 14, 19)
+    n: int = Field(default=2, ge=1)
     seed: int = 0
 
     def each(self, atoms: Atoms) -> list[Atoms]:
@@ -74,6 +76,17 @@ class LatticeEnergy(Step):
     chunk = 8
 
     method: str = "exp6"
+
+    def check(self) -> None:
+        """Build the method, or find the network."""
+        from equicalc.crystals import named_method
+        from equicalc.pretrained import weights_path
+
+        kind, _, name = self.method.partition(":")
+        if kind != "network":
+            named_method(self.method)
+        elif name:
+            weights_path(name)
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
         """Evaluate crystals together where the method can."""

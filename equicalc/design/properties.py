@@ -51,6 +51,11 @@ class Properties(Step):
             )
         return names
 
+    def check(self) -> None:
+        """Look for tblite, if GFN2-xTB is asked for."""
+        if QUANTUM & set(self.names):
+            _tblite_calculator()
+
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Calculate them."""
         found = gfn2_properties(atoms) if QUANTUM & set(self.names) else {}
@@ -71,6 +76,12 @@ class Embed(Step):
     """
 
     model: str | None = None
+
+    def check(self) -> None:
+        """Find the network."""
+        from equicalc.pretrained import weights_path
+
+        weights_path(self.model)
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
         """Embed structures together; one by one if that fails for any of them."""
@@ -121,13 +132,7 @@ def gfn2_properties(atoms: Atoms) -> dict[str, Any]:
     >>> 2.0 < water["dipole_moment"] < 2.6, 10 < water["gap"] < 18
     (True, True)
     """
-    try:
-        from tblite.interface import Calculator
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            'GFN2-xTB needs tblite: pip install "equicalc[label]"'
-        ) from error
-    calculator = Calculator("GFN2-xTB", atoms.numbers, atoms.positions / BOHR)
+    calculator = _tblite_calculator()("GFN2-xTB", atoms.numbers, atoms.positions / BOHR)
     calculator.set("verbosity", 0)
     result = calculator.singlepoint()
     levels = np.asarray(result.get("orbital-energies"))
@@ -137,6 +142,16 @@ def gfn2_properties(atoms: Atoms) -> dict[str, Any]:
     gap = levels[~occupied].min() - levels[occupied].max()
     dipole = np.linalg.norm(result.get("dipole")) * BOHR / DEBYE
     return {"gap": float(gap * HARTREE), "dipole_moment": float(dipole)}
+
+
+def _tblite_calculator() -> Any:
+    try:
+        from tblite.interface import Calculator
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            'GFN2-xTB needs tblite: pip install "equicalc[label]"'
+        ) from error
+    return Calculator
 
 
 def _logp(atoms: Atoms) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from . import choices, filters, packing, properties, relaxing, scoring, search, sources
+from .imports import imported
 
 __all__ = ["SEARCHES", "SOURCES", "STEPS", "described", "named"]
 
@@ -74,7 +74,7 @@ def named(given: Any, known: dict[str, type[BaseModel]], kind: type[Kind]) -> Ki
     if not isinstance(given, dict) or len(given) != 1:
         raise ValueError(f"{given!r}: give a name, or one name with its options")
     [(name, options)] = given.items()
-    found = _imported(name) if ":" in name else known.get(name)
+    found = imported(name) if ":" in name else known.get(name)
     if found is None:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
@@ -98,11 +98,3 @@ def described(part: BaseModel) -> dict[str, Any]:
     }
     name = names.get(kind, f"{kind.__module__}:{kind.__qualname__}")
     return {name: part.model_dump(mode="json")}
-
-
-def _imported(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name}: {error}") from error

@@ -63,6 +63,12 @@ class Relax(Step):
     steps: int = 200
     keep_bonds: bool = True
 
+    def check(self) -> None:
+        """Build the calculator."""
+        from equicalc.calculators.named import named_calculator
+
+        named_calculator(self.calculator)
+
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
         """Relax structures together; one by one if that fails for any of them."""
         from equicalc.calculators.named import named_calculator

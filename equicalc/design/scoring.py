@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from .filters import known_property
+from .imports import imported
 from .step import Rejected, Step, noted
 
 if TYPE_CHECKING:
@@ -76,6 +76,13 @@ class Score(Step):
             k: {"weight": v} if isinstance(v, plain) else v for k, v in goals.items()
         }
 
+    @field_validator("function")
+    @classmethod
+    def _found(cls, function: Any) -> Any:
+        if isinstance(function, str) and not callable(imported(function)):
+            raise ValueError(f"{function} cannot be called")
+        return function
+
     @field_serializer("function")
     def _named(self, function: Any) -> str | None:
         if callable(function):
@@ -99,8 +106,7 @@ class Score(Step):
     def _called(self, structures: list[Atoms]) -> np.ndarray:
         function = self.function
         if isinstance(function, str):
-            module, _, name = function.partition(":")
-            function = getattr(import_module(module), name)
+            function = imported(function)
         assert callable(function)
         values = np.asarray(function(structures), dtype=np.float64)
         if values.shape != (len(structures),):

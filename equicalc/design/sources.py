@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FilePath
 
 from equicalc.data.readers import read_structures
 
@@ -30,6 +30,9 @@ class Source(BaseModel, ABC):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def check(self) -> None:
+        """Raise an error if something that the source needs is missing."""
 
     @abstractmethod
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
@@ -70,6 +73,12 @@ class Generator(Source):
     focus_temperature: float = 0.8
     position_temperature: float = 0.2
 
+    def check(self) -> None:
+        """Find the generator."""
+        from equicalc.pretrained import weights_path
+
+        weights_path(self.model)
+
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Generate molecules."""
         return _builder(self.model).generate(
@@ -98,7 +107,7 @@ class Fragment(Generator):
         Atoms that something may be attached to; all by default.
     """
 
-    file: Path
+    file: FilePath
     grow_from: tuple[int, ...] | None = None
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
@@ -123,7 +132,7 @@ class Files(Generator):
         Structures in any format of ASE, or files of SMILES.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[FilePath, ...]
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Take molecules of the files in their order."""

@@ -70,6 +70,13 @@ class Step(BaseModel):
         """
         return [self._answer(atoms) for atoms in structures]
 
+    def check(self) -> None:
+        """Raise an error if a model, method or package that the step needs is missing.
+
+        A run asks all steps before it begins. An error of `each` is too late: it would
+        reject every structure.
+        """
+
     def __call__(self, structures: Iterable[Atoms]) -> Iterator[Atoms]:
         """Yield the structures that go on, in order."""
         for batch in batches(structures, self.chunk):

@@ -45,6 +45,18 @@ def test_steps_are_names_or_names_with_options(load):
         ({"source": {"generator": {"modl": "x"}}}, "unknown key"),
         ({"steps": ["os:getcwd"]}, "os:getcwd is no Step"),
         ({"steps": ["no.such:Thing"]}, "no.such:Thing: No module"),
+        ({"steps": [{"score": {"function": "no.such:score"}}]}, "No module named 'no'"),
+        ({"steps": [{"score": {"function": "math:pi"}}]}, "math:pi cannot be called"),
+        ({"steps": [{"score": {"function": "pi"}}]}, "'pi': give package.module:name"),
+        ({"steps": [{"pack": {"spacegroups": [0]}}]}, "spacegroups.0: .*given 0"),
+        (
+            {"steps": [{"novel": {"known": "none.smi"}}]},
+            "known: .* not point to",
+        ),
+        (
+            {"source": {"files": {"paths": ["no.smi"]}}},
+            "paths.0: .* not point to",
+        ),
     ],
 )
 def test_mistakes_are_named(load, content, complaint):

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from equicalc.design import MissingError, MonteCarlo, RunDatabase, Top, run
+from equicalc.design import (
+    Embed,
+    LatticeEnergy,
+    MissingError,
+    MonteCarlo,
+    Relax,
+    RunDatabase,
+    Top,
+    run,
+)
 
 TOY = Path(__file__).parent / "toy.py"
 
@@ -128,6 +137,24 @@ def test_a_step_without_what_it_needs_is_an_error(toy, tmp_path):
     wrong = design.model_copy(update={"steps": (*design.steps, Top(n=1, by="gap"))})
     with pytest.raises(MissingError, match="gap"):
         run(wrong)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        (LatticeEnergy(method="exp7"), ValueError, "method 'exp7' is unknown"),
+        (Relax(calculator="gfn9"), ValueError, "'gfn9' is not known"),
+        (Embed(model="nothing"), FileNotFoundError, "nothing"),
+    ],
+)
+def test_what_is_not_there_is_told_before_anything_is_made(
+    toy, tmp_path, step, error, message
+):
+    design = toy.design(tmp_path)
+    wrong = design.model_copy(update={"steps": (*design.steps, step)})
+    with pytest.raises(error, match=message):
+        run(wrong)
+    assert len(database(tmp_path)) == 0
 
 
 def test_kill_9_loses_nothing_and_doubles_nothing(toy, tmp_path, same_records):
