@@ -128,15 +128,10 @@ def _prepared(
     check: Check | None,
 ) -> Callable[[], None]:
     """Return Lightning's loop from the newest checkpoint to the first limit."""
-    config = task.config
-    try:
-        from equicalc.training import callbacks
-        from equicalc.training.module import TrainingModule
-    except ImportError as error:
-        raise ImportError(
-            f'training needs Lightning ({error}): pip install "equicalc[train]"'
-        ) from error
+    from equicalc.training import callbacks
+    from equicalc.training.module import TrainingModule
 
+    config = task.config
     n_devices = config.trainer.devices
     number = process_number(n_devices)
     batches = EndlessBatches(
@@ -285,9 +280,16 @@ def _threads(n: int | None) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide Lightning's advice about workers, accelerators and loggers, for the run."""
-    chatter = logging.getLogger("lightning.pytorch")
-    before = chatter.level
-    chatter.setLevel(logging.WARNING)
+    try:
+        import lightning.pytorch  # noqa: F401  (which sets the levels that are changed)
+    except ImportError as error:
+        raise ImportError(
+            f'training needs Lightning ({error}): pip install "equicalc[train]"'
+        ) from error
+    chatter = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    before = [one.level for one in chatter]
+    for one in chatter:
+        one.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers")
@@ -296,4 +298,5 @@ def _quiet() -> Iterator[None]:
             )
             yield
     finally:
-        chatter.setLevel(before)
+        for one, level in zip(chatter, before):
+            one.setLevel(level)
