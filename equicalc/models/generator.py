@@ -28,6 +28,8 @@ class GeneratorConfig(Protocol):
         Reach among nodes, and of nodes to hydrogens that are none, Angstrom.
     noise
         Of the positions that fragments are trained on, Angstrom.
+    hydrogen_share
+        How many of the fragments with hydrogens that are no nodes are trained on.
     """
 
     @property
@@ -42,6 +44,8 @@ class GeneratorConfig(Protocol):
     def hydrogen_cutoff(self) -> float: ...  # noqa: D102
     @property
     def noise(self) -> float: ...  # noqa: D102
+    @property
+    def hydrogen_share(self) -> float: ...  # noqa: D102
 
 
 class Positions(Protocol):

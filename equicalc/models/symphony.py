@@ -57,6 +57,9 @@ class SymphonyConfig:
     noise : float
         Standard deviation of the noise on the positions that the model is trained
         to grow molecules from, Angstrom.
+    hydrogen_share : float
+        How many of the fragments with hydrogens the model is trained on: to add them
+        is easy, and they are half of all fragments.
     heavy_counts, hydrogen_counts : int
         Largest numbers of heavy atoms and of hydrogens that are told apart: the
         largest ones of the training set, so that what has grown beyond them ends as
@@ -80,6 +83,7 @@ class SymphonyConfig:
     components: int = 12
     n_theta: int = 24
     noise: float = 0.02
+    hydrogen_share: float = 1.0
     heavy_counts: int = 9
     hydrogen_counts: int = 20
 

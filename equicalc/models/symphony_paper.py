@@ -102,6 +102,11 @@ class SymphonyPaperConfig:
         return self.cutoff
 
     @property
+    def hydrogen_share(self) -> float:
+        """As many as of all others."""
+        return 1.0
+
+    @property
     def focus_shape(self) -> EmbedderShape:
         """Size of the embedder for focus and species."""
         return self._shape(self.focus_ls, self.focus_channels, self.focus_layers)

@@ -236,7 +236,8 @@ class TrainerConfig:
         Kernel backend of the model.
     compile
         Run energy and forces of a potential as one compiled program, see
-        `equicalc.models.compile_forces`: worth it in runs of hours.
+        `equicalc.models.compile_forces`, or the loss of a generator: worth it in runs
+        of hours.
     val_every_steps
         Steps between validations; None: once an epoch.
     log_every

@@ -58,6 +58,7 @@ def growth_batch(
     noise: float,
     seed: int,
     hydrogens_apart: bool = True,
+    hydrogen_share: float = 1.0,
 ) -> GrowthBatch:
     """Draw an order for some molecules and collect their fragments.
 
@@ -77,6 +78,8 @@ def growth_batch(
         Of orders, noise and orientations.
     hydrogens_apart
         See `equicalc.models.Generator`.
+    hydrogen_share
+        How many of the fragments with hydrogens are kept, if hydrogens are apart.
     """
     rng = np.random.default_rng([seed, *indices.tolist()])
     graph = dataset.batch(indices)
@@ -86,7 +89,7 @@ def growth_batch(
         graph["ptr"].diff().numpy(),
     )
     pos = (pos - pos[:, :1]) @ _rotations(len(z), rng)
-    return growth_of(z, pos, config, noise, rng, hydrogens_apart)
+    return growth_of(z, pos, config, noise, rng, hydrogens_apart, hydrogen_share)
 
 
 def growth_of(
@@ -96,6 +99,7 @@ def growth_of(
     noise: float,
     rng: np.random.Generator,
     hydrogens_apart: bool = True,
+    hydrogen_share: float = 1.0,
 ) -> GrowthBatch:
     """Collect the fragments of molecules, see `growth_batch`.
 
@@ -108,10 +112,12 @@ def growth_of(
     config, noise
         See `growth_batch`.
     rng
-        Draws orders and noise.
+        Draws orders and noise, and what is kept.
     hydrogens_apart
         Whether the model's nodes are heavy atoms only; they are placed first then,
         else by distance alone.
+    hydrogen_share
+        See `growth_batch`.
 
     Raises
     ------
@@ -122,7 +128,7 @@ def growth_of(
         raise ValueError(
             "a molecule of hydrogens only cannot be grown: leave it out of the data"
         )
-    growth = _Growth(z, pos, config, noise, rng, hydrogens_apart)
+    growth = _Growth(z, pos, config, noise, rng, hydrogens_apart, hydrogen_share)
     fragments = growth.fragments()
     query, alternatives = growth.alternatives()
     return GrowthBatch(
@@ -151,6 +157,7 @@ class _Growth:
         noise: float,
         rng: np.random.Generator,
         hydrogens_apart: bool,
+        hydrogen_share: float,
     ) -> None:
         self.config, self.pos = config, pos
         order = "heavy-first" if hydrogens_apart else "nearest"
@@ -163,7 +170,8 @@ class _Growth:
         self.node_comes = there & (heavy | (not hydrogens_apart))
         self.nodes = _selected(self.drawn.order, self.node_comes)
         self.hydrogens = _selected(self.drawn.order, there & ~self.node_comes)
-        self.molecule, self.step = np.nonzero(there)  # (n_fragments,)
+        kept = self.node_comes | (rng.random(there.shape) < hydrogen_share)
+        self.molecule, self.step = np.nonzero(there & kept)  # (n_fragments,)
         # what follows
         self.grown = np.flatnonzero(self.step + 1 < there.sum(1)[self.molecule])
         self.owner, self.last = self.molecule[self.grown], self.step[self.grown]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equicalc.models.generator import Generator
 from equicalc.models.symphony import SymphonyConfig
-from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
+from equicalc.models.symphony_paper import SymphonyPaperConfig
 from equicalc.training.growth import GrowthBatch, growth_batch
 from equicalc.training.growth_loss import growth_loss, shell_loss
 from equicalc.training.plots import plot_terms
@@ -23,8 +23,10 @@ from equicalc.training.task import Task
 
 if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
+    from equicalc.training.config import TrainConfig
 
-Loss = Callable[[torch.nn.Module, GrowthBatch], tuple[Tensor, dict[str, Tensor]]]
+#: What takes a generator and a batch and returns the mean loss, and its terms.
+Loss = Callable[[Any, GrowthBatch], tuple[Tensor, dict[str, Tensor]]]
 
 
 class SymphonyTask(Task):
@@ -32,6 +34,13 @@ class SymphonyTask(Task):
 
     unit = "fragments"
     terms = ("focus", "radial", "angular")
+    objective = staticmethod(growth_loss)
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self._in_training: Loss = self.objective
+        if config.trainer.compile:
+            self._in_training = torch.compile(self.objective, dynamic=True)
 
     def load_parts(self) -> dict[str, PackedDataset]:
         """Return the molecules, those of one atom left out.
@@ -73,17 +82,18 @@ class SymphonyTask(Task):
             grower.config.noise,
             self.config.seed,
             grower.hydrogens_apart,
+            grower.config.hydrogen_share,
         )
 
     def loss(
         self, model: torch.nn.Module, batch: GrowthBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean loss of a fragment and its terms."""
-        return growth_loss(cast(Generator, model), batch)
+        return self._in_training(model, batch)
 
     def validation(self) -> GrowthValidation:
         """Begin to add up losses."""
-        return GrowthValidation(self.loss)
+        return GrowthValidation(self.objective)
 
     def write_report(self, folder: Path, parts: dict[str, PackedDataset]) -> None:
         """Write the losses of the best model and the learning curve."""
@@ -95,6 +105,7 @@ class SymphonyPaperTask(SymphonyTask):
     """The `Task` of `equicalc.models.SymphonyPaper`: the published objective."""
 
     terms = ("focus", "position")
+    objective = staticmethod(shell_loss)
 
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
         """Return the model's configuration; elements and size from the molecules."""
@@ -105,12 +116,6 @@ class SymphonyPaperTask(SymphonyTask):
         fields |= initial_shape(self.config) | self.config.model
         return dataclasses.asdict(SymphonyPaperConfig(**fields))
 
-    def loss(
-        self, model: torch.nn.Module, batch: GrowthBatch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean loss of a fragment and its terms."""
-        return shell_loss(cast(SymphonyPaper, model), batch)
-
 
 class GrowthValidation:
     """Mean losses of fragments, gathered batch by batch.
@@ -118,7 +123,7 @@ class GrowthValidation:
     Parameters
     ----------
     loss
-        Mean loss of a batch, and its terms.
+        See `Loss`.
     """
 
     def __init__(self, loss: Loss) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from equicalc.kernels import jit
 
 from .adjacency import Adjacency
-from .cpp_weights import Weights
-from .ops import format_paths, library, uvu
+from .ops import format_paths, has_library, uvu
 from .paths import Paths
 from .reference import uvu_reference
 
@@ -122,7 +121,8 @@ class UVUConvolution(nn.Module):
         if matrix is not None and not self._mixes(x, matrix):
             w = (w @ matrix).unflatten(1, (self.n_paths, x.shape[2]))
             matrix = None
-        if self._compiled(x, _weights(matrix)):
+        hidden = 0 if matrix is None else len(matrix)
+        if self._compiled(x, hidden):
             return uvu(x, y, w, matrix, list(adj.tensors()), self._text)
         return uvu_reference(x, y, w, adj, self.paths)
 
@@ -131,20 +131,16 @@ class UVUConvolution(nn.Module):
         training = torch.is_grad_enabled() and matrix.requires_grad
         if training and len(matrix) > MAX_HIDDEN_IN_TRAINING:
             return False
-        return self._compiled(x, _weights(matrix))
+        return self._compiled(x, len(matrix))
 
-    def _compiled(self, x: Tensor, weights: Weights) -> bool:
+    def _compiled(self, x: Tensor, hidden: int) -> bool:
         if self.backend == "torch" or x.device.type not in ("cpu", "cuda"):
             return False
         if x.is_cuda:  # Triton takes the weights of every edge
-            return self.backend != "cpp" and not weights.hidden and jit.available()
-        return library(self.paths, x.shape[2], x.dtype, weights) is not None
+            return self.backend != "cpp" and not hidden and jit.available()
+        return has_library(self._text, x.shape[2], x.dtype, hidden)
 
     def extra_repr(self) -> str:
         """Show the degrees."""
         p = self.paths
         return f"{p.ls_in} x {p.ls_edge} -> {p.ls_out}, {self.n_paths} paths"
-
-
-def _weights(matrix: Tensor | None) -> Weights:
-    return Weights(0 if matrix is None else len(matrix))

@@ -24,7 +24,7 @@ from .cpp_loops import cpp_source
 from .cpp_weights import GIVEN, Weights
 from .paths import Paths
 
-__all__ = ["format_paths", "library", "run_compiled", "uvu"]
+__all__ = ["format_paths", "has_library", "library", "run_compiled", "uvu"]
 
 NODES_PER_CHUNK = 8
 EDGES_PER_SUM = 256  # at least; a matrix's gradient is summed in at most 16 parts
@@ -38,6 +38,13 @@ def library(
     if dtype not in CTYPES:
         return None
     return load_library(cpp_source(paths, channels, CTYPES[dtype], weights))
+
+
+@torch.compiler.assume_constant_result  # or torch.compile would trace the compiling
+def has_library(paths: str, channels: int, dtype: torch.dtype, hidden: int) -> bool:
+    """Whether there is a `library`, for paths as `parse_paths` reads them."""
+    weights = Weights(hidden)
+    return library(parse_paths(paths), channels, dtype, weights) is not None
 
 
 @functools.cache

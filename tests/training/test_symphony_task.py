@@ -120,6 +120,38 @@ def test_hydrogens_alone_are_refused(network):
         )
 
 
+def test_hydrogens_may_be_left_out(network):
+    """Of ethanol: three skeletons, the last of which tells where hydrogens begin."""
+    atoms = molecule("CH3CH2OH")
+    z, pos = atoms.numbers[None].astype(np.int64), atoms.positions[None]
+    found = {}
+    for share in (0.0, 0.5, 1.0):
+        rng = np.random.default_rng(0)
+        batch = growth_of(z, pos, network.config, 0.0, rng, hydrogen_share=share)
+        found[share] = batch.fragments.n_hydrogen.tolist()
+        heavy = batch.fragments.n_heavy.tolist()
+        assert heavy[:3] == [1, 2, 3]
+        assert set(heavy[3:]) <= {3}
+        assert len(batch.queries.species) == len(batch) - (6 in found[share])
+    assert found[0.0] == [0, 0, 0]
+    assert found[1.0] == [0, 0, 0, 1, 2, 3, 4, 5, 6]
+    assert 3 < len(found[0.5]) < 9
+
+
+@pytest.mark.slow  # compiling
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_compiled_training_takes_the_same_steps(make_config):
+    rows = {}
+    for compiled in (False, True):
+        config = make_config(
+            stop={"max_steps": 4}, trainer={"compile": compiled, "log_every": 1}
+        )
+        config.output += f"-{compiled}"
+        rows[compiled] = read_log(fit.train(config).parent / "train.csv")
+    for eager, fused in zip(rows[False], rows[True], strict=True):
+        assert float(fused["loss"]) == pytest.approx(float(eager["loss"]), abs=1e-3)
+
+
 def test_training_learns_and_leaves_a_model(make_config):
     best = fit.train(make_config(stop={"max_steps": 30}))
     rows = read_log(best.parent / "train.csv")
