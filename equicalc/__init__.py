@@ -10,16 +10,27 @@ from equicalc._lazy import lazy_names
 from equicalc._version import __version__
 
 if TYPE_CHECKING:
-    from equicalc.calculators import EquiCalculator, validate_calculator
+    from equicalc.calculators import (
+        EquiCalculator,
+        PropertyPredictor,
+        validate_calculator,
+    )
     from equicalc.embedding import Embedder
 
-__all__ = ["Embedder", "EquiCalculator", "__version__", "validate_calculator"]
+__all__ = [
+    "Embedder",
+    "EquiCalculator",
+    "PropertyPredictor",
+    "__version__",
+    "validate_calculator",
+]
 
 __getattr__ = lazy_names(
     __name__,
     {
         "Embedder": "equicalc.embedding",
         "EquiCalculator": "equicalc.calculators",
+        "PropertyPredictor": "equicalc.calculators",
         "validate_calculator": "equicalc.calculators",
     },
 )

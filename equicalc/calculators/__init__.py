@@ -1,4 +1,4 @@
-"""ASE calculators: our potentials, others by name, and the conformance suite.
+"""ASE calculators, property predictors, others by name, and the conformance suite.
 
 The names below load on first use, so that ASE can list its plugins without torch.
 """
@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from equicalc.calculators.calculator import EquiCalculator
     from equicalc.calculators.conformance import ValidationReport, validate_calculator
     from equicalc.calculators.named import named_calculator
+    from equicalc.calculators.properties import PropertyPredictor
 
 __all__ = [
     "EquiCalculator",
+    "PropertyPredictor",
     "ValidationReport",
     "named_calculator",
     "validate_calculator",
@@ -23,6 +25,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "EquiCalculator": "equicalc.calculators.calculator",
+        "PropertyPredictor": "equicalc.calculators.properties",
         "ValidationReport": "equicalc.calculators.conformance",
         "named_calculator": "equicalc.calculators.named",
         "validate_calculator": "equicalc.calculators.conformance",

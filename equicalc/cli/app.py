@@ -25,6 +25,7 @@ from equicalc.cli.info import info
 from equicalc.cli.label import label
 from equicalc.cli.md import md
 from equicalc.cli.models import models
+from equicalc.cli.predict import predict
 from equicalc.cli.prune import prune
 from equicalc.cli.qm9 import qm9
 from equicalc.cli.relax import relax
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for command in (
     *(relax, md, label, train, evaluate),
-    *(embed, prune),
+    *(predict, embed, prune),
     *(generate, complete, evaluate_molecules),
     *(design, report),
     *(models, info),

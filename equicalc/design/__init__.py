@@ -7,7 +7,7 @@ from .design import Best, Design, load_design
 from .filters import Composition, Novel, Plausible, Synthesizable, Valid, Window
 from .loop import Progress, open_database, run, write_best
 from .packing import LatticeEnergy, Pack
-from .properties import Embed, Properties
+from .properties import Embed, Predict, Properties
 from .regrowth import regrow
 from .relaxing import Conformers, Relax, relax_together
 from .scoring import Goal, Score
@@ -35,6 +35,7 @@ __all__ = [
     "Novel",
     "Pack",
     "Plausible",
+    "Predict",
     "Progress",
     "Properties",
     "Record",

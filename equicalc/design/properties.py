@@ -16,7 +16,9 @@ from .step import Rejected, Step, noted
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Embed", "Properties", "gfn2_properties"]
+    from equicalc.calculators import PropertyPredictor
+
+__all__ = ["Embed", "Predict", "Properties", "gfn2_properties"]
 
 
 class Properties(Step):
@@ -65,6 +67,50 @@ class Properties(Step):
         return [noted(atoms, **{name: found[name] for name in self.names})]
 
 
+class Predict(Step):
+    """Note what a property network predicts, under the names of its targets.
+
+    Attributes
+    ----------
+    model
+        As for `equicalc.PropertyPredictor.from_pretrained`.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> [methane] = Predict()([molecule("CH4")])
+    >>> bool(abs(methane.info["U0"] - -1102.0) < 1.0)  # eV
+    True
+    """
+
+    model: str = "qm9-u0"
+
+    def check(self) -> None:
+        """Load the network."""
+        self._predictor()
+
+    def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
+        """Predict together; one by one if that fails for any of them."""
+        try:
+            values = self._predictor().predict(structures)
+        except (ValueError, RuntimeError):  # of one; the others need not suffer
+            return super().many(structures)
+        return [
+            [noted(atoms, **{name: float(x[k]) for name, x in values.items()})]
+            for k, atoms in enumerate(structures)
+        ]
+
+    def each(self, atoms: Atoms) -> list[Atoms]:
+        """Predict for one structure."""
+        values = self._predictor().predict(atoms)
+        return [noted(atoms, **{name: float(x) for name, x in values.items()})]
+
+    def _predictor(self) -> PropertyPredictor:
+        from equicalc.calculators import PropertyPredictor
+
+        return PropertyPredictor.from_pretrained(self.model)
+
+
 class Embed(Step):
     """Note the ``embedding`` of molecules: what a network's features say of them.
 
@@ -90,7 +136,7 @@ class Embed(Step):
         embedder = Embedder.from_pretrained(self.model)
         try:
             points = embedder.invariants(structures, per_irrep=False)
-        except ValueError:  # of one; the others need not suffer
+        except (ValueError, RuntimeError):  # of one; the others need not suffer
             return super().many(structures)
         return [
             [noted(atoms, embedding=point.astype(np.float64))]

@@ -25,6 +25,7 @@ STEPS: dict[str, type[BaseModel]] = {
     "relax": relaxing.Relax,
     "conformers": relaxing.Conformers,
     "properties": properties.Properties,
+    "predict": properties.Predict,
     "embed": properties.Embed,
     "pack": packing.Pack,
     "lattice-energy": packing.LatticeEnergy,

@@ -12,11 +12,9 @@ from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from torch import nn
 
-from equicalc.calculators.committee import numbered
+from equicalc.calculators.batches import graph_batches
 from equicalc.calculators.members import resolve_device, resolve_dtype
-from equicalc.calculators.neighbors import VerletList
-from equicalc.calculators.prediction import graph_of
-from equicalc.calculators.structures import check_elements, list_of_atoms
+from equicalc.calculators.structures import list_of_atoms
 from equicalc.checkpoint import load_checkpoint
 from equicalc.embedding.features import (
     FeatureReader,
@@ -24,7 +22,6 @@ from equicalc.embedding.features import (
     Pooling,
     feature_names,
 )
-from equicalc.graph import collate
 from equicalc.models.taps import irreps_of, taps_of
 from equicalc.pretrained import weights_path
 
@@ -276,15 +273,10 @@ class Embedder:
         InputError
             If an element is unknown; it names element and structure.
         """
-        neighbors = VerletList(self._cutoff)
         device = str(next(self.model.parameters()).device)
-        for start in range(0, len(structures), self.batch_size):
-            graphs = []
-            for k, atoms in enumerate(structures[start : start + self.batch_size]):
-                with numbered(start + k):
-                    check_elements(atoms, self.elements)
-                    graphs.append(graph_of(atoms, neighbors(atoms)))
-            yield collate(graphs).to(device)
+        return graph_batches(
+            structures, self.elements, self._cutoff, self.batch_size, device
+        )
 
 
 def _checked_layers(layers: Sequence[int] | None, n: int) -> list[int]:

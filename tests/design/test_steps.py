@@ -19,6 +19,7 @@ from equicalc.design import (
     Novel,
     Pack,
     Plausible,
+    Predict,
     Properties,
     Rejected,
     Relax,
@@ -182,6 +183,13 @@ def test_embeddings_do_not_depend_on_orientation(ethanol):
     turned.rotate(70, (1, 2, 3))
     one, other = (a.info["embedding"] for a in Embed()([ethanol, turned]))
     assert np.allclose(one, other, atol=1e-4)
+
+
+def test_a_structure_with_an_unknown_element_goes_alone(ethanol):
+    for step in (Embed(), Predict()):
+        first, second = step.many([ethanol, Atoms("Xe")])
+        assert isinstance(first, list)
+        assert "Xe" in str(second)
 
 
 def test_conformers_have_branches(ethanol):

@@ -1,0 +1,24 @@
+"""``equicalc predict`` writes what a network of properties says."""
+
+import csv
+
+
+def test_properties_are_a_table(cli, tmp_path):
+    out = cli("predict", "C", "CO", "--device", "cpu", "-o", "u0.csv")
+    assert "2 structures: u0.csv" in out
+    with (tmp_path / "u0.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["formula"] for row in rows] == ["CH4", "CH4O"]
+    assert -1103 < float(rows[0]["U0_eV"]) < -1101
+    assert "--overwrite" in cli("predict", "C", "-o", "u0.csv", code=2)
+
+
+def test_mistakes_are_named(cli):
+    potential = cli("predict", "C", "-m", "potential-gfn2", code=2)
+    assert "does not predict properties" in potential
+    assert "Cl" in cli("predict", "Cl", code=2)
+    assert "no shipped model" in cli("predict", "C", "-m", "nothing", code=2)
+
+
+def test_help_teaches_by_example(cli):
+    assert "equicalc predict CCO" in cli("predict", "--help")
