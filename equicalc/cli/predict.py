@@ -55,7 +55,7 @@ def predict(
         model, device=device, batch_size=batch_size
     )
     values = predictor.predict([named.atoms for named in found])
-    rows = [
+    rows: list[dict[str, object]] = [
         {"structure": named.name, "formula": named.atoms.get_chemical_formula()}
         | {
             f"{name}_{unit}": float(values[name][k])

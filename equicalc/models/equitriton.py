@@ -134,6 +134,7 @@ class EquiTriton(PropertyNetwork):
     """
 
     config: EquiTritonConfig
+    target_part = "readout"
 
     def __init__(self, config: EquiTritonConfig, backend: str = "auto") -> None:
         h, ls = config.channels, config.ls

@@ -92,8 +92,9 @@ class Surroundings(NamedTuple):
 class PropertyNetwork(nn.Module, ABC):
     """Features of atoms by message passing, and properties of molecules from them.
 
-    A network defines `atom_features` and `contributions`, and its ``layers``, each of
-    which returns one tensor for every degree.
+    A network defines `atom_features` and `contributions`, its ``layers``, each of
+    which returns one tensor for every degree, and in which part of it are the weights
+    that belong to the targets, ``target_part``.
 
     Parameters
     ----------
@@ -114,6 +115,8 @@ class PropertyNetwork(nn.Module, ABC):
         Irreps of `node_features`, for instance ``"32x0e + 32x1o"``. The parity is
         that of the harmonics, (-1)^l.
     """
+
+    target_part: str
 
     def __init__(
         self,

@@ -220,6 +220,7 @@ class QM9Net(PropertyNetwork):
     """
 
     config: QM9NetConfig
+    target_part = "outputs"
 
     def __init__(self, config: QM9NetConfig, backend: str = "auto") -> None:
         fused, n = config.convolution == "fused", config.multiplicities

@@ -21,7 +21,7 @@ def strategy_of(n: int) -> DDPStrategy | Literal["auto"]:
     """Return how Lightning spreads a run over `n` devices of this machine."""
     if n == 1:
         return "auto"
-    from lightning.pytorch.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.pytorch.strategies import DDPStrategy
 
     return DDPStrategy(

@@ -69,7 +69,10 @@ class PropertyTask(Task):
         from the molecules unless given.
         """
         kind = MODELS[self.config.task][0]
-        given = initial_shape(self.config) | self.config.model
+        shape = initial_shape(self.config)
+        for constant in ("targets", "references", "means", "scales"):
+            shape.pop(constant, None)  # those of this run's targets
+        given = shape | self.config.model
         z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
         elements = np.array(given.get("elements") or np.unique(z), dtype=np.int64)
         ptr = np.concatenate([[0], np.cumsum(n_atoms, dtype=np.int64)])
@@ -114,6 +117,19 @@ class PropertyTask(Task):
         if self.config.properties.references == "none" or not known.references:
             return np.zeros(len(elements))
         return np.array([known.reference(np.array([number])) for number in elements])
+
+    def inherited(
+        self, model: torch.nn.Module, trained: torch.nn.Module
+    ) -> dict[str, Tensor]:
+        """Return all weights; what reads a target begins anew for other targets."""
+        network, before = cast(PropertyNetwork, model), cast(PropertyNetwork, trained)
+        weights = before.state_dict()
+        if network.config.targets == before.config.targets:
+            return weights
+        part = f"{network.target_part}."
+        kept = {k: v for k, v in weights.items() if not k.startswith(part)}
+        own = network.state_dict().items()
+        return kept | {k: v for k, v in own if k.startswith(part)}
 
     def batch(
         self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray

@@ -66,13 +66,17 @@ class Task(ABC):
             If they have different shapes.
         """
         try:
-            model.load_state_dict(trained.state_dict())
+            model.load_state_dict(self.inherited(model, trained))
         except RuntimeError as error:
             raise ValueError(
                 f"init: {self.config.init} has another shape than `model` asks for; "
                 "leave the shape out of `model` to take that of the checkpoint "
                 f"({error})"
             ) from error
+
+    def inherited(self, model: nn.Module, trained: nn.Module) -> dict[str, Tensor]:
+        """Return the weights that a new model takes over from a trained one."""
+        return trained.state_dict()
 
     @abstractmethod
     def batch(self, model: nn.Module, dataset: Any, indices: np.ndarray) -> Any:

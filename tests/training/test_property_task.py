@@ -1,5 +1,6 @@
 """Training of networks of molecular properties: targets by name, in their units."""
 
+import dataclasses
 import json
 from typing import cast
 
@@ -144,6 +145,26 @@ def test_the_study_network_trains_on_molecules(make_run):
     best = train(run)
     network = cast(EquiTriton, load_checkpoint(best)[0])
     assert network.config.ls == (0, 2)
+
+
+@pytest.mark.parametrize("task", ["qm9net", "equitriton"])
+def test_what_was_learned_for_one_property_helps_with_another(make_run, tmp_path, task):
+    shape = {"channels": 4, "ls": [0, 1], "layers": 1}
+    models = {"model": shape} if task == "equitriton" else {}
+    first = train(make_run(["mu", "gap"], task, stop={"max_steps": 2}, **models))
+    run = make_run(
+        ["U0"], task, model={}, stop={"max_steps": 1}, optimizer={"lr": 1e-12}
+    )
+    run = dataclasses.replace(run, output=str(tmp_path / "second"), init=str(first))
+    before, after = (
+        cast(PropertyNetwork, load_checkpoint(path)[0]) for path in (first, train(run))
+    )
+    assert after.config.targets == ("U0",)
+    assert after.config.references[0][1] < -2000  # eV, of oxygen
+    old = before.state_dict()
+    for name, weight in after.state_dict().items():
+        if not name.startswith(after.target_part):
+            torch.testing.assert_close(weight, old[name])
 
 
 @pytest.mark.parametrize(
