@@ -239,6 +239,23 @@ def test_molecules_longer_than_half_the_cell_stay_whole(predictor):
         assert np.ptp(whole[:, 0]) == pytest.approx(length)
 
 
+def test_another_packing_of_the_same_atoms_has_molecules_of_its_own(predictor):
+    near = molecule("H2O")
+    pair = near.copy()
+    pair.positions += (5.0, 0, 0)
+    both = near + pair
+    both.set_cell([12.0, 8, 8])
+    both.pbc = True
+    other = both.copy()
+    other.positions[[1, 4]] = both.positions[[4, 1]]  # the same, its atoms exchanged
+    calculator = predictor.as_calculator(Free())
+    energies = []
+    for atoms in (both, other):
+        atoms.calc = calculator
+        energies.append(atoms.get_potential_energy())
+    assert energies[1] == pytest.approx(energies[0], abs=1e-6)
+
+
 def test_score_ranks_and_goes_on_after_bad_crystals(predictor, packed):
     bad = {
         "salt": bulk("NaCl", "rocksalt", a=9.0),
