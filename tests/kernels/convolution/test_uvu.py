@@ -194,7 +194,7 @@ def test_arrays_that_do_not_fit_are_refused(name):
         "matrix": (x, y, hidden, adj, matrix[:, 1:]),
         "dtype": (x.float(), y, w, adj),
     }
-    with pytest.raises(ValueError, match="is needed|float32"):
+    with pytest.raises(ValueError, match=r"is needed|float32"):
         module(*wrong[name])
 
 
