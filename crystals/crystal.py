@@ -266,13 +266,17 @@ class MolecularCrystal:
         ValueError
             If several molecules are independent.
         """
+        self.require_one_molecule()
+        standard = self.standardised()
+        return parameters_of(standard.cell, standard.molecules[0])
+
+    def require_one_molecule(self) -> None:
+        """Raise ValueError if several molecules are independent."""
         if len(self.molecules) > 1:
             raise ValueError(
                 f"{len(self.molecules)} molecules are independent; 12 numbers describe "
                 "a crystal with one"
             )
-        standard = self.standardised()
-        return parameters_of(standard.cell, standard.molecules[0])
 
     def standardised(self) -> Self:
         """Return the same crystal in the standard setting, a along x, b in x and y."""
