@@ -49,7 +49,7 @@ EXP_SIX = MappingProxyType(
         17: (9583.59, 3.51, 80.2251),
     }
 )
-"""A (eV), B (1/Angstrom), C (eV Angstrom^6) of equal atoms; -1: hydrogen on N or O."""
+"""A (eV), B (1/Angstrom), C (eV Angstrom^6) of equal atoms; -1: `polar_hydrogens`."""
 
 
 class PairPotential(ABC):

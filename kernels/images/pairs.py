@@ -19,24 +19,9 @@ ROOM = 1.5  # pairs for which there is room, over those of an even density
 def compiled_pairs(
     positions: Tensor, cell: Tensor, center: int, cutoff: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Find pairs of an atom of a molecule and one of the molecules around it.
+    """Do what `equicalc.crystals.neighbours.pairs_around` does, with tensors.
 
-    Parameters
-    ----------
-    positions : (n_molecules, n_atoms, 3), Angstrom
-        Of a cell, in double precision.
-    cell : (3, 3), Angstrom
-    center
-        Which of the molecules.
-    cutoff : Angstrom
-
-    Returns
-    -------
-    atoms, molecules, others : (n_pairs,)
-        Atom of the center, original of the other molecule, and atom of that.
-    vectors : (n_pairs, 3), Angstrom
-        From the first atom to the second.
-        None in place of all this, where nothing can be compiled.
+    The order of the pairs may differ. None where nothing can be compiled.
     """
     library = load_library(PAIRS)
     if library is None:
