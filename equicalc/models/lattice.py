@@ -16,9 +16,8 @@ from equicalc.models.image_sums import ImageSums, OverImages
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.nn.radial import BesselBasis
 from equicalc.nn.species import SpeciesIndex
-from equicalc.units import BOHR, HARTREE
+from equicalc.units import COULOMB
 
-COULOMB = HARTREE * BOHR  # eV Angstrom
 CARBON = (3832.147, 3.60, 25.286949, 0.0)
 FEW = 5.0  # neighbours within the cutoff; crystals have hundreds
 START = {
