@@ -23,8 +23,8 @@ from equicalc.crystals.predictor import CHUNK
 from equicalc.crystals.strain import Strain
 from equicalc.models import LatticeConfig, LatticeNetwork
 from equicalc.models.image_sums import DAMPING
-from equicalc.models.lattice import COULOMB
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.units import COULOMB
 
 TIGHT = 2e-3  # kJ/mol, of single precision
 
@@ -297,6 +297,17 @@ def test_strain_is_that_of_the_molecule_and_is_relaxed_once(predictor):
     done = Counted.calls
     predictor.score([crystal, crystal], strain=strain)
     assert Counted.calls == done
+
+
+def test_score_goes_on_after_molecules_without_energy(predictor, packed):
+    class Broken(Free):
+        def calculate(self, atoms=None, properties=(), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results["energy"] = np.nan
+
+    [row] = predictor.score([packed(14)], strain=Strain(Broken()))
+    assert row["status"] == "failed"
+    assert "not finite" in cast("str", row["message"])
 
 
 def test_unknown_elements_are_refused(predictor):
