@@ -29,7 +29,7 @@ OUTPUTS = (
 class Evaluates(Protocol):
     """Any function of a graph and its edge vectors."""
 
-    def __call__(self, graph: Data, vectors: Tensor) -> Mapping[str, Tensor]:
+    def __call__(self, graph: Data, vectors: Tensor, /) -> Mapping[str, Tensor]:
         """Return ``energies`` of the atoms and what else there is."""
         ...
 
