@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.graph import molecule_edges
-from equicalc.kernels.images import add_up
 from equicalc.models.fields import freeze
 from equicalc.models.image_sums import ImageSums, OverImages
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.models.radial_sums import add_up
 from equicalc.nn.radial import BesselBasis
 from equicalc.nn.species import SpeciesIndex
 from equicalc.units import COULOMB
