@@ -23,7 +23,7 @@ from .symmetry import Operations, distinct_images, find_symmetry, operations
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["MolecularCrystal"]
+__all__ = ["MolecularCrystal", "as_crystal"]
 
 CONTACT_REACH = 6.0  # Angstrom
 GRAM_PER_CM3 = 1.66053906660  # amu/Angstrom^3
@@ -266,13 +266,17 @@ class MolecularCrystal:
         ValueError
             If several molecules are independent.
         """
+        self.require_one_molecule()
+        standard = self.standardised()
+        return parameters_of(standard.cell, standard.molecules[0])
+
+    def require_one_molecule(self) -> None:
+        """Raise ValueError if several molecules are independent."""
         if len(self.molecules) > 1:
             raise ValueError(
                 f"{len(self.molecules)} molecules are independent; 12 numbers describe "
                 "a crystal with one"
             )
-        standard = self.standardised()
-        return parameters_of(standard.cell, standard.molecules[0])
 
     def standardised(self) -> Self:
         """Return the same crystal in the standard setting, a along x, b in x and y."""
@@ -370,6 +374,13 @@ class MolecularCrystal:
             fractional = (molecule.positions @ inverse).astype(np.float64)
             found.append(distinct_images(self.operations.apply(fractional), self.cell))
         return found
+
+
+def as_crystal(atoms: Atoms | MolecularCrystal) -> MolecularCrystal:
+    """Analyse a structure, unless it is a crystal already."""
+    if isinstance(atoms, MolecularCrystal):
+        return atoms
+    return MolecularCrystal.from_atoms(atoms)
 
 
 def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:

@@ -16,6 +16,7 @@ from equicalc.graph import collate, make_graph
 from equicalc.models import Mo3ENet
 from equicalc.pretrained import weights_path
 
+from .pose import parameters_of
 from .shape import standard_frame, vdw_volume
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "PrincipalAxes",
     "Volume",
     "embed_crystals",
+    "in_standard_setting",
     "named_embedding",
 ]
 
@@ -157,6 +159,33 @@ def named_embedding(name: str) -> Embedding:
     return EMBEDDINGS[name]()
 
 
+def in_standard_setting(
+    crystals: Sequence[MolecularCrystal],
+) -> tuple[list[MolecularCrystal], list[Atoms], NDArray[np.float64]]:
+    """Put crystals with one independent molecule into the standard setting.
+
+    Returns
+    -------
+    crystals
+        In the standard setting.
+    molecules
+        As they are posed there.
+    parameters : (n, 12)
+        See `MolecularCrystal.parameters`; of the same pose.
+
+    Raises
+    ------
+    ValueError
+        If several molecules of a crystal are independent.
+    """
+    for one in crystals:
+        one.require_one_molecule()
+    standard = [one.standardised() for one in crystals]
+    molecules = [one.molecules[0] for one in standard]
+    parameters = [parameters_of(one.cell, one.molecules[0]) for one in standard]
+    return standard, molecules, np.reshape(parameters, (-1, 12))
+
+
 def embed_crystals(
     crystals: Sequence[MolecularCrystal], embedding: Embedding
 ) -> dict[str, NDArray[np.float64]]:
@@ -169,10 +198,9 @@ def embed_crystals(
         ``scalars`` (n, m) and ``vectors`` (n, 3, k) of the molecule as it is posed in
         the standard setting.
     """
-    standard = [one.standardised() for one in crystals]
-    molecules = [one.molecules[0] for one in standard]
+    standard, molecules, parameters = in_standard_setting(crystals)
     return {
-        "parameters": np.array([one.parameters() for one in standard]),
+        "parameters": parameters,
         "spacegroups": np.array([one.spacegroup for one in standard]),
         "scalars": embedding.scalars(molecules),
         "vectors": embedding.encode(molecules),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import numpy as np
 from equicalc.data.damage import naming
 from equicalc.data.locking import locked
 from equicalc.data.text_files import check_text
-from equicalc.labelling.pool import single_threaded
+from equicalc.labelling.pool import single_threaded, usable_cores
 from equicalc.labelling.workers import Workers
 
 from .crystal import MolecularCrystal
@@ -75,7 +74,7 @@ def label_crystals(
     Parameters
     ----------
     files
-        In any format of ASE; all frames are taken.
+        In any format of ASE; all frames are taken. A file given twice counts once.
     database
         ASE database, ``.db``. Rows have the keys ``name``, ``method``, ``version``,
         ``relax``, ``status``, ``message`` and, where it went well, ``lattice_energy``,
@@ -107,7 +106,7 @@ def label_crystals(
 
     version = named_method(method, relax).version
     Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    frames = list(read_frames(files))
+    frames = list({frame[0]: frame for frame in read_frames(files)}.values())
     with locked(database):
         # ASE's own lock file would outlive a killed run
         with naming(database, "is no database; give a name that ends in .db"):
@@ -124,7 +123,7 @@ def label_crystals(
         if report is not None:
             report(total - len(todo), total, None)
         label = partial(_label, method=method, relax=relax)
-        for labelled in _work(todo, label, workers or os.cpu_count() or 1, scheduler):
+        for labelled in _work(todo, label, workers or usable_cores(), scheduler):
             done[labelled.name] = labelled
             with_database.write(
                 structures[labelled.name],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from equicalc.analysis import find_bonds
 from equicalc.simulation import relax as relax_structure
 from equicalc.units import KJ_PER_MOL
 
-from .crystal import MolecularCrystal
+from .crystal import MolecularCrystal, as_crystal
 from .neighbours import Neighbour
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ FMAX = 0.01  # eV/Angstrom
 STEPS = 500
 SAME_DIMER = 1e-3  # Angstrom between sorted distances of equal dimers
 NOT_BOUND = 1e-4  # eV
+CRYSTAL_OPEN = "the crystal did not converge"
+MOLECULE_OPEN = "the molecule did not converge"
 CLOSE_CONTACT = 0.7  # in sums of van der Waals radii; hydrogen bonds are above
 
 
@@ -105,7 +107,7 @@ def lattice_energy(
     """
     if relax not in (None, "molecule", "both"):
         raise ValueError(f"relax is {relax!r}; give None, 'molecule' or 'both'")
-    crystal = _as_crystal(atoms)
+    crystal = as_crystal(atoms)
     whole, notes = crystal.to_atoms(), []
     if relax == "both":
         stress = "stress" in calculator.implemented_properties
@@ -114,12 +116,12 @@ def lattice_energy(
         )
         whole = relaxed.atoms
         crystal = MolecularCrystal.from_atoms(whole)
-        notes += [] if relaxed.converged else ["the crystal did not converge"]
+        notes += [] if relaxed.converged else [CRYSTAL_OPEN]
         notes += [] if stress else ["no stress: the cell stayed as it was"]
     # 1
-    total = _energy(whole, calculator)
+    total = energy_of_copy(whole, calculator)
     shares = np.array(crystal.multiplicities) / crystal.n_molecules
-    posed = np.array([_energy(m, calculator) for m in crystal.molecules])
+    posed = np.array([energy_of_copy(m, calculator) for m in crystal.molecules])
     interaction = total / crystal.n_molecules - float(shares @ posed)
     # 2
     strain, more = 0.0, []
@@ -170,14 +172,14 @@ def two_body_energy(
     CrystalError
         If it is no crystal of one neutral molecule.
     """
-    crystal = _as_crystal(atoms)
-    posed = [_energy(molecule, calculator) for molecule in crystal.molecules]
+    crystal = as_crystal(atoms)
+    posed = [energy_of_copy(molecule, calculator) for molecule in crystal.molecules]
     alone = np.repeat(posed, crystal.multiplicities)
     dimers = distinct_dimers(crystal, cutoff)
     pairs = 0.0
     for done, (dimer, neighbour, weight) in enumerate(dimers, 1):
         apart = alone[neighbour.center] + alone[neighbour.molecule]
-        pairs += weight * (_energy(dimer, calculator) - apart)
+        pairs += weight * (energy_of_copy(dimer, calculator) - apart)
         if progress is not None:
             progress(done, len(dimers))
     interaction = 0.5 * pairs / crystal.n_molecules
@@ -187,18 +189,12 @@ def two_body_energy(
     elif gas == "relax":
         reference, notes = gas_phase(crystal.molecules, calculator)
     else:
-        reference = _energy(gas, calculator)
+        reference = energy_of_copy(gas, calculator)
     return packed_energy(crystal, interaction, mean - reference, notes)
 
 
-def _as_crystal(atoms: Atoms | MolecularCrystal) -> MolecularCrystal:
-    if isinstance(atoms, MolecularCrystal):
-        return atoms
-    return MolecularCrystal.from_atoms(atoms)
-
-
-def _energy(atoms: Atoms, calculator: BaseCalculator) -> float:
-    """Energy of a copy, eV."""
+def energy_of_copy(atoms: Atoms, calculator: BaseCalculator) -> float:
+    """Energy, eV, with a calculator; the atoms keep theirs."""
     copy = atoms.copy()
     copy.calc = calculator
     energy = float(copy.get_potential_energy())
@@ -219,7 +215,7 @@ def gas_phase(
         relaxed = relax_structure(molecule, calculator, fmax=FMAX, steps=STEPS)
         energies.append(relaxed.energy)
         if not relaxed.converged:
-            notes.append("the molecule did not converge")
+            notes.append(MOLECULE_OPEN)
         if not np.array_equal(find_bonds(relaxed.atoms), find_bonds(molecule)):
             notes.append("bonds changed when the molecule was relaxed")
     return min(energies), notes
@@ -287,11 +283,11 @@ def packed_energy(
     if strain < -KJ_PER_MOL:
         notes.append("the molecule of the gas phase is not the lowest one")
     interaction, strain = float(interaction), float(strain)
-    result = LatticeEnergy(
+    return LatticeEnergy(
         energy=(interaction + strain) / KJ_PER_MOL,
         interaction=interaction / KJ_PER_MOL,
         strain=strain / KJ_PER_MOL,
         z=crystal.n_molecules,
+        converged={CRYSTAL_OPEN, MOLECULE_OPEN}.isdisjoint(notes),
         warnings=tuple(dict.fromkeys(notes)),
     )
-    return replace(result, converged=not any("converge" in note for note in notes))

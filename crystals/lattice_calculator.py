@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LatticeCalculator"]
 
+#: In sums of covalent radii; longer bonds, which no vibration leads to, are none.
+TORN = 1.6
+
 
 class LatticeCalculator(Calculator):
     """Interaction of the molecules of a crystal, and the energies of these alone.
 
     No symmetry is used, so that every atom may move. Which atoms are a molecule is seen
-    in the first structure, and again when elements change.
+    in the first structure, and again when elements change or a bond is torn, as in
+    another packing of the same molecules.
 
     Parameters
     ----------
@@ -66,7 +70,7 @@ class LatticeCalculator(Calculator):
         super().calculate(atoms, list(properties), list(system_changes))
         crystal: Any = self.atoms
         require_crystal(crystal)
-        if not np.array_equal(crystal.numbers, self._numbers):
+        if not np.array_equal(crystal.numbers, self._numbers) or self._torn(crystal):
             fragments = find_fragments(crystal)
             self._members = [one.indices for one in fragments]
             self._walk = np.concatenate([_walk(one) for one in fragments], axis=1)
@@ -82,22 +86,33 @@ class LatticeCalculator(Calculator):
             "stress": full_3x3_to_voigt_6_stress(virial / crystal.get_volume()),
         }
 
+    def _torn(self, crystal: Atoms) -> bool:
+        """Whether a bond of the molecules that are known is none in this structure."""
+        from ase.data import covalent_radii
+
+        lengths = np.linalg.norm(self._bonds(crystal), axis=1)
+        radii = covalent_radii[crystal.numbers][self._walk].sum(axis=0)
+        return bool((lengths > TORN * radii).any())
+
     def _together(self, crystal: Atoms) -> np.ndarray:
         """Positions with each molecule in one piece, put together bond by bond.
 
         A molecule may be longer than half the cell, a bond is not.
         """
+        positions = crystal.positions.copy()
+        for start, end, bond in zip(*self._walk, self._bonds(crystal)):
+            positions[end] = positions[start] + bond
+        return positions
+
+    def _bonds(self, crystal: Atoms) -> np.ndarray:
+        """Vectors from atom to atom of the walk, through the boundaries."""
         from ase.geometry import find_mic
 
-        positions = crystal.positions.copy()
         before, after = self._walk
-        if len(after):
-            bonds, _ = find_mic(
-                positions[after] - positions[before], crystal.cell, pbc=True
-            )
-            for start, end, bond in zip(before, after, bonds):
-                positions[end] = positions[start] + bond
-        return positions
+        if not len(after):
+            return np.empty((0, 3))
+        apart = crystal.positions[after] - crystal.positions[before]
+        return find_mic(apart, crystal.cell, pbc=True)[0]
 
     def _between(
         self, crystal: Atoms, positions: np.ndarray

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from equicalc.graph import neighbor_list
-from equicalc.kernels.images import compiled_pairs
+
+from .compiled_pairs import compiled_pairs
 
 __all__ = ["AtomPairs", "Neighbour", "neighbours_of", "pairs_around"]
 

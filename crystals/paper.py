@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .pose import parameters_of
+from .embeddings import in_standard_setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,11 +89,9 @@ def paper_inputs(
     parameters : (n, 12)
         See `MolecularCrystal.parameters`.
     """
-    standard = [one.standardised() for one in crystals]
-    molecules = [one.molecules[0] for one in standard]
-    parameters = [parameters_of(one.cell, one.molecules[0]) for one in standard]
+    _, molecules, parameters = in_standard_setting(crystals)
     inputs = [molecule_inputs(molecules, embedding) for embedding in embeddings]
-    return inputs, np.reshape(parameters, (-1, 12))
+    return inputs, parameters
 
 
 def as_tensor(values: NDArray[np.float64]) -> Tensor:

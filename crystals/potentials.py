@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.units import BOHR, HARTREE, KJ_PER_MOL
+from equicalc.units import COULOMB, KJ_PER_MOL
 
 from .errors import UnknownElementError
 from .fragments import polar_hydrogens
@@ -35,7 +35,6 @@ __all__ = [
     "named_potential",
 ]
 
-COULOMB = HARTREE * BOHR  # eV Angstrom
 POLAR_HYDROGEN = -1
 SOFT_CORE = 1.0  # Angstrom
 
@@ -49,7 +48,7 @@ EXP_SIX = MappingProxyType(
         17: (9583.59, 3.51, 80.2251),
     }
 )
-"""A (eV), B (1/Angstrom), C (eV Angstrom^6) of equal atoms; -1: hydrogen on N or O."""
+"""A (eV), B (1/Angstrom), C (eV Angstrom^6) of equal atoms; -1: `polar_hydrogens`."""
 
 
 class PairPotential(ABC):

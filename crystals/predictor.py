@@ -19,7 +19,7 @@ from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.pretrained import weights_path
 from equicalc.units import KJ_PER_MOL
 
-from .crystal import MolecularCrystal
+from .crystal import MolecularCrystal, as_crystal
 from .errors import CrystalError, UnknownElementError
 from .graphs import crystal_graph
 
@@ -142,7 +142,7 @@ class LatticeEnergyPredictor:
         found = [cast("MolecularCrystal", row.pop("crystal")) for row in good]
         members = self._members(found)
         for row, crystal, energies in zip(good, found, members.T):
-            _evaluate(row, crystal, energies, strain)
+            _complete(row, crystal, energies, strain)
         _rank(good)
         return rows
 
@@ -181,7 +181,7 @@ class LatticeEnergyPredictor:
         """Row without energies; with the crystal itself if it can be treated."""
         row: Row = {"file": name}
         try:
-            crystal = _as_crystal(crystal)
+            crystal = as_crystal(crystal)
             row |= {
                 "formula": crystal.molecules[0].get_chemical_formula(),
                 "spacegroup": crystal.spacegroup,
@@ -213,7 +213,7 @@ class LatticeEnergyPredictor:
         """Energies (n_members, n_crystals) of a few crystals, eV."""
         graphs = []
         for one in crystals:
-            crystal = _as_crystal(one)
+            crystal = as_crystal(one)
             self.require_elements(crystal)
             graphs.append(crystal_graph(crystal, self.model.cutoff))
         with torch.inference_mode():
@@ -238,13 +238,7 @@ def _threads() -> Iterator[tuple[ThreadPoolExecutor, int]]:
             torch.set_num_threads(n)
 
 
-def _as_crystal(crystal: MolecularCrystal | Atoms) -> MolecularCrystal:
-    if isinstance(crystal, MolecularCrystal):
-        return crystal
-    return MolecularCrystal.from_atoms(crystal)
-
-
-def _evaluate(
+def _complete(
     row: Row,
     crystal: MolecularCrystal,
     energies: np.ndarray,
@@ -258,7 +252,12 @@ def _evaluate(
     notes = _doubts(crystal, std)
     bent = 0.0
     if strain is not None:
-        bent, more = strain.of(crystal)
+        try:
+            bent, more = strain.of(crystal)
+        except Exception as error:  # every calculator has its own
+            reason = f"{type(error).__name__}: {error}"
+            row |= {"status": FAILED, "message": reason}
+            return
         notes += more
     row["energy_kJ/mol"] = interaction + bent
     row["interaction_kJ/mol"] = interaction

@@ -8,7 +8,7 @@ import numpy as np
 
 from equicalc.units import KJ_PER_MOL
 
-from .lattice import gas_phase
+from .lattice import energy_of_copy, gas_phase
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -72,9 +72,7 @@ class Strain:
         return energy, notes
 
     def _energy(self, molecule: Atoms) -> float:
-        copy = molecule.copy()
-        copy.calc = self.calculator
-        return float(copy.get_potential_energy())
+        return energy_of_copy(molecule, self.calculator)
 
 
 def _fingerprint(molecule: Atoms) -> np.ndarray:

@@ -25,6 +25,7 @@ from types import MappingProxyType
 
 __all__ = [
     "BOHR",
+    "COULOMB",
     "DEBYE",
     "GPA",
     "HARTREE",
@@ -39,6 +40,8 @@ HARTREE = 27.211386245988
 """eV."""
 BOHR = 0.529177210903
 """Angstrom."""
+COULOMB = HARTREE * BOHR
+"""Energy of two elementary charges times their distance, eV Angstrom."""
 KJ_PER_MOL = 1.0 / 96.48533212331002
 """eV."""
 KCAL_PER_MOL = 4.184 * KJ_PER_MOL

@@ -194,8 +194,8 @@ class Builder:
         seed
             Of the random numbers.
         grow_from
-            Indices of the given atoms that something may be attached to; all by
-            default. Atoms that are added are always allowed.
+            Indices of the given atoms, negative ones from the end, that something may
+            be attached to; all by default. Atoms that are added are always allowed.
         batch_size, temperature, first, rules, valid_only
             See `generate`.
 
@@ -217,7 +217,7 @@ class Builder:
                 growing = self.sampler.given([fragment] * len(numbers), numbers, rules)
                 if grow_from is not None:
                     growing.may_focus[:, : len(fragment)] = False
-                    growing.may_focus[:, list(grow_from)] = True
+                    growing.may_focus[:, [k % len(fragment) for k in grow_from]] = True
                 u = self.sampler.uniforms(seed, numbers, rules)
                 given = [fragment] * len(numbers)
                 yield from self.sampler.grown(

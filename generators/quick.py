@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from .builder import Builder
 from .metrics.evaluation import evaluate_molecules
+from .metrics.validity import RADII_2023
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,14 +39,19 @@ def quick_check(
     Returns
     -------
     callable or None
-        None where RDKit is missing.
+        None where RDKit is missing. For models with other elements than those of
+        `valid_molecule` it says nothing.
     """
     if find_spec("rdkit") is None:
         logger.warning("RDKit is missing: validity is not checked during training")
         return None
 
     def check(model: nn.Module) -> dict[str, float]:
-        molecules = Builder(cast("Generator", model)).generate(n, seed)
+        generator = cast("Generator", model)
+        if unknown := set(generator.elements) - RADII_2023.keys():
+            logger.warning("validity is not defined for elements %s", sorted(unknown))
+            return {}
+        molecules = Builder(generator).generate(n, seed)
         table = evaluate_molecules(molecules)
         return {name: table[name] for name in SHOWN}
 

@@ -102,10 +102,11 @@ class GenerateOptions:
         """Return temperature and rules as a builder takes them."""
         from equicalc.generators import Rules, Temperature
 
+        elements = self.elements
         rules = Rules(
             valence=self.valence,
             clash=self.clash,
-            elements=None if self.elements is None else self.elements.split(","),
+            elements=None if elements is None else elements.replace(" ", "").split(","),
             formula=self.formula,
             min_atoms=self.min_atoms,
             max_atoms=self.max_atoms,

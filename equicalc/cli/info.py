@@ -14,9 +14,12 @@ EXTRAS = {
     "label": {"tblite": "tblite"},
     "gpu": {"triton": "triton"},
     "mace": {"mace-torch": "mace"},
+    "nequip": {"nequip": "nequip"},
     "metrics": {"posebusters": "posebusters"},
     "openbabel": {"openbabel-wheel": "openbabel"},
     "analysis": {"phate": "phate", "scikit-learn": "sklearn", "umap-learn": "umap"},
+    "torchsim": {"torch-sim-atomistic": "torch_sim"},
+    "design": {"ase-db-backends": "ase_db_backends"},
     "cluster": {"dask": "dask", "joblib": "joblib"},
 }
 """Extra of the package -> distributions and the modules that they provide."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import multiprocessing
 import shutil
@@ -37,7 +38,8 @@ def write_conformers(
     """Write a packed set of random conformers of random molecules.
 
     Shards are written beside the set; killed at any moment, the same call goes on with
-    the shards that are missing. The result does not depend on the number of workers.
+    the shards that are missing (another call, with other molecules or options, starts
+    its own). The result does not depend on the number of workers.
 
     Parameters
     ----------
@@ -74,7 +76,9 @@ def write_conformers(
     if n < 1 or workers < 1:
         raise ValueError(f"n = {n}, workers = {workers}; at least 1 of each is needed")
     options = options or ConformerOptions()
-    shards = path.with_name(f".{path.name}.shards-{seed}-{shard}")
+    inputs = repr((tuple(smiles), options, seed, shard)).encode()
+    digest = hashlib.sha256(inputs).hexdigest()[:16]
+    shards = path.with_name(f".{path.name}.shards-{digest}")
     sizes = [min(shard, n - start) for start in range(0, n, shard)]
     missing = [
         (shards / f"{number:05d}-{size}", number, size)

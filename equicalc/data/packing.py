@@ -190,7 +190,13 @@ def _checked_record(
             )
         if not np.isfinite(values).all():
             raise ValueError(f"record {number} has {name} that is not finite")
-        arrays[name] = values.astype(field.dtype).reshape(needed)
+        stored = values.astype(field.dtype)
+        if np.issubdtype(field.dtype, np.integer) and (stored != values).any():
+            raise ValueError(
+                f"record {number} has {name} that {np.dtype(field.dtype).name} does "
+                f"not hold: {values[stored != values].flat[0]}"
+            )
+        arrays[name] = stored.reshape(needed)
     if n_atoms == 0 or (np.asarray(record["z"]) < 1).any():
         raise ValueError(
             f"record {number} has atomic numbers {np.asarray(record['z']).tolist()}; "

@@ -46,11 +46,13 @@ class Pack(Step):
         crystals = [
             noted(
                 crystal.to_atoms(),
-                **atoms.info,
-                **crystal.info,
-                spacegroup=group,
-                density=crystal.density,
-                branch=f"g{group}-{k}",
+                **{
+                    **atoms.info,
+                    **crystal.info,
+                    "spacegroup": group,
+                    "density": crystal.density,
+                    "branch": f"g{group}-{k}",
+                },
             )
             for group in self.spacegroups
             for k, crystal in enumerate(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equicalc.graph import edge_vectors
 
@@ -26,7 +26,15 @@ OUTPUTS = (
 )
 
 
-class HasGradient(Protocol):
+class Evaluates(Protocol):
+    """Any function of a graph and its edge vectors."""
+
+    def __call__(self, graph: Data, vectors: Tensor, /) -> Mapping[str, Tensor]:
+        """Return ``energies`` of the atoms and what else there is."""
+        ...
+
+
+class HasGradient(Evaluates, Protocol):
     """A model that differentiates its energy by itself, faster than autograd.
 
     Attributes
@@ -38,10 +46,6 @@ class HasGradient(Protocol):
 
     trainable: bool
 
-    def __call__(self, graph: Data, vectors: Tensor) -> Mapping[str, Tensor]:
-        """Return the model's outputs, differentiable by autograd."""
-        ...
-
     def with_gradient(
         self, graph: Data, vectors: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
@@ -50,7 +54,7 @@ class HasGradient(Protocol):
 
 
 def evaluate(
-    model: nn.Module | HasGradient,
+    model: Evaluates,
     graph: Data,
     outputs: Collection[str] = ("energy", "forces"),
     create_graph: bool = False,
@@ -65,8 +69,10 @@ def evaluate(
 
     Parameters
     ----------
-    model : nn.Module or HasGradient
-        A model of `equicalc.models`.
+    model : nn.Module or callable
+        A model of `equicalc.models`, or any function ``model(graph, vectors)`` that
+        returns ``energies`` of the atoms and what else it predicts, differentiable by
+        the vectors. One that has the methods of `HasGradient` differentiates itself.
     graph : Data
         See `equicalc.graph`.
     outputs : collection of str
@@ -131,15 +137,16 @@ def evaluate(
 
 
 def _with_gradient(
-    model: nn.Module | HasGradient, graph: Data, vectors: Tensor, create_graph: bool
+    model: Evaluates, graph: Data, vectors: Tensor, create_graph: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Evaluate, and differentiate the summed energy by every edge vector."""
+    itself = cast("HasGradient", model) if hasattr(model, "with_gradient") else None
     if (
-        not isinstance(model, nn.Module)
+        itself is not None
         and not vectors.requires_grad
-        and (model.trainable or not create_graph)
+        and (itself.trainable or not create_graph)
     ):
-        return model.with_gradient(graph, vectors)
+        return itself.with_gradient(graph, vectors)
     if not vectors.requires_grad:
         vectors.requires_grad_()
     out = dict(model(graph, vectors))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from equicalc.kernels.images import Pairs, RadialSums, add_up
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.models.radial_sums import Pairs, RadialSums, add_up
 
 DAMPING = 0.25  # 1/Angstrom
 SOFT_CORE = 1.0  # Angstrom

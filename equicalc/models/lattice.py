@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.graph import molecule_edges
-from equicalc.kernels.images import add_up
 from equicalc.models.fields import freeze
 from equicalc.models.image_sums import ImageSums, OverImages
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.models.radial_sums import add_up
 from equicalc.nn.radial import BesselBasis
 from equicalc.nn.species import SpeciesIndex
-from equicalc.units import BOHR, HARTREE
+from equicalc.units import COULOMB
 
-COULOMB = HARTREE * BOHR  # eV Angstrom
 CARBON = (3832.147, 3.60, 25.286949, 0.0)
 FEW = 5.0  # neighbours within the cutoff; crystals have hundreds
 START = {

@@ -71,8 +71,8 @@ class Matches:
         tensor([False,  True])
         """
         n_graphs = int(self.batch[-1]) + 1 if len(self.batch) else 0
-        missed = torch.zeros(n_graphs).index_add(0, self.batch, (~found).float())
-        return missed == 0
+        missed = torch.zeros(n_graphs, device=found.device)
+        return missed.index_add(0, self.batch, (~found).float()) == 0
 
 
 def match_points(swarm: Swarm, cloud: Cloud) -> Matches:
@@ -135,9 +135,11 @@ def cluster_points(
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    pos = swarm.positions[index].detach().double().numpy()
-    types = swarm.types[index].detach().double().numpy()
-    mass = n_atoms * swarm.shares[index].detach().double().numpy()
+    pos, types, shares = (
+        values[index].detach().double().cpu().numpy()
+        for values in (swarm.positions, swarm.types, swarm.shares)
+    )
+    mass = n_atoms * shares
     # 1. groups
     label = np.ones(1, int)
     if len(pos) > 1:
@@ -237,9 +239,9 @@ def reconstruct(model: Mo3ENet, molecules: Sequence[Atoms]) -> list[Reconstructi
     """
     from equicalc.data.atoms import atoms_to_graph
 
-    results = []
+    results, device = [], next(model.parameters()).device
     for atoms in molecules:
-        cloud = model.cloud(atoms_to_graph(atoms, model.cutoff))
+        cloud = model.cloud(atoms_to_graph(atoms, model.cutoff).to(device))
         swarm = model.decode(model.encode(lift_symmetry(cloud)))
         matches = match_points(swarm, cloud)
         n_atoms = len(cloud.species)

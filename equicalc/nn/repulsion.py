@@ -6,11 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.nn.radial import polynomial_envelope
+from equicalc.units import BOHR, COULOMB
 
-#: Coulomb constant e^2 / (4 pi epsilon_0), eV Angstrom.
-COULOMB = 14.399645478
-#: Bohr radius, Angstrom.
-BOHR = 0.529177210903
 #: Covalent radii of Cordero et al. 2008, Angstrom, by atomic number from hydrogen on.
 COVALENT_RADII = (
     *(0.31, 0.28),

@@ -224,7 +224,7 @@ class HeadValidation:
 
     def table(self) -> dict[str, Any]:
         """Return the loss, and the mean absolute error of every target in its unit."""
-        mean = torch.cat(self.errors).mean(0).numpy()  # (n_targets,)
+        mean = torch.cat(self.errors).mean(0).cpu().numpy()  # (n_targets,)
         return {"loss": float(mean.mean()), **self._in_units(mean)}
 
     def _in_units(self, mean: NDArray[np.float64]) -> dict[str, float]:

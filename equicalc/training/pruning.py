@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import statistics
 import time
 from collections.abc import Collection, Iterator
@@ -134,7 +135,8 @@ def prune(
     source, origin = str(data), "the data"
     if "energy" not in open_source(source).fields:
         origin = "the whole network"
-        source = _labelled(cast(Potential, whole), open_source(source), folder)
+        digest = read_header(model)["sha256"]
+        source = _labelled(cast(Potential, whole), digest, open_source(source), folder)
     # 2. smaller network
     note = {"pruned_from": str(model), "dropped_degrees": sorted(drop)}
     start = save_checkpoint(folder / "pruned.safetensors", smaller, {**card, **note})
@@ -155,12 +157,21 @@ def prune(
     return PruneResult(checkpoint, rows)
 
 
-def _labelled(model: Potential, dataset: PackedDataset, folder: Path) -> str:
-    """Write structures with the energies and forces that a network gives them."""
+def _labelled(
+    model: Potential, digest: str, dataset: PackedDataset, folder: Path
+) -> str:
+    """Write structures with the energies and forces that a network gives them.
+
+    Labels of an earlier run stay if they are those of this network and data.
+    """
     path = folder / "labels"
-    if not path.exists():
-        logger.info("no energies in %s: the network labels it", dataset.path)
-        write_packed(path, _records(model, dataset), {"labels": "of the whole network"})
+    origin = {"source": str(dataset.path.resolve()), "network": digest}
+    if path.exists() and origin.items() <= PackedDataset(path).meta.items():
+        return str(path)
+    shutil.rmtree(path, ignore_errors=True)
+    logger.info("no energies in %s: the network labels it", dataset.path)
+    note = {"labels": "of the whole network", **origin}
+    write_packed(path, _records(model, dataset), note)
     return str(path)
 
 

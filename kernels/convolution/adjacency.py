@@ -42,7 +42,7 @@ class Adjacency:
         Raises
         ------
         ValueError
-            If they are not.
+            If they are not, or if a node does not exist.
 
         Examples
         --------
@@ -54,16 +54,15 @@ class Adjacency:
             raise ValueError(
                 "edges are not sorted by receiver: sort edge_index by its second row"
             )
-        src, dst = src.contiguous(), dst.contiguous()
+        src, dst = src.long().contiguous(), dst.long().contiguous()
         nodes = torch.arange(n_nodes + 1, device=dst.device)
         senders, order = torch.sort(src, stable=True)
-        return cls(
-            src,
-            dst,
-            torch.searchsorted(dst, nodes),
-            order,
-            torch.searchsorted(senders, nodes),
-        )
+        dst_ptr = torch.searchsorted(dst, nodes)
+        src_ptr = torch.searchsorted(senders, nodes)
+        at_a_node = dst_ptr[-1] - dst_ptr[0] + src_ptr[-1] - src_ptr[0]
+        if at_a_node != len(src) + len(dst):
+            raise ValueError(f"an edge leads beyond the {n_nodes} nodes that there are")
+        return cls(src, dst, dst_ptr, order, src_ptr)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return all five index tensors, in the order of the attributes."""

@@ -68,6 +68,16 @@ class Paths:
         """Rows of the output per channel, the sum of 2 l_out + 1 over the paths."""
         return sum(2 * l3 + 1 for _, _, l3 in self.couplings)
 
+    @property
+    def n_in(self) -> int:
+        """Components of the node features."""
+        return sum(2 * l + 1 for l in self.ls_in)
+
+    @property
+    def n_edge(self) -> int:
+        """Components of the harmonics of an edge."""
+        return sum(2 * l + 1 for l in self.ls_edge)
+
     @functools.cached_property
     def row_of(self) -> tuple[tuple[int, ...], ...]:
         """Output row of every component of every path."""

@@ -38,9 +38,8 @@ class Product:
 
     def __post_init__(self) -> None:
         paths, graph = self.paths, self.graph
-        n_x = sum(2 * l + 1 for l in paths.ls_in)
-        n_y = sum(2 * l + 1 for l in paths.ls_edge)
-        count = {"x": n_x, "w": len(paths.couplings), "g": paths.rows, "y": n_y}
+        n_paths = len(paths.couplings)
+        count = {"x": paths.n_in, "w": n_paths, "g": paths.rows, "y": paths.n_edge}
         self.inputs: Named = {
             v + name: graph.inputs([f"{v}{name}{i}" for i in range(n)])
             for name, n in count.items()

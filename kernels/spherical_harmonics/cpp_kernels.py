@@ -20,9 +20,8 @@ from equicalc.kernels.emit import cpp_statements
 
 from .harmonics import Formula, Harmonics
 
-__all__ = ["DTYPES", "available", "run"]
+__all__ = ["available", "run"]
 
-DTYPES = (torch.float32, torch.float64)
 ROWS_PER_THREAD = 1024
 
 PRELUDE = """\

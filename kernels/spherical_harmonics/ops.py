@@ -11,7 +11,7 @@ float32 and float64 are computed as they are, float16 and bfloat16 in float32.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -23,27 +23,14 @@ from equicalc.kernels import jit
 from . import cpp_kernels, torch_kernels, triton_kernels
 from .harmonics import Harmonics
 
-__all__ = ["Backend", "compute", "spherical_harmonics_op"]
+__all__ = ["Backend", "spherical_harmonics_op"]
 
 Backend = Literal["auto", "torch", "cpp", "triton"]
 
-FORWARD = "equicalc::spherical_harmonics"
-BACKWARD = "equicalc::spherical_harmonics_backward"
-DOUBLE_BACKWARD = "equicalc::spherical_harmonics_double_backward"
-SETTINGS = "int[] ls, bool normalize, str normalization, str backend"
+TENSORS = ("Tensor xyz", "Tensor grad", "Tensor v")
+SETTINGS = ("int[] ls", "bool normalize", "str normalization", "str backend")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-torch.library.define(FORWARD, f"(Tensor xyz, {SETTINGS}) -> Tensor")
-torch.library.define(BACKWARD, f"(Tensor xyz, Tensor grad, {SETTINGS}) -> Tensor")
-torch.library.define(
-    DOUBLE_BACKWARD,
-    f"(Tensor xyz, Tensor grad, Tensor v, {SETTINGS}) -> (Tensor, Tensor)",
-)
-spherical_harmonics_op: Callable[..., Tensor] = (
-    torch.ops.equicalc.spherical_harmonics.default
-)
-_backward_op = torch.ops.equicalc.spherical_harmonics_backward.default
-_double_backward_op = torch.ops.equicalc.spherical_harmonics_double_backward.default
+NO_GRADIENTS = (None,) * len(SETTINGS)
 
 
 @functools.cache
@@ -61,27 +48,26 @@ def _kernels(
             f"backend {backend!r} was given; choose one of "
             f"{', '.join(get_args(Backend))}"
         )
-    candidates = {"cpp": cpp_kernels, "triton": triton_kernels}
-    devices = {"cpp": "cpu", "triton": "cuda"}
-    if backend in candidates:
-        if devices[backend] != device and not jit.interpreted():
-            raise ValueError(
-                f"backend {backend!r} computes on {devices[backend]!r} tensors, "
-                f"{device!r} was given; move the vectors or use backend='auto'"
-            )
-        return candidates[backend]
-    if backend == "auto" and device == "cuda" and jit.available():
-        return triton_kernels
-    if (
-        backend == "auto"
-        and device == "cpu"
-        and cpp_kernels.available(harmonics, dtype)
-    ):
-        return cpp_kernels
-    return torch_kernels
+    if backend == "auto":
+        if device == "cuda" and jit.available():
+            return triton_kernels
+        if device == "cpu" and cpp_kernels.available(harmonics, dtype):
+            return cpp_kernels
+    if backend in ("auto", "torch"):
+        return torch_kernels
+    needed, kernels = {
+        "cpp": ("cpu", cpp_kernels),
+        "triton": ("cuda", triton_kernels),
+    }[backend]
+    if device != needed and not jit.interpreted():
+        raise ValueError(
+            f"backend {backend!r} computes on {needed!r} tensors, {device!r} was "
+            "given; move the vectors or use backend='auto'"
+        )
+    return kernels
 
 
-def compute(name: str, tensors: tuple[Tensor, ...], settings: tuple) -> Any:
+def _compute(name: str, tensors: Sequence[Tensor], settings: Sequence[Any]) -> Any:
     """Flatten, convert, run one pass, and give the results the inputs' shape."""
     xyz = tensors[0]
     _check(xyz)
@@ -96,7 +82,7 @@ def compute(name: str, tensors: tuple[Tensor, ...], settings: tuple) -> Any:
             )
     dtype = xyz.dtype if xyz.dtype == torch.float64 else torch.float32
     kernels = _kernels(backend, xyz.device.type, harmonics, dtype)
-    if xyz.dtype in kernels.DTYPES:
+    if kernels is triton_kernels:  # which converts what it loads
         dtype = xyz.dtype
     rows = [
         t.to(dtype).reshape(-1, t.shape[-1]).contiguous()
@@ -129,62 +115,70 @@ def _shaped(result: Tensor, xyz: Tensor) -> Tensor:
     return result.to(xyz.dtype).reshape(*xyz.shape[:-1], result.shape[-1])
 
 
-@torch.library.impl(FORWARD, "default")
-def _forward(xyz: Tensor, *settings: Any) -> Tensor:
-    return compute("forward", (xyz,), settings)
+def _operator(
+    name: str, n_tensors: int, derivative: Callable[..., tuple]
+) -> Callable[..., Any]:
+    """Define the operator of a pass.
 
+    Parameters
+    ----------
+    name
+        Of the pass, see `Harmonics.formulas`.
+    n_tensors
+        How many of `TENSORS` it takes, before the settings.
+    derivative
+        Maps the context of autograd and gradients of the results to those of the
+        tensors.
+    """
+    suffix = "" if name == "forward" else f"_{name}"
+    operator = f"equicalc::spherical_harmonics{suffix}"
+    arguments = ", ".join(TENSORS[:n_tensors] + SETTINGS)
+    results = "(Tensor, Tensor)" if n_tensors == 3 else "Tensor"
+    torch.library.define(operator, f"({arguments}) -> {results}")
+    op = getattr(torch.ops.equicalc, f"spherical_harmonics{suffix}").default
 
-@torch.library.impl(BACKWARD, "default")
-def _backward(xyz: Tensor, grad: Tensor, *settings: Any) -> Tensor:
-    return compute("backward", (xyz, grad), settings)
+    def compute(*args: Any) -> Any:
+        return _compute(name, args[:n_tensors], args[n_tensors:])
 
+    def shapes(xyz: Tensor, *args: Any) -> Any:
+        _check(xyz)
+        if n_tensors == 1:
+            return xyz.new_empty(*xyz.shape[:-1], sum(2 * l + 1 for l in args[0]))
+        to_xyz = xyz.new_empty(xyz.shape)
+        return to_xyz if n_tensors == 2 else (to_xyz, args[0].new_empty(args[0].shape))
 
-@torch.library.impl(DOUBLE_BACKWARD, "default")
-def _double_backward(
-    xyz: Tensor, grad: Tensor, v: Tensor, *settings: Any
-) -> tuple[Tensor, Tensor]:
-    return compute("double_backward", (xyz, grad, v), settings)
-
-
-@torch.library.register_fake(FORWARD)
-def _(xyz: Tensor, ls: list[int], *_: Any) -> Tensor:
-    _check(xyz)
-    return xyz.new_empty(*xyz.shape[:-1], sum(2 * l + 1 for l in ls))
-
-
-@torch.library.register_fake(BACKWARD)
-def _(xyz: Tensor, grad: Tensor, *_: Any) -> Tensor:
-    return xyz.new_empty(xyz.shape)
-
-
-@torch.library.register_fake(DOUBLE_BACKWARD)
-def _(xyz: Tensor, grad: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return xyz.new_empty(xyz.shape), grad.new_empty(grad.shape)
-
-
-def _save(n_tensors: int) -> Callable[..., None]:
-    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+    def save(ctx: Any, inputs: tuple, output: Any) -> None:
         ctx.save_for_backward(*inputs[:n_tensors])
         ctx.settings = inputs[n_tensors:]
 
-    return setup_context
+    def differentiate(ctx: Any, *gradients: Tensor) -> tuple:
+        return *derivative(ctx, *gradients), *NO_GRADIENTS
+
+    def vectorize(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple:
+        tensors = [
+            tensor.expand(info.batch_size, *tensor.shape)
+            if dim is None
+            else tensor.movedim(dim, 0)
+            for tensor, dim in zip(args[:n_tensors], in_dims, strict=False)
+        ]
+        return op(*tensors, *args[n_tensors:]), (0, 0) if n_tensors == 3 else 0
+
+    torch.library.impl(operator, "default")(compute)
+    torch.library.register_fake(operator)(shapes)
+    torch.library.register_autograd(operator, differentiate, setup_context=save)
+    torch.library.register_vmap(operator, vectorize)
+    return op
 
 
-NO_GRADIENTS = (None,) * 4  # of the settings
+def _of_forward(ctx: Any, grad: Tensor) -> tuple:
+    return (_backward_op(*ctx.saved_tensors, grad, *ctx.settings),)
 
 
-def _differentiate_forward(ctx: Any, grad: Tensor) -> tuple:
-    (xyz,) = ctx.saved_tensors
-    return _backward_op(xyz, grad, *ctx.settings), *NO_GRADIENTS
+def _of_backward(ctx: Any, v: Tensor) -> tuple:
+    return _double_backward_op(*ctx.saved_tensors, v, *ctx.settings)
 
 
-def _differentiate_backward(ctx: Any, v: Tensor) -> tuple:
-    xyz, grad = ctx.saved_tensors
-    double: tuple = _double_backward_op(xyz, grad, v, *ctx.settings)
-    return *double, *NO_GRADIENTS
-
-
-def _differentiate_double_backward(ctx: Any, *cotangents: Tensor) -> tuple:
+def _of_double_backward(ctx: Any, *cotangents: Tensor) -> tuple:
     *key, _ = ctx.settings
     formulas = torch_kernels.formulas(_harmonics(tuple(key[0]), *key[1:]))
 
@@ -194,31 +188,9 @@ def _differentiate_double_backward(ctx: Any, *cotangents: Tensor) -> tuple:
             _shaped(t.t(), tensors[0]) for t in formulas["double_backward"](*columns)
         )
 
-    pull_back: Callable[..., tuple] = torch.func.vjp(
-        double_backward, *ctx.saved_tensors
-    )[1]
-    return *pull_back(cotangents), *NO_GRADIENTS
+    return torch.func.vjp(double_backward, *ctx.saved_tensors)[1](cotangents)
 
 
-def _vectorize(operator: Callable[..., Any], n_tensors: int) -> Callable[..., Any]:
-    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple:
-        tensors = [
-            tensor.expand(info.batch_size, *tensor.shape)
-            if dim is None
-            else tensor.movedim(dim, 0)
-            for tensor, dim in zip(args[:n_tensors], in_dims, strict=False)
-        ]
-        results = operator(*tensors, *args[n_tensors:])
-        return results, (0, 0) if isinstance(results, tuple) else 0
-
-    return rule
-
-
-OPERATORS: list[tuple[str, Callable[..., Any], Callable[..., tuple], int]] = [
-    (FORWARD, spherical_harmonics_op, _differentiate_forward, 1),
-    (BACKWARD, _backward_op, _differentiate_backward, 2),
-    (DOUBLE_BACKWARD, _double_backward_op, _differentiate_double_backward, 3),
-]
-for _name, _operator, _rule, _n_tensors in OPERATORS:
-    torch.library.register_autograd(_name, _rule, setup_context=_save(_n_tensors))
-    torch.library.register_vmap(_name, _vectorize(_operator, _n_tensors))
+spherical_harmonics_op = _operator("forward", 1, _of_forward)
+_backward_op = _operator("backward", 2, _of_backward)
+_double_backward_op = _operator("double_backward", 3, _of_double_backward)

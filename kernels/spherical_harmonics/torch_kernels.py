@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -19,11 +18,14 @@ from equicalc.kernels.emit import torch_statements
 
 from .harmonics import Formula, Harmonics
 
-__all__ = ["DTYPES", "formulas", "run"]
+__all__ = ["Function", "formulas", "run"]
 
-DTYPES = (torch.float32, torch.float64)
 BLOCK = {"cpu": 16384}
 LARGE_BLOCK = 1 << 18
+
+#: One pass of ``xyz (3, n)``, ``grad (dim, n)`` and ``v (3, n)``, as many as it needs,
+#: to a tuple of tensors of the same layout; differentiable.
+Function = Callable[..., tuple[Tensor, ...]]
 
 
 def run(
@@ -45,53 +47,33 @@ def run(
         Of the pass.
     inputs
         As many as it needs of xyz (n, 3), grad (n, harmonics.dim) and v (n, 3),
-        contiguous, of one of `DTYPES`.
+        contiguous, of single or double precision.
     outputs
         To be filled; of the shapes of what they are.
     """
-    formula = formulas(harmonics)[name]
-    first = inputs[0]
-    constants = _constants(formula, first.dtype)
-    block = BLOCK.get(first.device.type, LARGE_BLOCK)
+    formula = formulas(harmonics, inputs[0].dtype)[name]
+    block = BLOCK.get(inputs[0].device.type, LARGE_BLOCK)
     splits = [tensor.split(block) for tensor in (*inputs, *outputs)]
     for rows in zip(*splits, strict=True):
         columns = [tensor.t().contiguous() for tensor in rows[: len(inputs)]]
-        results = formula(*columns, constants=constants)
-        for out, result in zip(rows[len(inputs) :], results, strict=True):
+        for out, result in zip(rows[len(inputs) :], formula(*columns), strict=True):
             out.copy_(result.t())
 
 
 @functools.cache
-def _constants(formula: Function, dtype: torch.dtype) -> list[Tensor]:
-    """Numbers as tensors: multiplying by them takes torch half the time."""
-    return [torch.tensor(number, dtype=dtype) for number in formula.constants]
+def formulas(
+    harmonics: Harmonics, dtype: torch.dtype | None = None
+) -> dict[str, Function]:
+    """Write the forward, backward and double backward pass.
 
-
-@dataclass(frozen=True, eq=False)
-class Function:
-    """One pass as a differentiable function of tensors, written by `torch_statements`.
-
-    It is called with ``xyz (3, n)``, ``grad (dim, n)`` and ``v (3, n)``, as many as the
-    pass needs, and returns a tuple of tensors of the same layout.
+    With a `dtype`, for tensors of that type alone, and faster: numbers are tensors,
+    too, and multiplying by them takes torch half the time.
     """
-
-    function: Callable[..., tuple[Tensor, ...]]
-    constants: list[float]
-
-    def __call__(
-        self, *columns: Tensor, constants: Sequence[Tensor | float] | None = None
-    ) -> tuple[Tensor, ...]:
-        """Evaluate; `constants` are the formula's own in another form."""
-        return self.function(*columns, constants or self.constants)
+    return {name: _compile(f, dtype) for name, f in harmonics.formulas.items()}
 
 
-@functools.cache
-def formulas(harmonics: Harmonics) -> dict[str, Function]:
-    """Write the forward, backward and double backward pass."""
-    return {name: _compile(f) for name, f in harmonics.formulas.items()}
-
-
-def _compile(formula: Formula) -> Function:
+def _compile(formula: Formula, dtype: torch.dtype | None) -> Function:
+    """Write a pass by `torch_statements`."""
     inputs, outputs = formula
     flat = list(chain(*outputs))
     graph = flat[0].graph
@@ -103,18 +85,19 @@ def _compile(formula: Formula) -> Function:
     stacks = [
         f"torch.stack([{', '.join(next(names) for _ in output)}])" for output in outputs
     ]
-    constants = [n for n in graph.topological(flat) if n.number is not None]
     arguments = [f"a{k}" for k in range(len(inputs))]
     body = [
-        *(
-            f"{', '.join(columns)}, = {argument}.unbind()"
-            for argument, columns in zip(arguments, inputs, strict=True)
-        ),
-        f"[{', '.join(f'c{n.index}' for n in constants)}] = constants",
+        f"def formula({', '.join(arguments)}):",
+        *(f"{', '.join(c)}, = {a}.unbind()" for a, c in zip(arguments, inputs)),
         *lines,
         f"return {', '.join(stacks)},",
     ]
-    source = [f"def formula({', '.join(arguments)}, constants):", *body]
-    namespace: dict[str, Any] = {"torch": torch}
-    exec("\n    ".join(source), namespace)
-    return Function(namespace["formula"], [n.number or 0.0 for n in constants])
+    namespace: dict[str, Any] = {"torch": torch} | {
+        f"c{node.index}": torch.tensor(node.number, dtype=dtype)
+        if dtype
+        else node.number
+        for node in graph.topological(flat)
+        if node.number is not None
+    }
+    exec("\n    ".join(body), namespace)
+    return namespace["formula"]

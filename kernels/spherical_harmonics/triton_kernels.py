@@ -26,9 +26,8 @@ from equicalc.kernels.jit import load_kernels
 
 from .harmonics import Harmonics, Passes
 
-__all__ = ["DTYPES", "jit_functions", "run", "source"]
+__all__ = ["jit_functions", "run", "source"]
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 BLOCK = 128
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 GROUP_WIDTH = 32

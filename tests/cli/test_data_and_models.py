@@ -1,13 +1,17 @@
 """``equicalc label``, ``train``, ``evaluate``, ``models``, ``info`` and the help."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from equicalc.cli.evaluate import error_rows
+from equicalc.cli.info import EXTRAS
 from equicalc.data.packed import PackedDataset
 from equicalc.pretrained import available
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,12 @@ def test_info_finds_this_machine(cli):
     out = cli("info")
     for expected in ("torch", "C++ compiler", "kernel cache", "optional packages"):
         assert expected in out
+
+
+def test_info_knows_every_extra_for_users():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].keys()
+    assert extras - {"docs", "test", "dev"} == EXTRAS.keys()
 
 
 def test_models_shows_cards(cli, checkpoint):

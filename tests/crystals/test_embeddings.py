@@ -8,6 +8,7 @@ from ase.build import molecule
 from equicalc.checkpoint import save_checkpoint
 from equicalc.crystals import random_crystals
 from equicalc.crystals.embeddings import EMBEDDINGS, embed_crystals, named_embedding
+from equicalc.crystals.pose import place
 from equicalc.models import Mo3ENet, Mo3ENetConfig
 
 
@@ -32,6 +33,15 @@ def test_crystals_become_numbers():
         "scalars": (2, 1),
         "vectors": (2, 3, 0),
     }
+
+
+def test_parameters_are_those_of_the_pose():
+    [crystal] = random_crystals("CO", 14, n=1)
+    found = embed_crystals([crystal], named_embedding("axes"))
+    _, placed = place(crystal.molecules[0], found["parameters"][0])
+    vectors = named_embedding("axes").encode([placed])
+    assert np.allclose(found["vectors"], vectors, atol=1e-6)
+    assert np.allclose(found["parameters"][0], crystal.parameters(), atol=1e-6)
 
 
 def test_unknown_names_are_refused():

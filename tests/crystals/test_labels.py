@@ -72,6 +72,12 @@ def test_finished_crystals_are_not_done_again(files, tmp_path):
     assert connect(tmp_path / "l.db").count() == 9
 
 
+def test_a_file_given_twice_counts_once(tmp_path):
+    write(tmp_path / "x.extxyz", water(6.0))
+    rows = label_crystals([tmp_path / "x.extxyz"] * 2, tmp_path / "l.db", "lj")
+    assert len(rows) == connect(tmp_path / "l.db").count() == 1
+
+
 def test_what_has_changed_is_done_again(tmp_path):
     file, database = tmp_path / "x.extxyz", tmp_path / "l.db"
     write(file, water(6.0))

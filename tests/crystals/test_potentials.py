@@ -13,8 +13,8 @@ from equicalc.crystals import (
     errors,
     pair_energy,
 )
-from equicalc.crystals.potentials import COULOMB
 from equicalc.crystals.symmetry import Operations
+from equicalc.units import COULOMB
 
 POSE = [5.03, 5.6, 6.1, 90, 98, 90, 0.21, 0.3, 0.17, 1.0, 0.2, -0.5]
 

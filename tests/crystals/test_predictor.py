@@ -23,8 +23,8 @@ from equicalc.crystals.predictor import CHUNK
 from equicalc.crystals.strain import Strain
 from equicalc.models import LatticeConfig, LatticeNetwork
 from equicalc.models.image_sums import DAMPING
-from equicalc.models.lattice import COULOMB
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.units import COULOMB
 
 TIGHT = 2e-3  # kJ/mol, of single precision
 
@@ -239,6 +239,23 @@ def test_molecules_longer_than_half_the_cell_stay_whole(predictor):
         assert np.ptp(whole[:, 0]) == pytest.approx(length)
 
 
+def test_another_packing_of_the_same_atoms_has_molecules_of_its_own(predictor):
+    near = molecule("H2O")
+    pair = near.copy()
+    pair.positions += (5.0, 0, 0)
+    both = near + pair
+    both.set_cell([12.0, 8, 8])
+    both.pbc = True
+    other = both.copy()
+    other.positions[[1, 4]] = both.positions[[4, 1]]  # the same, its atoms exchanged
+    calculator = predictor.as_calculator(Free())
+    energies = []
+    for atoms in (both, other):
+        atoms.calc = calculator
+        energies.append(atoms.get_potential_energy())
+    assert energies[1] == pytest.approx(energies[0], abs=1e-6)
+
+
 def test_score_ranks_and_goes_on_after_bad_crystals(predictor, packed):
     bad = {
         "salt": bulk("NaCl", "rocksalt", a=9.0),
@@ -280,6 +297,17 @@ def test_strain_is_that_of_the_molecule_and_is_relaxed_once(predictor):
     done = Counted.calls
     predictor.score([crystal, crystal], strain=strain)
     assert Counted.calls == done
+
+
+def test_score_goes_on_after_molecules_without_energy(predictor, packed):
+    class Broken(Free):
+        def calculate(self, atoms=None, properties=(), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results["energy"] = np.nan
+
+    [row] = predictor.score([packed(14)], strain=Strain(Broken()))
+    assert row["status"] == "failed"
+    assert "not finite" in cast("str", row["message"])
 
 
 def test_unknown_elements_are_refused(predictor):

@@ -180,6 +180,9 @@ def test_pack_takes_labels_from_the_calculator(tmp_path):
         ({"energie": 1.0}, "record 1 has the fields .*'energie'"),
         ({"stress": np.eye(3)}, "record 1 has .*'stress'.* same fields"),
         ({"z": [0, 1, 1]}, "record 1 has atomic numbers"),
+        ({"z": [1, 1, 300]}, "record 1 has z that uint8 does not hold: 300"),
+        ({"kind": -1}, "record 1 has kind that uint8 does not hold: -1"),
+        ({"group": 1.5}, "record 1 has group that int64 does not hold: 1.5"),
     ],
 )
 def test_bad_records_are_named_and_leave_nothing(tmp_path, change, message):

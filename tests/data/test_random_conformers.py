@@ -87,6 +87,9 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     before = {file: file.stat().st_mtime_ns for file in shards.glob("*")}
     assert len(before) == 3
     shutil.rmtree(sorted(before)[1])
+    other = write_conformers(tmp_path / "again", ["CCCC"], 7, shard=3)
+    assert set(other.column("n_atoms")) == {14}  # none of what is left
+    shutil.rmtree(other.path)
     again = write_conformers(tmp_path / "again", smiles, 7, shard=3)
     for name in ("z", "pos", "group", "n_atoms"):
         np.testing.assert_array_equal(again.column(name), whole.column(name))

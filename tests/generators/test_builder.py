@@ -81,8 +81,9 @@ def test_completion_leaves_the_fragment_alone(builder, methanol):
 
 def test_growth_starts_where_it_may(builder, methanol):
     fragment = methanol[[0, 1]]
-    for atoms in builder.complete(fragment, 6, seed=0, grow_from=[1]):
-        assert 0 not in atoms.arrays["gen_focus"][2:]
+    for last in (1, -1):
+        for atoms in builder.complete(fragment, 6, seed=0, grow_from=[last]):
+            assert 0 not in atoms.arrays["gen_focus"][2:]
 
 
 def test_proposals_are_the_next_atoms(builder, methanol):

@@ -1,5 +1,8 @@
 """A potential differentiated by hand is the potential differentiated by autograd."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -76,6 +79,19 @@ def test_edges_that_are_not_sorted_are_refused():
     graph["edge_index"] = graph["edge_index"].flip(1)
     with pytest.raises(ValueError, match="not sorted by receiver"):
         evaluate(compiled(potential()), graph)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_copies_give_the_same(again):
+    engine, graph = compiled(potential()), cluster(5)
+    other = again(engine)
+    assert isinstance(other, AnalyticPotential)
+    for name, value in evaluate(engine, graph, OUTPUTS).items():
+        assert torch.equal(evaluate(other, graph, OUTPUTS)[name], value)
 
 
 def test_same_charges_and_dipole():

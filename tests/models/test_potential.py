@@ -150,6 +150,14 @@ def test_stress_is_the_derivative_by_strain():
     close(stress, slope.view(3, 3) / torch.linalg.det(cell), 1e-6)
 
 
+def test_any_function_of_graph_and_vectors_is_evaluated():
+    model, one = potential(), graph(*molecule())
+    outputs = ("energy", "forces")
+    found = evaluate(lambda *given: model(*given), one, outputs)
+    for name, value in evaluate(model, one, outputs).items():
+        close(found[name], value)
+
+
 def test_hessian_is_the_derivative_of_the_forces():
     model, (z, pos) = potential(), molecule(4)
     hessian = evaluate(model, graph(z, pos), ["hessian"])["hessian"]

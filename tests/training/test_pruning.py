@@ -64,3 +64,8 @@ def test_structures_without_labels_get_those_of_the_whole_network(whole, tmp_pat
     expected = pruned(load_checkpoint(whole)[0], {1, 2}).state_dict()
     found = load_checkpoint(result.checkpoint)[0].state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+    # another data set in the same folder gets labels of its own
+    write_packed(tmp_path / "other", records[::-1])
+    prune(whole, tmp_path / "other", {1, 2}, tmp_path / "out", settings)
+    again = PackedDataset(tmp_path / "out" / "labels")
+    assert again.column("energy")[-1] == pytest.approx(energy, abs=1e-4)

@@ -74,6 +74,10 @@ class AnalyticPotential:
         network = Network(loops, tuple(layers), readout)
         return cls(model, measured_from_alone(network, model.config))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle the potential, and compile it where it arrives."""
+        return _compiled_again, (self.model,)
+
     def __call__(self, graph: Data, vectors: Tensor) -> Mapping[str, Tensor]:
         """Evaluate the potential itself, which autograd can differentiate."""
         return self.model(graph, vectors)
@@ -133,6 +137,10 @@ class AnalyticPotential:
         if self._step is None or not self._step.fits(n_atoms, n_edges):
             self._step = Step(self._network, n_atoms, n_edges)
         return self._step
+
+
+def _compiled_again(model: Potential) -> AnalyticPotential | Potential:
+    return AnalyticPotential.build(model) or model
 
 
 def measured_from_alone(network: Network, config: PotentialConfig) -> Network:

@@ -183,6 +183,35 @@ def test_unsorted_edges_are_refused():
         Adjacency.from_edges(torch.tensor([0, 1]), torch.tensor([1, 0]), 2)
 
 
+@needs_compiler
+@pytest.mark.parametrize("name", ["x", "y", "w", "matrix", "dtype"])
+def test_arrays_that_do_not_fit_are_refused(name):
+    module, (x, y, w), adj = random_case(*SHAPES["first layer"], 8)
+    hidden, matrix = w[:, 0], torch.randn(8, module.n_paths * 8, dtype=w.dtype)
+    wrong = {
+        "x": (x[1:], y, w, adj),
+        "y": (x, y[:, 1:], w, adj),
+        "w": (x, y, w[:, 1:], adj),
+        "matrix": (x, y, hidden, adj, matrix[:, 1:]),
+        "dtype": (x.float(), y, w, adj),
+    }
+    with pytest.raises(ValueError, match=r"is needed|float32"):
+        module(*wrong[name])
+
+
+def test_indices_may_be_of_any_integer_type():
+    module, (x, y, w), adj = random_case(*SHAPES["first layer"], 8)
+    short = Adjacency.from_edges(adj.src.int(), adj.dst.int(), len(x))
+    torch.testing.assert_close(module(x, y, w, short), module(x, y, w, adj))
+
+
+@pytest.mark.parametrize("edge", [(0, 2), (-1, 0), (2, 0)])
+def test_edges_to_nodes_that_do_not_exist_are_refused(edge):
+    src, dst = torch.tensor(edge)[:, None]
+    with pytest.raises(ValueError, match="beyond the 2 nodes"):
+        Adjacency.from_edges(src, dst, 2)
+
+
 def test_degrees_that_cannot_couple_are_refused():
     with pytest.raises(ValueError, match="no path"):
         UVUConvolution([0], [1], [2])

@@ -17,10 +17,54 @@ from torch import Tensor
 
 from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
-
-from .cpp_images import SUMS
+from equicalc.nn.radial import polynomial_envelope
 
 __all__ = ["Pairs", "RadialSums", "Sums", "add_up"]
+
+SOURCE = """\
+#include <algorithm>
+#include <cmath>
+typedef {ctype} T;
+constexpr int N = {n_radial}, WIDE = 7 * N;
+
+// numbers: cutoff, where fading begins, soft core^6, reach
+extern "C" void image_sums(const T* vectors, const T* distance, const T* coulomb,
+                           const long* bins, const long* dst, const long* image,
+                           const T* rotations, const double* numbers, T* near,
+                           T* neighbours, T* attraction, T* inverse, T* sums,
+                           long n_pairs) {{
+  const T cutoff = numbers[0], begin = numbers[1], core = numbers[2];
+  const T reach = numbers[3], norm = std::sqrt(2 * reach), pi = 3.14159265358979324;
+  for (long p = 0; p < n_pairs; p++) {{
+    const T r = distance[p], squared = r * r;
+    const T t = std::min(std::max((r / cutoff - begin) / (1 - begin), T(0)), T(1));
+    const T fade = 1 - t * t * t * (10 - 15 * t + 6 * t * t);
+    const long bin = bins[p], site = dst[p];
+    near[p] = fade;
+    neighbours[site] += fade;
+    attraction[bin] += fade / (squared * squared * squared + core);
+    inverse[bin] += coulomb[p];
+    if (r >= reach) continue;
+    const T *v = vectors + 3 * p, *turn = rotations + 9 * image[p];
+    T ones[7] = {{1, v[0] / r, v[1] / r, v[2] / r, 0, 0, 0}};
+    for (int i = 0; i < 3; i++)
+      for (int j = 0; j < 3; j++) ones[4 + i] += turn[3 * i + j] * ones[1 + j];
+    // sin(n x) by its recurrence, under the envelope of the Bessel basis
+    const T x = r / reach, x2 = x * x, x6 = x2 * x2 * x2;
+    const T scale = norm / r * (1 + x6 * (x * (48 - 21 * x) - 28));
+    const T twice = 2 * std::cos(pi * x);
+    T waves[N], before = 0;
+    waves[0] = std::sin(pi * x);
+    for (int n = 1; n < N; n++) {{
+      waves[n] = twice * waves[n - 1] - before;
+      before = waves[n - 1];
+    }}
+    T* to = sums + bin * WIDE;
+    for (int a = 0; a < 7; a++)
+      for (int n = 0; n < N; n++) to[a * N + n] += ones[a] * scale * waves[n];
+  }}
+}}
+"""
 
 
 class Pairs(NamedTuple):
@@ -162,8 +206,8 @@ class RadialSums:
         """Radial functions (n, n_radial) of distances (n, 1) within reach."""
         x = r / self.reach
         order = torch.arange(1, self.n_radial + 1, dtype=r.dtype, device=r.device)
-        envelope = 1 + x**6 * (x * (48 - 21 * x) - 28)
-        return math.sqrt(2 * self.reach) * torch.sin(math.pi * x * order) / r * envelope
+        waves = math.sqrt(2 * self.reach) * torch.sin(math.pi * x * order) / r
+        return waves * polynomial_envelope(x)
 
 
 def add_up(values: Tensor, index: Tensor, n: int) -> Tensor:
@@ -176,4 +220,4 @@ def _library(dtype: torch.dtype, n_radial: int) -> ctypes.CDLL | None:
     """Compile the loops; None if impossible."""
     if dtype not in CTYPES:
         return None
-    return load_library(SUMS.format(ctype=CTYPES[dtype], n_radial=n_radial))
+    return load_library(SOURCE.format(ctype=CTYPES[dtype], n_radial=n_radial))

@@ -1,10 +1,17 @@
-"""C++ that lists pairs of atoms of a molecule and of images, and adds up over them."""
+"""Pairs of atoms around a molecule, found by compiled loops."""
 
 from __future__ import annotations
 
-__all__ = ["PAIRS", "SUMS"]
+import math
 
-PAIRS = """\
+import torch
+from torch import Tensor
+
+from equicalc.kernels.cpp import invoke, load_library
+
+__all__ = ["compiled_pairs"]
+
+SOURCE = """\
 #include <cmath>
 #include <vector>
 
@@ -83,47 +90,40 @@ extern "C" void pairs_around(const Point* pos, const Point* cell, const double* 
 }
 """
 
-SUMS = """\
-#include <algorithm>
-#include <cmath>
-typedef {ctype} T;
-constexpr int N = {n_radial}, WIDE = 7 * N;
+ROOM = 1.5  # pairs for which there is room, over those of an even density
 
-// numbers: cutoff, where fading begins, soft core^6, reach
-extern "C" void image_sums(const T* vectors, const T* distance, const T* coulomb,
-                           const long* bins, const long* dst, const long* image,
-                           const T* rotations, const double* numbers, T* near,
-                           T* neighbours, T* attraction, T* inverse, T* sums,
-                           long n_pairs) {{
-  const T cutoff = numbers[0], begin = numbers[1], core = numbers[2];
-  const T reach = numbers[3], norm = std::sqrt(2 * reach), pi = 3.14159265358979324;
-  for (long p = 0; p < n_pairs; p++) {{
-    const T r = distance[p], squared = r * r;
-    const T t = std::min(std::max((r / cutoff - begin) / (1 - begin), T(0)), T(1));
-    const T fade = 1 - t * t * t * (10 - 15 * t + 6 * t * t);
-    const long bin = bins[p], site = dst[p];
-    near[p] = fade;
-    neighbours[site] += fade;
-    attraction[bin] += fade / (squared * squared * squared + core);
-    inverse[bin] += coulomb[p];
-    if (r >= reach) continue;
-    const T *v = vectors + 3 * p, *turn = rotations + 9 * image[p];
-    T ones[7] = {{1, v[0] / r, v[1] / r, v[2] / r, 0, 0, 0}};
-    for (int i = 0; i < 3; i++)
-      for (int j = 0; j < 3; j++) ones[4 + i] += turn[3 * i + j] * ones[1 + j];
-    // sin(n x) by its recurrence, under the envelope of the Bessel basis
-    const T x = r / reach, x2 = x * x, x6 = x2 * x2 * x2;
-    const T scale = norm / r * (1 + x6 * (x * (48 - 21 * x) - 28));
-    const T twice = 2 * std::cos(pi * x);
-    T waves[N], before = 0;
-    waves[0] = std::sin(pi * x);
-    for (int n = 1; n < N; n++) {{
-      waves[n] = twice * waves[n - 1] - before;
-      before = waves[n - 1];
-    }}
-    T* to = sums + bin * WIDE;
-    for (int a = 0; a < 7; a++)
-      for (int n = 0; n < N; n++) to[a * N + n] += ones[a] * scale * waves[n];
-  }}
-}}
-"""
+
+def compiled_pairs(
+    positions: Tensor, cell: Tensor, center: int, cutoff: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Do what `pairs_around` does, with tensors.
+
+    The order of the pairs may differ. None where nothing can be compiled.
+    """
+    library = load_library(SOURCE)
+    if library is None:
+        return None
+    positions, cell = positions.double().contiguous(), cell.double().contiguous()
+    n_molecules, size, _ = positions.shape
+    density = n_molecules * size / _volume(cell)
+    sphere = 4 / 3 * math.pi * cutoff**3
+    capacity = int(ROOM * size * density * sphere) + size
+    count = torch.zeros(1, dtype=torch.int64)
+    reach = torch.tensor([cutoff], dtype=torch.float64)
+    while True:
+        rows = torch.empty(3, capacity, dtype=torch.int64)
+        vectors = torch.empty(capacity, 3, dtype=torch.float64)
+        numbers = (n_molecules, size, int(center), capacity)
+        arrays = (positions, cell, reach, count, *rows, vectors)
+        invoke(library, "pairs_around", *arrays, *numbers)
+        n = int(count)
+        if n <= capacity:
+            atoms, molecules, others = rows[:, :n]
+            return atoms, molecules, others, vectors[:n]
+        capacity = n
+
+
+def _volume(cell: Tensor) -> float:
+    """Of a cell; faster than a determinant of torch."""
+    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
+    return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from equicalc.kernels import cpp
-from equicalc.kernels.images import Pairs, RadialSums, compiled_pairs, sums
+from equicalc.models import radial_sums
+from equicalc.models.radial_sums import Pairs, RadialSums
 from equicalc.nn.radial import BesselBasis
 
 N_ATOMS, N_IMAGES, N_BINS, N_PAIRS = 5, 3, 12, 400
@@ -65,20 +66,6 @@ def test_gradients_are_there_when_asked_for():
 
 def test_nothing_is_lost_without_a_compiler(monkeypatch):
     expected = ADD_UP(pairs(torch.float64), N_ATOMS, N_BINS)
-    monkeypatch.setattr(sums, "_library", lambda *_: None)
+    monkeypatch.setattr(radial_sums, "_library", lambda *_: None)
     for made, known in zip(ADD_UP(pairs(torch.float64), N_ATOMS, N_BINS), expected):
         torch.testing.assert_close(made, known)
-
-
-@compiles
-def test_more_pairs_than_there_is_room_for():
-    crowd = torch.randn(1, 40, 3, dtype=torch.float64)
-    molecules = torch.cat([crowd, crowd + 1.0])
-    cell = 100 * torch.eye(3, dtype=torch.float64)
-    found = compiled_pairs(molecules, cell, center=0, cutoff=20.0)
-    assert found is not None
-    atoms, molecule, others, vectors = found
-    assert len(atoms) == 40 * 40
-    assert molecule.unique().tolist() == [1]
-    expected = molecules[1][others] - molecules[0][atoms]
-    torch.testing.assert_close(vectors, expected)
