@@ -55,11 +55,14 @@ def predict(
         model, device=device, batch_size=batch_size
     )
     values = predictor.predict([named.atoms for named in found])
-    rows: list[dict[str, object]] = [
-        {"structure": named.name, "formula": named.atoms.get_chemical_formula()}
-        | {
-            f"{name}_{unit}": float(values[name][k])
-            for name, unit in predictor.units.items()
+    rows = [
+        {
+            "structure": named.name,
+            "formula": named.atoms.get_chemical_formula(),
+            **{
+                f"{name}_{unit}": float(values[name][k])
+                for name, unit in predictor.units.items()
+            },
         }
         for k, named in enumerate(found)
     ]

@@ -7,7 +7,14 @@ import torch
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.graph import make_graph
-from equicalc.models import Potential, PotentialConfig, evaluate, pruned, taps_of
+from equicalc.models import (
+    Potential,
+    PotentialConfig,
+    PropertyNetwork,
+    evaluate,
+    pruned,
+    taps_of,
+)
 from equicalc.training import train
 from equicalc.training.regularise import irrep_dropout, irrep_sparsity
 
@@ -115,7 +122,9 @@ def test_networks_of_properties_have_remedies_too(make_config, tmp_path, model):
     ]
     assert "sparsity" in rows[1][0]
     assert rows[0][1].split(",")[4] != rows[1][1].split(",")[4]  # the loss
-    assert load_checkpoint(remedied)[0].config.targets == ("U0",)
+    network, _ = load_checkpoint(remedied)
+    assert isinstance(network, PropertyNetwork)
+    assert network.config.targets == ("U0",)
 
 
 def test_remedies_need_something_that_turns(make_config):
