@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -106,5 +104,4 @@ def configure(
 
 def main() -> None:
     """Run the command line; the entry point ``equicalc``."""
-    sys.path.append(str(Path.cwd()))  # for package.module:Class of a user's own
     app()

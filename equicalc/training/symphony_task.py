@@ -43,13 +43,7 @@ class SymphonyTask(Task):
             self._in_training = torch.compile(self.objective, dynamic=True)
 
     def load_parts(self) -> dict[str, PackedDataset]:
-        """Return the molecules, those of one atom left out.
-
-        Raises
-        ------
-        ValueError
-            If a molecule has no atom but hydrogens.
-        """
+        """Return the molecules."""
         return load_parts(self.config, labels=())
 
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Configurations are checked, and every mistake is named."""
 
+import sys
+
 import pytest
 import yaml
 
 from equicalc.design import Design, Relax, Top, load_design
+from equicalc.design.imports import imported
 
 
 @pytest.fixture
@@ -76,3 +79,13 @@ def test_choices_make_the_same_design_again(toy, tmp_path):
     design = toy.design(tmp_path)
     again = Design.model_validate({"output": tmp_path, **design.choices()})
     assert again.choices() == design.choices()
+
+
+def test_what_a_user_wrote_is_found_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_scores.py").write_text("def score(structures):\n    return []\n")
+    assert imported("own_scores:score")([]) == []
+    assert sys.path[-1] == str(tmp_path)  # after all that is installed
+    with pytest.raises(ValueError, match="no attribute 'other'"):
+        imported("own_scores:other")
