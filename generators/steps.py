@@ -30,13 +30,13 @@ class Temperature:
     focus
         Of focus, species and stopping.
     position
-        Of the distance and of the direction. `Symphony` narrows every mode of its
+        Of the distance and of the direction. `Symphony` narrows every term of its
         densities and draws it as often as before: single and double bonds stay as
         frequent as the model says. `SymphonyPaper` sharpens all, as published.
     """
 
-    focus: float = 0.8
-    position: float = 0.2
+    focus: float = 1.0
+    position: float = 0.15
 
     def __post_init__(self) -> None:
         if not (self.focus > 0 and self.position > 0):

@@ -61,6 +61,11 @@ class PropertyPredictor:
                 f"a {type(model).__name__} does not predict properties of molecules: "
                 "name a network that was trained as equitriton or qm9net"
             )
+        if model.config.kind != "scalar":
+            raise CalculatorSetupError(
+                f"this network was trained on {', '.join(model.config.targets)}, to "
+                "begin another run with: give its file as init of one with a property"
+            )
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
         self.model = model

@@ -135,15 +135,15 @@ def draw_map(
     structures = read_sample(dataset, limit, seed)
     embedder = Embedder.from_pretrained(model, device=device, batch_size=batch_size)
     maps = embedding_maps(embedder, structures, method, raw, seed)
-    plot_maps(
+    picture = plot_maps(
         maps,
         property_of(structures, name),
-        output,
+        output if output.suffix else output.with_suffix(".png"),
         name.upper() if name == NSPS else name,
         structures,
         f"{model}, {method.upper()} of {len(structures)} structures",
     )
-    stdout.print(f"{len(structures)} structures: {output}")
+    stdout.print(f"{len(structures)} structures: {picture}")
 
 
 def read_sample(given: str, limit: int, seed: int) -> list[Atoms]:

@@ -77,8 +77,8 @@ class GenerateOptions:
     model: Generator = "symphony"
     output: File = Path("molecules.extxyz")
     seed: inputs.Seed = 0
-    focus_temperature: Focus = 0.8
-    position_temperature: Position = 0.2
+    focus_temperature: Focus = 1.0
+    position_temperature: Position = 0.15
     valid_only: ValidOnly = False
     valence: Valence = False
     clash: Clash = None

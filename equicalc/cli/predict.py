@@ -42,10 +42,14 @@ def predict(
 
       [cyan]equicalc predict CCO 'CC(=O)O'[/cyan]
 
+      [cyan]equicalc predict relaxed.extxyz -m qm9-properties[/cyan]
+
       [cyan]equicalc predict relaxed.extxyz -m gap.safetensors -o gaps.csv[/cyan]
     """
     from equicalc.calculators import PropertyPredictor
     from equicalc.cli.console import print_table, stdout
+    from equicalc.header import read_header
+    from equicalc.pretrained import weights_path
 
     inputs.refuse_inputs(structures, [output])
     inputs.refuse_existing([output], resume=None, overwrite=overwrite)
@@ -71,4 +75,8 @@ def predict(
         writer.writeheader()
         writer.writerows(rows)
     print_table(f"Properties by {model}", rows[:SHOWN])
+    card = read_header(weights_path(model))["card"]
+    for key in ("level_of_theory", "limits"):
+        if key in card:
+            stdout.print(f"{key.replace('_', ' ')}: {card[key]}")
     stdout.print(f"{len(rows)} structures: {output}")

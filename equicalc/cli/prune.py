@@ -1,4 +1,4 @@
-"""``equicalc prune``: drop degrees of a potential and train what is left."""
+"""``equicalc prune``: drop degrees of a network and train what is left."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ def prune(
     model: Annotated[
         str,
         typer.Argument(
-            help="A shipped potential or the file of a checkpoint.", metavar="MODEL"
+            help="A shipped potential or network of properties, or the file of a "
+            "checkpoint.",
+            metavar="MODEL",
         ),
     ],
     dataset: Annotated[
         str,
         typer.Argument(
-            help="A packed data set or a file of structures; without energies, the "
-            "model's own are learned.",
+            help="A packed data set or a file of structures; without energies (or the "
+            "properties), the model's own are learned.",
             metavar="DATA",
         ),
     ],
@@ -40,17 +42,20 @@ def prune(
     overwrite: inputs.Overwrite = False,
     seed: inputs.Seed = 0,
 ) -> None:
-    """Make a potential smaller: without some degrees, fine-tuned, and compared.
+    """Make a network smaller: without some degrees, fine-tuned, and compared.
 
-    The output folder gets [cyan]best.safetensors[/cyan] (for [cyan]--model[/cyan] and
-    [cyan]EquiCalculator[/cyan]), [cyan]pruned.safetensors[/cyan] (before fine-tuning)
-    and [cyan]prune.json[/cyan]: size, error on structures that were held back, and
-    speed of all three. Which degrees are of little use says
+    The output folder gets [cyan]best.safetensors[/cyan] (for [cyan]--model[/cyan],
+    [cyan]EquiCalculator[/cyan] and [cyan]PropertyPredictor[/cyan]),
+    [cyan]pruned.safetensors[/cyan] (before fine-tuning) and
+    [cyan]prune.json[/cyan]: size, error on structures that were held back, and speed
+    of all three. Which degrees are of little use says
     [cyan]equicalc analyze irreps[/cyan].
 
     [bold]Examples[/bold]
 
       [cyan]equicalc prune potential-gfn2 labels/packed --drop 2 -o smaller[/cyan]
+
+      [cyan]equicalc prune qm9-u0 qm9/train --drop 1 -o scalars[/cyan]
 
       [cyan]equicalc prune my.safetensors data.extxyz --drop 1,2 --time 01:00:00[/cyan]
     """

@@ -42,7 +42,7 @@ from equicalc.graph import LABELS, molecule_edges, neighbor_list, new_graph
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-__all__ = ["FIELDS", "FORMAT", "VERSION", "Field", "PackedDataset"]
+__all__ = ["FIELDS", "FORMAT", "VERSION", "Field", "PackedDataset", "add_edges"]
 
 FORMAT = "equicalc-packed"
 VERSION = 1
@@ -188,7 +188,7 @@ class PackedDataset(Sequence["Data"]):
         )
         graph.update(tensors | {"z": tensors["z"].long()})
         if cutoff is not None:
-            _add_edges(graph, cutoff)
+            add_edges(graph, cutoff)
         return graph
 
     def column(self, name: str) -> NDArray[Any]:
@@ -295,8 +295,15 @@ class PackedDataset(Sequence["Data"]):
         return parts
 
 
-def _add_edges(graph: Data, cutoff: float) -> None:
-    """Fill in the edges of a batch, in place."""
+def add_edges(graph: Data, cutoff: float) -> None:
+    """Join the atoms of a batch that are nearer than a cutoff, in place.
+
+    Parameters
+    ----------
+    graph
+        Without edges, or with those of other positions.
+    cutoff : Angstrom
+    """
     pos, ptr = graph["pos"], graph["ptr"]
     if not graph["pbc"].any():
         graph["edge_index"] = molecule_edges(pos, ptr, cutoff)

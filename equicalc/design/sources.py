@@ -70,8 +70,8 @@ class Generator(Source):
     """
 
     model: str = "symphony"
-    focus_temperature: float = 0.8
-    position_temperature: float = 0.2
+    focus_temperature: float = 1.0
+    position_temperature: float = 0.15
 
     def check(self) -> None:
         """Find the generator."""

@@ -18,7 +18,7 @@ from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
 from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.property_network import PropertyNetwork, TargetConfig
-from equicalc.models.pruning import pruned
+from equicalc.models.property_pruning import pruned
 from equicalc.models.qm9net import QM9Net, QM9NetConfig
 from equicalc.models.symphony import Symphony, SymphonyConfig
 from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig

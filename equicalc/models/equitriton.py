@@ -161,5 +161,6 @@ class EquiTriton(PropertyNetwork):
         return features
 
     def contributions(self, features: list[Tensor], around: Surroundings) -> Tensor:
-        """Return what atoms contribute to the targets, (n_atoms, n_targets)."""
-        return self.readout(features[self.config.ls.index(0)].squeeze(1))
+        """Return what atoms contribute to the targets."""
+        read = features[self.config.ls.index(self.config.degree)]
+        return self.readout(read).squeeze(1)  # of three components, none is lost

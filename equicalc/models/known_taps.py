@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +16,7 @@ from equicalc.models.mace import Mace
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.potential import InteractionLayer, Potential
 from equicalc.models.property_network import PropertyNetwork
+from equicalc.models.qm9net import FusedLayer, OutputBlock, QM9Net
 from equicalc.models.symphony import Symphony
 from equicalc.models.taps import Tap, Taps, as_irreps, taps_of
 from equicalc.nn.species import SpeciesIndex
@@ -31,10 +32,7 @@ def _potential(model: Potential) -> Taps:
     return Taps(
         features=tuple(map(_features, layers)),
         run=model,
-        inlets=(
-            _edges(model.harmonics),
-            *(Tap(layer.after, _irreps(layer), "blocks") for layer in layers),
-        ),
+        inlets=_messages(model.harmonics, layers),
     )
 
 
@@ -46,10 +44,7 @@ def _symphony(model: Symphony) -> Taps:
     return Taps(
         features=(*map(_features, layers[:-1]), last),
         run=lambda graph: model.embed(_whole_molecules(graph, model)),
-        inlets=(
-            _edges(model.harmonics),
-            *(Tap(layer.after, _irreps(layer), "blocks") for layer in layers),
-        ),
+        inlets=_messages(model.harmonics, layers),
         rows=_heavy,
     )
 
@@ -65,6 +60,24 @@ def _property_network(model: PropertyNetwork) -> Taps:
 def _equitriton(model: EquiTriton) -> Taps:
     """Tap the harmonics too: their degrees are those of the features."""
     return replace(_property_network(model), inlets=(_edges(model.harmonics),))
+
+
+@taps_of.register
+def _qm9net(model: QM9Net) -> Taps:
+    """Tap what gates of fused layers read, or the layers of the targets' own, too."""
+    if model.config.convolution == "fused":
+        layers = [cast(FusedLayer, layer).interaction for layer in model.layers]
+        inlets = _messages(model.harmonics, layers)
+    else:
+        channels = enumerate(model.config.output_multiplicities)
+        own = as_irreps([(n, (l, (-1) ** l)) for l, n in channels if n])
+        inlets = tuple(
+            Tap(layer, own, "blocks")
+            for block in model.outputs
+            if isinstance(block, OutputBlock)
+            for layer in block.layers
+        )
+    return replace(_property_network(model), inlets=inlets)
 
 
 @taps_of.register
@@ -91,6 +104,14 @@ def _mace(model: Mace) -> Taps:
 
 def _edges(harmonics: SphericalHarmonics) -> Tap:
     return Tap(harmonics, cast(Irreps, harmonics.irreps_out))
+
+
+def _messages(
+    harmonics: SphericalHarmonics, layers: Sequence[InteractionLayer]
+) -> tuple[Tap, ...]:
+    """Tap the edges, and what goes into the gates, which read norms."""
+    sums = (Tap(layer.after, _irreps(layer), "blocks") for layer in layers)
+    return (_edges(harmonics), *sums)
 
 
 def _features(layer: InteractionLayer) -> Tap:

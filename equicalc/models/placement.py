@@ -67,11 +67,12 @@ class Placement:
         uniform : (n, 6)
             Random numbers in [0, 1).
         temperature
-            Below 1, the modes of the densities are sharpened, and keep their shares.
+            Below 1, the terms that the densities are sums of are sharpened, and are
+            drawn as often as before.
         """
         r = self.head.mixture.sample(self.radial, uniform[:, :2], temperature)
         u = self.head.sampler.sample(
-            self.coefficients(r), uniform[:, 2:], temperature, keep_modes=True
+            self.coefficients(r), uniform[:, 2:], temperature, by_term=True
         )
         return r.unsqueeze(1) * u
 

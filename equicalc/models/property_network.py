@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from equicalc.kernels import SphericalHarmonics
 from equicalc.kernels.convolution import Adjacency
 from equicalc.models.fields import check_elements, check_one_each, freeze
 from equicalc.nn.irreps import natural_irreps, to_irreps
-from equicalc.nn.property_output import PropertyOutput
+from equicalc.nn.property_output import PropertyOutput, VectorScale
 from equicalc.nn.species import SpeciesIndex
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class TargetConfig:
         Of every target; zeros and ones if empty.
     per_atom : bool
         Whether the means are those of an atom or of a molecule.
+    kind : str
+        How the targets turn: ``"scalar"``, ``"vector"``, or ``"atom vector"`` for one
+        of every atom. Vectors are mixtures of the features of degree 1.
     """
 
     elements: tuple[int, ...]
@@ -47,6 +50,7 @@ class TargetConfig:
     means: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
     per_atom: bool = True
+    kind: Literal["scalar", "vector", "atom vector"] = "scalar"
 
     def __post_init__(self) -> None:
         freeze(self, "elements", "targets", "means", "scales")
@@ -56,10 +60,22 @@ class TargetConfig:
             raise ValueError("targets are empty: name at least one property")
         for name in ("references", "means", "scales"):
             check_one_each(getattr(self, name), name, len(self.targets), "targets")
+        if self.kind != "scalar" and (self.references or self.means):
+            raise ValueError(
+                f"targets {self.targets} are vectors, which turn: leave out references "
+                "and means"
+            )
 
-    def output(self) -> PropertyOutput:
+    @property
+    def degree(self) -> int:
+        """Degree of the features that the targets are read from."""
+        return 0 if self.kind == "scalar" else 1
+
+    def output(self) -> PropertyOutput | VectorScale:
         """Return the layer that shifts and scales."""
         n = len(self.targets)
+        if self.kind != "scalar":
+            return VectorScale(self.scales or [1.0] * n)
         return PropertyOutput(
             self.references or [[0.0] * len(self.elements)] * n,
             self.means or [0.0] * n,
@@ -127,6 +143,12 @@ class PropertyNetwork(nn.Module, ABC):
         basis: nn.Module,
     ) -> None:
         super().__init__()
+        if config.degree not in ls:
+            raise ValueError(
+                f"{', '.join(config.targets)} is read from features of degree 1, and "
+                f"this network has the degrees {list(ls)}: give it some (ls, or "
+                "multiplicities)"
+            )
         self.config = config
         self.elements = config.elements
         self.cutoff: float = basis.reach  # pyright: ignore[reportAttributeAccessIssue]
@@ -143,7 +165,10 @@ class PropertyNetwork(nn.Module, ABC):
 
     @abstractmethod
     def contributions(self, features: list[Tensor], around: Surroundings) -> Tensor:
-        """Return what atoms contribute to the targets, (n_atoms, n_targets)."""
+        """Return what atoms contribute to the targets.
+
+        Shaped (n_atoms, n_targets), or (n_atoms, 3, n_targets) for vectors.
+        """
 
     def forward(
         self, graph: Data, vectors: Tensor | None = None
@@ -153,7 +178,8 @@ class PropertyNetwork(nn.Module, ABC):
         Returns
         -------
         dict
-            ``values`` (n_graphs, n_targets) float64, in the targets' units;
+            ``values`` (n_graphs, n_targets) float64, in the targets' units, for
+            vectors (n_graphs, 3, n_targets) or (n_atoms, 3, n_targets);
             ``embedding`` (n_atoms, channels), the invariant features; if U0 is among
             the targets, ``energies`` (n_atoms,), what atoms add to it, eV.
         """
@@ -162,9 +188,12 @@ class PropertyNetwork(nn.Module, ABC):
         atoms = self.output(
             self.contributions(features, around), around.species, graph["batch"]
         )
-        values = atoms.new_zeros(len(graph["ptr"]) - 1, atoms.shape[1])
+        values = atoms
+        if self.config.kind != "atom vector":
+            empty = atoms.new_zeros(len(graph["ptr"]) - 1, *atoms.shape[1:])
+            values = empty.index_add(0, graph["batch"], atoms)
         out = {
-            "values": values.index_add(0, graph["batch"], atoms),
+            "values": values,
             "embedding": features[self.degrees.index(0)].squeeze(1),
         }
         if "U0" in self.config.targets:

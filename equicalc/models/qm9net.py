@@ -20,7 +20,7 @@ from equicalc.models.property_network import (
 )
 from equicalc.nn.bases import BasisName, radial_basis
 from equicalc.nn.gate import ScalarGate
-from equicalc.nn.kernel_conv import KernelConv
+from equicalc.nn.kernel_conv import KernelConv, degrees_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class QM9NetConfig(TargetConfig):
         Numbers that an element is looked up as.
     multiplicities : tuple of int
         Channels of the degrees 0, 1, ...: ``(128,)`` is an L0Net, ``(64, 21)`` an
-        L1Net, ``(42, 14, 8)`` an L2Net.
+        L1Net, ``(42, 14, 8)`` an L2Net. 0 leaves a degree out, as from a network that
+        was pruned, and what goes by the number of degrees as it was with it.
     layers : int
         Convolutions and gates that all targets share.
     convolution : str
@@ -84,16 +85,17 @@ class QM9NetConfig(TargetConfig):
                 f"{self.output_layers} output_layers with output_multiplicities "
                 f"{self.output_multiplicities}: give both or neither"
             )
-        if not self.multiplicities or min(self.multiplicities) < 1:
-            raise ValueError(
-                f"multiplicities {self.multiplicities}: give at least one channel for "
-                "each of the degrees 0, 1, ..."
-            )
+        for channels in (self.multiplicities, self.output_multiplicities or (1,)):
+            if not channels or channels[0] < 1 or min(channels) < 0:
+                raise ValueError(
+                    f"multiplicities {channels}: give the channels of the degrees 0, "
+                    "1, ..., at least one for degree 0"
+                )
         if self.convolution == "fused":
             self._check_fused()
 
     def _check_fused(self) -> None:
-        if {self.embedding} != set(self.multiplicities):
+        if {self.embedding} != set(self.multiplicities) - {0}:
             raise ValueError(
                 f"embedding {self.embedding} and multiplicities {self.multiplicities}: "
                 "the fused convolution needs the same number for all"
@@ -110,7 +112,7 @@ class QM9NetConfig(TargetConfig):
         return PotentialConfig(
             elements=self.elements,
             cutoff=self.cutoff,
-            ls=tuple(range(len(self.multiplicities))),
+            ls=degrees_of(self.multiplicities),
             channels=self.embedding,
             layers=self.layers,
             n_radial=self.n_radial,
@@ -118,6 +120,7 @@ class QM9NetConfig(TargetConfig):
             avg_neighbors=self.avg_neighbors,
             dipole=False,
             repulsion=False,
+            gate_widths=(len(self.multiplicities) * self.embedding,) * self.layers,
         )
 
 
@@ -139,6 +142,7 @@ class KernelLayer(nn.Module):
         self.convolution = kernel_conv(
             config, channels_in, (scalars + sum(tensors), *tensors)
         )
+        self.channels_out = tuple(channels_out)
         self.gate = ScalarGate()
         self.residual = tuple(channels_in) == tuple(channels_out)
 
@@ -159,7 +163,9 @@ class FusedLayer(nn.Module):
         super().__init__()
         shape = config.interaction
         ls_in = (0,) if first else shape.ls
-        self.interaction = InteractionLayer(shape, ls_in, shape.ls, backend)
+        self.interaction = InteractionLayer(
+            shape, ls_in, shape.ls, backend, shape.gate_widths[0]
+        )
         self.rows = [2 * l + 1 for l in shape.ls]
 
     def forward(self, features: list[Tensor], around: Surroundings) -> list[Tensor]:
@@ -195,6 +201,27 @@ class OutputBlock(nn.Module):
         return self.head(features[0].squeeze(1))
 
 
+class VectorReadout(nn.Module):
+    """What atoms contribute to a vector, in the place of an `OutputBlock`.
+
+    Parameters
+    ----------
+    channels : int
+        Of degree 1.
+    place : int
+        Where degree 1 stands among the features.
+    """
+
+    def __init__(self, channels: int, place: int) -> None:
+        super().__init__()
+        self.place = place
+        self.linear = nn.Linear(channels, 1, bias=False)
+
+    def forward(self, features: list[Tensor], around: Surroundings) -> Tensor:
+        """Return (n_atoms, 3, 1)."""
+        return self.linear(features[self.place])
+
+
 class QM9Net(PropertyNetwork):
     """L0Net, L1Net and L2Net, and networks of several targets.
 
@@ -224,13 +251,14 @@ class QM9Net(PropertyNetwork):
 
     def __init__(self, config: QM9NetConfig, backend: str = "auto") -> None:
         fused, n = config.convolution == "fused", config.multiplicities
-        lmax = max(len(n), len(config.output_multiplicities)) - 1
-        degrees = list(range(len(n))) if fused else list(range(2 * lmax + 1))
+        ls = degrees_of(n)
+        lmax = max(*ls, *degrees_of(config.output_multiplicities), 0)
+        edges = list(ls) if fused else list(range(2 * lmax + 1))
         super().__init__(
             config,
-            range(len(n)),
-            n,
-            SphericalHarmonics(degrees, True, "component", backend=backend),
+            ls,
+            [n[l] for l in ls],
+            SphericalHarmonics(edges, True, "component", backend=backend),
             radial_basis(config.basis, config.cutoff, config.n_radial),
         )
         self.embedding = nn.Embedding(len(config.elements), config.embedding)
@@ -241,7 +269,12 @@ class QM9Net(PropertyNetwork):
             else KernelLayer(config, *channels[number : number + 2])
             for number in range(config.layers)
         )
-        self.outputs = nn.ModuleList(OutputBlock(config) for _ in config.targets)
+        self.outputs = nn.ModuleList(
+            OutputBlock(config)
+            if config.kind == "scalar"
+            else VectorReadout(n[1], ls.index(1))
+            for _ in config.targets
+        )
 
     def atom_features(self, around: Surroundings) -> list[Tensor]:
         """Return (n_atoms, 2l+1, channels) of every degree."""
@@ -251,8 +284,8 @@ class QM9Net(PropertyNetwork):
         return features
 
     def contributions(self, features: list[Tensor], around: Surroundings) -> Tensor:
-        """Return what atoms contribute to the targets, (n_atoms, n_targets)."""
-        return torch.cat([block(features, around) for block in self.outputs], 1)
+        """Return what atoms contribute to the targets."""
+        return torch.cat([block(features, around) for block in self.outputs], -1)
 
 
 def kernel_conv(

@@ -17,33 +17,22 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, threshold[:, None], right=True).squeeze(1)
 
 
-def draw_mode(logits: Tensor, mode: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a mode of a distribution over cells.
-
-    Parameters
-    ----------
-    logits : (n, n_cells)
-        Of the cells.
-    mode : (n, n_cells)
-        The number of the mode of every cell, below n_cells.
-    uniform : (n,)
-        Random numbers in [0, 1).
+def draw_and_rest(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw as `draw` does, and return what is left of the random numbers.
 
     Returns
     -------
-    chosen, uniform : (n, n_cells) bool, (n,)
-        The cells of the mode, and what is left of the random number: where in the
-        share of the mode it fell, in [0, 1).
+    chosen, uniform : (n,), (n,)
+        What was drawn, and where in its share the random number fell, in [0, 1):
+        uniform again, and independent of what was drawn.
 
     Examples
     --------
-    >>> line = torch.tensor([[0.5, 0.1, 0.4]]).log()
-    >>> draw_mode(line, torch.tensor([[0, 1, 1]]), torch.tensor([0.75]))
-    (tensor([[False,  True,  True]]), tensor([0.5000], dtype=torch.float64))
+    >>> draw_and_rest(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([0.75]))
+    (tensor([1]), tensor([0.5000], dtype=torch.float64))
     """
+    chosen = draw(logits, uniform).unsqueeze(1)
     p = logits.double().softmax(1)
-    share = torch.zeros_like(p).scatter_add_(1, mode, p)
-    chosen = draw(share.log(), uniform).unsqueeze(1)
-    before = share.cumsum(1).gather(1, chosen) - share.gather(1, chosen)
-    rest = (uniform.double().unsqueeze(1) - before) / share.gather(1, chosen)
-    return mode == chosen, rest.squeeze(1).clamp(0, 1 - 1e-12)
+    before = (p.cumsum(1) - p).gather(1, chosen)
+    rest = (uniform.double().unsqueeze(1) - before) / p.gather(1, chosen)
+    return chosen.squeeze(1), rest.squeeze(1).clamp(0, 1 - 1e-12)

@@ -38,7 +38,8 @@ class E3nnConvolution(nn.Module):
     ) -> None:
         super().__init__()
         own = UVWConvolution(ls_in, ls_edge, ls_out, channels_in, channels_out)
-        self.n_weights, couplings = own.n_weights, own.paths.couplings
+        self.n_weights, self.paths = own.n_weights, own.paths
+        couplings = self.paths.couplings
         self.ls_in, self.ls_out = tuple(ls_in), tuple(ls_out)
         self.channels_in, self.channels_out = channels_in, channels_out
         from e3nn.o3 import FullyConnectedTensorProduct  # equicalc.o3 lets it load

@@ -27,7 +27,8 @@ class KernelConv(nn.Module):
     Parameters
     ----------
     channels_in, channels_out : sequence of int
-        Channels of the degrees 0, 1, ...
+        Channels of the degrees 0, 1, ...; a degree without any is left out, but counts
+        in #l, so that others stay as they are when it is taken out.
     n_basis : int
         Radial basis functions.
     hidden : sequence of int
@@ -59,9 +60,9 @@ class KernelConv(nn.Module):
         chiral: bool = True,
     ) -> None:
         super().__init__()
-        degrees = range(len(channels_in)), range(len(channels_out))
-        self.pairs = list(product(*degrees))
-        self.ls_edge = tuple(range(sum(d[-1] for d in degrees) + 1))
+        self.ls_in, ls_out = degrees_of(channels_in), degrees_of(channels_out)
+        self.pairs = list(product(self.ls_in, ls_out))
+        self.ls_edge = tuple(range(self.ls_in[-1] + ls_out[-1] + 1))
         self.scale = (avg_neighbors * len(channels_in)) ** -0.5
         convolutions = [
             UVWConvolution(
@@ -90,7 +91,7 @@ class KernelConv(nn.Module):
         Parameters
         ----------
         features : sequence of Tensor
-            (n_nodes, 2l+1, channels) of every degree.
+            (n_nodes, 2l+1, channels) of every degree that has channels.
         harmonics : Tensor
             (n_edges, (l+1)^2) of the degrees 0, 1, ..., at least those of `ls_edge`.
         basis : Tensor
@@ -101,13 +102,25 @@ class KernelConv(nn.Module):
         Returns
         -------
         list of Tensor
-            (n_nodes, 2l+1, channels) of every degree.
+            (n_nodes, 2l+1, channels) of every degree that has channels.
         """
+        given = dict(zip(self.ls_in, features))
         hidden = self.filters.hidden(basis)
         matrices = self.filters.matrix.split(self.n_weights, 1)
         sums: dict[int, Tensor] = {}
         for (l, k), convolution, matrix in zip(self.pairs, self.convolutions, matrices):
             y = harmonics[:, (l - k) ** 2 : (l + k + 1) ** 2]
-            out = convolution(features[l], y, hidden, matrix, adj)
+            out = convolution(given[l], y, hidden, matrix, adj)
             sums[k] = sums[k] + out if k in sums else out
         return [self.scale * total for total in sums.values()]
+
+
+def degrees_of(channels: Sequence[int]) -> tuple[int, ...]:
+    """Return the degrees that have channels, of those of the degrees 0, 1, ...
+
+    Examples
+    --------
+    >>> degrees_of((64, 0, 8))
+    (0, 2)
+    """
+    return tuple(l for l, n in enumerate(channels) if n)

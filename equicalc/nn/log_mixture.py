@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from equicalc.nn.draw import draw, draw_mode
+from equicalc.nn.draw import draw
 
 
 class LogNormalMixture(nn.Module):
@@ -34,8 +34,8 @@ class LogNormalMixture(nn.Module):
 
     #: Smallest width of log r.
     NARROWEST = 2e-3
-    #: Steps of log r that a distance is drawn from.
-    N_CELLS = 1024
+    #: Share of a term that is cut off on each side: half a step of uniform float32.
+    TAIL = 2.0**-25
 
     centres: Tensor
 
@@ -82,30 +82,20 @@ class LogNormalMixture(nn.Module):
         uniform : (n, 2)
             Random numbers in [0, 1).
         temperature
-            Every mode, up to the dips beside it, is drawn as often as p says; in it,
-            log r from its density to the power 1 / temperature, normalised.
-            Sharpening all of p instead would turn double bonds into single ones.
+            Variances of log r are those of the terms times this; every term is drawn
+            as often as its weight says. Sharpening p instead would turn double bonds
+            into single ones.
         """
         margin = math.log(1.15)
-        low, high = float(self.centres[0]) - margin, float(self.centres[-1]) + margin
-        step = (high - low) / self.N_CELLS
-        cells = torch.arange(self.N_CELLS, device=terms.device)
-        r = torch.exp(low + step * (cells + 0.5)).expand(len(terms), -1)
-        logits = self.log_prob(terms, r) + r.log()
-        mode, rest = draw_mode(logits, modes(logits), uniform[:, 0])
-        inside = (logits / temperature).masked_fill(~mode, -torch.inf)
-        cell = draw(inside, rest)
-        return torch.exp(low + step * (cell + uniform[:, 1]))
-
-
-def modes(logits: Tensor) -> Tensor:
-    """Give the modes on a line of cells numbers, (n, n_cells); minima part them.
-
-    Examples
-    --------
-    >>> modes(torch.tensor([[5.0, 1.0, 4.0, 4.5]]))
-    tensor([[0, 1, 1, 1]])
-    """
-    middle = logits[:, 1:-1]
-    dip = (middle < logits[:, :-2]) & (middle <= logits[:, 2:])
-    return nn.functional.pad(dip, (1, 1)).cumsum(1)
+        low, high = self.centres[0] - margin, self.centres[-1] + margin
+        log_weight, centre, sigma = terms.double().squeeze(1).unbind(-2)
+        width = math.sqrt(temperature) * sigma
+        below, upto = (torch.special.ndtr((x - centre) / width) for x in (low, high))
+        within = (upto - below).clamp(min=1e-300)  # not 0, should all terms be outside
+        term = draw(log_weight + within.log(), uniform[:, 0]).unsqueeze(1)
+        share = torch.lerp(
+            below.gather(1, term), upto.gather(1, term), uniform[:, 1:].double()
+        )
+        normal = torch.special.ndtri(share.clamp(self.TAIL, 1 - self.TAIL))
+        log_r = centre.gather(1, term) + width.gather(1, term) * normal
+        return log_r.clamp(low, high).exp().squeeze(1).to(terms)

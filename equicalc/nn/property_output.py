@@ -77,3 +77,22 @@ class PropertyOutput(nn.Module):
         if not self.per_atom:
             means = means / torch.bincount(batch)[batch].unsqueeze(1)
         return references.T[species] + means + scales * contributions.double()
+
+
+class VectorScale(nn.Module):
+    """Scale what atoms contribute to vectors, in the place of `PropertyOutput`.
+
+    Parameters
+    ----------
+    scales : sequence of float
+        Of every target.
+    """
+
+    def __init__(self, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.scales = list(scales)
+
+    def forward(self, contributions: Tensor, species: Tensor, batch: Tensor) -> Tensor:
+        """Scale (n_atoms, 3, n_targets); float64, in the targets' units."""
+        wide = contributions.double()
+        return wide * wide.new_tensor(self.scales)

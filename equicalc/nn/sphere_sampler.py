@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from equicalc.nn.draw import draw, draw_mode
+from equicalc.nn.draw import draw, draw_and_rest
 from equicalc.nn.sphere import SphereDensity
 
 
@@ -27,13 +27,10 @@ class SphereSampler(nn.Module):
 
     #: Parts of a cell along each of its two directions.
     PARTS = 8
-    #: Cells around each cell among which it has its neighbours.
-    NEIGHBOURS = 8
 
     cells: Tensor
     log_areas: Tensor
     cell_harmonics: Tensor
-    neighbours: Tensor
 
     def __init__(
         self, density: SphereDensity | SphereSampler, n_rings: int = 64
@@ -45,37 +42,39 @@ class SphereSampler(nn.Module):
         self.register_buffer("log_areas", cells[..., 1].prod(1).log(), False)
         centres = points_in(cells, torch.tensor(0.5))
         self.register_buffer("cell_harmonics", self.harmonics(centres), False)
-        n_near = min(self.NEIGHBOURS + 1, len(centres))
-        nearest = (centres @ centres.T).topk(n_near).indices
-        self.register_buffer("neighbours", nearest.T.contiguous(), False)
 
     def sample(
         self,
         coefficients: Tensor,
         uniform: Tensor,
         temperature: float = 1.0,
-        keep_modes: bool = False,
+        by_term: bool = False,
     ) -> Tensor:
         """Return directions, (n, 3).
 
         Parameters
         ----------
         coefficients : (n, sum 2l+1, channels)
-            One density p each.
+            One density p each, a sum of exponentials.
         uniform : (n, 4)
             Random numbers in [0, 1).
         temperature
             Draw from p^(1 / temperature), normalised.
-        keep_modes
-            Do so within the modes of p only, drawn as often as p says.
+        by_term
+            Draw one of the exponentials, as often as its share of p says, then from
+            it to the power 1 / temperature, normalised.
         """
         # 1. a cell
         logits = torch.einsum("nsc,gs->ngc", coefficients, self.cell_harmonics)
-        logits, rest = logits.logsumexp(2), uniform[:, 0]
-        if keep_modes and temperature != 1:
-            share = logits + self.log_areas
-            chosen, rest = draw_mode(share, self._modes(logits), rest)
-            logits = logits.masked_fill(~chosen, -torch.inf)
+        rest = uniform[:, 0]
+        if by_term:
+            shares = (logits + self.log_areas.unsqueeze(1)).logsumexp(1)
+            term, rest = draw_and_rest(shares, rest)
+            row = torch.arange(len(term), device=term.device)
+            logits, coefficients = (
+                x[row, :, term].unsqueeze(2) for x in (logits, coefficients)
+            )
+        logits = logits.logsumexp(2)
         cell = self.cells[draw(logits / temperature + self.log_areas, rest)]
         # 2. a part of it
         steps = torch.arange(self.PARTS, device=cell.device)
@@ -85,20 +84,6 @@ class SphereSampler(nn.Module):
         part = draw(logits / temperature, uniform[:, 1])
         # 3. a point in that
         return points_in(cell, (parts[part] + uniform[:, 2:]) / self.PARTS)
-
-    def _modes(self, logits: Tensor) -> Tensor:
-        """Return the cell (n, n_cells) that steepest ascent from every cell ends in."""
-        top, highest = logits, torch.arange(logits.shape[1], device=logits.device)
-        highest = highest.expand_as(logits)
-        for beside in self.neighbours:
-            other = logits[:, beside]
-            highest = torch.where(other > top, beside, highest)
-            top = torch.maximum(top, other)
-        while True:
-            higher = highest.gather(1, highest)
-            if torch.equal(higher, highest):
-                return highest
-            highest = higher
 
 
 def sphere_cells(n_rings: int) -> Tensor:

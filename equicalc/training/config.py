@@ -122,14 +122,23 @@ class PropertyConfig:
     ----------
     targets
         Names out of `equicalc.data.qm9.TARGETS`, such as `U0` (which packed data
-        sets have as their energy), `mu` or `gap`.
+        sets have as their energy), `mu` or `gap`. For pre-training one vector
+        instead, from features of degree 1: `noise`, by which the positions of any
+        structures were displaced, or `dipole`, a label. `init` of a run with
+        properties takes these weights but for the readout.
     references
         What is subtracted for every atom: `atoms`, the free atom's value, where there
         is one; `fit`, least squares on the composition; `none`.
+    sigma
+        Standard deviation of the noise for the target `noise`, Angstrom.
     """
 
     targets: list[str] = field(default_factory=list)
     references: Literal["atoms", "fit", "none"] = "atoms"
+    sigma: float = 0.05
+
+    def __post_init__(self) -> None:
+        require_positive(self, "sigma")
 
 
 @dataclass

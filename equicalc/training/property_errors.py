@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from equicalc.data.packed import PackedDataset
 
 
+#: Vectors that a network can learn in the place of properties, and their units.
+VECTORS = {"noise": "Angstrom", "dipole": "e Angstrom"}
+
+
 class PropertyValidation:
     """Loss and errors of a property network, gathered batch by batch.
 
@@ -34,7 +38,8 @@ class PropertyValidation:
 
     def __init__(self, targets: tuple[str, ...], config: LossConfig) -> None:
         self.targets, self.config = targets, config
-        self.residuals: list[Tensor] = []  # (n_graphs, n_targets) in the targets' units
+        self.residuals: list[Tensor] = []  # (..., n_targets) in the targets' units
+        self.n_structures = 0
         self.scaled: list[Tensor] = []
 
     @torch.no_grad()
@@ -42,6 +47,7 @@ class PropertyValidation:
         """Evaluate a batch."""
         network = cast(PropertyNetwork, model)
         values = network(batch)["values"]
+        self.n_structures += len(batch["ptr"]) - 1
         self.residuals.append((values - batch["targets"]).cpu())
         self.scaled.append(scaled_residual(network, values, batch).cpu())
 
@@ -51,10 +57,10 @@ class PropertyValidation:
         loss, _ = target_loss(torch.cat(self.scaled), self.targets, self.config)
         table: dict[str, Any] = {
             "loss": float(loss),
-            "n_structures": len(residuals),
+            "n_structures": self.n_structures,
             "units": units(self.targets),
         }
-        for name, error in zip(self.targets, residuals.T):
+        for name, error in zip(self.targets, residuals.unbind(-1)):
             rmse = error.square().mean().sqrt()
             table[name] = {"mae": float(error.abs().mean()), "rmse": float(rmse)}
         return table
@@ -104,7 +110,7 @@ def property_batch(
     cutoff: float,
     targets: Sequence[str],
 ) -> Data:
-    """Collect molecules into a graph with their ``targets``, (n_graphs, n_targets).
+    """Collect molecules into a graph with ``targets``, (n_graphs, ..., n_targets).
 
     Raises
     ------
@@ -114,7 +120,7 @@ def property_batch(
     require_targets(dataset, targets)
     graph = dataset.batch(indices, cutoff)
     values = [dataset.values(column(name), indices) for name in targets]
-    graph["targets"] = torch.from_numpy(np.stack(values, 1).astype(np.float64))
+    graph["targets"] = torch.from_numpy(np.stack(values, -1).astype(np.float64))
     return graph
 
 
@@ -135,12 +141,13 @@ def column(target: str) -> str:
 
 def units(targets: Sequence[str]) -> dict[str, str]:
     """Return the unit of every target by its name."""
-    return {name: TARGETS[name].unit for name in targets}
+    known = {name: target.unit for name, target in TARGETS.items()} | VECTORS
+    return {name: known[name] for name in targets}
 
 
 def scaled_residual(model: PropertyNetwork, values: Tensor, batch: Data) -> Tensor:
     """Return prediction minus target in units of the model's scales."""
-    scales = values.new_tensor(model.config.scales or [1.0] * values.shape[1])
+    scales = values.new_tensor(model.config.scales or [1.0] * values.shape[-1])
     return (values - batch["targets"]) / scales
 
 
@@ -150,7 +157,7 @@ def target_loss(
     """Return the mean penalty of all targets, and that of each by its name."""
     terms = {
         name: penalty(values, config.kind_of(name), config.huber_delta)
-        for name, values in zip(targets, residual.T)
+        for name, values in zip(targets, residual.unbind(-1))
     }
     return torch.stack(list(terms.values())).mean(), {
         name: value.detach() for name, value in terms.items()

@@ -15,6 +15,7 @@ from equicalc.models import MODELS, PropertyNetwork
 from equicalc.training.config import TrainConfig
 from equicalc.training.plots import plot_target_errors
 from equicalc.training.property_errors import (
+    VECTORS,
     PropertyValidation,
     column,
     property_batch,
@@ -43,10 +44,24 @@ class PropertyTask(Task):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.targets = tuple(config.properties.targets)
+        self.check_targets()
+
+    @property
+    def kind(self) -> str:
+        """How the targets turn, see `equicalc.models.TargetConfig`."""
+        return "scalar"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Targets that the molecules must have."""
+        return self.targets
+
+    def check_targets(self) -> None:
+        """Raise ValueError for targets that cannot be learned."""
         if not self.targets or set(self.targets) - set(TARGETS):
             raise ValueError(
                 f"properties.targets {list(self.targets)}: name some of "
-                f"{', '.join(TARGETS)}"
+                f"{', '.join(TARGETS)}, or one of {', '.join(VECTORS)}"
             )
 
     def load_parts(self) -> dict[str, PackedDataset]:
@@ -59,7 +74,7 @@ class PropertyTask(Task):
         """
         parts = load_parts(self.config)
         for part in parts.values():
-            require_targets(part, self.targets)
+            require_targets(part, self.labels)
         return parts
 
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
@@ -67,10 +82,16 @@ class PropertyTask(Task):
 
         Elements, references, means, scales and the mean number of neighbours come
         from the molecules unless given.
+
+        Raises
+        ------
+        ValueError
+            If it says other things of the targets than ``properties`` does.
         """
+        self._check_model()
         kind = MODELS[self.config.task][0]
         shape = initial_shape(self.config)
-        for constant in ("targets", "references", "means", "scales"):
+        for constant in ("targets", "references", "means", "scales", "kind"):
             shape.pop(constant, None)  # those of this run's targets
         given = shape | self.config.model
         z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
@@ -80,16 +101,28 @@ class PropertyTask(Task):
         fields: dict[str, Any] = {
             "elements": tuple(elements.tolist()),
             "targets": self.targets,
+            "kind": self.kind,
         } | given
         config = kind(**fields)
-        fields = self._constants(dataset, counts, elements, config.per_atom) | fields
+        fields = self.constants(dataset, counts, elements, config.per_atom) | fields
         names = {field.name for field in dataclasses.fields(kind)}
         if "avg_neighbors" in names - fields.keys():
             neighbors = average_neighbors(dataset, config.cutoff, self.config.seed)
             fields["avg_neighbors"] = neighbors
         return dataclasses.asdict(kind(**fields))
 
-    def _constants(
+    def _check_model(self) -> None:
+        given = self.config.model
+        if tuple(given.get("targets", self.targets)) != self.targets or (
+            given.get("kind", self.kind) != self.kind
+        ):
+            raise ValueError(
+                f"model says other targets or another kind than {list(self.targets)} "
+                f"and {self.kind!r}, which properties.targets leads to: leave them out "
+                "of model"
+            )
+
+    def constants(
         self,
         dataset: PackedDataset,
         counts: np.ndarray,

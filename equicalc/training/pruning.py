@@ -1,12 +1,10 @@
-"""Take degrees out of a potential and train what is left: error and speed, compared."""
+"""Take degrees out of a network and train what is left: error and speed, compared."""
 
 from __future__ import annotations
 
-import logging
-import shutil
 import statistics
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,29 +13,30 @@ import numpy as np
 
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.packed import PackedDataset
-from equicalc.data.packing import write_packed
 from equicalc.header import read_header
-from equicalc.models import AnalyticPotential, Potential, evaluate, pruned
-from equicalc.training.batches import in_order
+from equicalc.models import Potential, PropertyNetwork, pruned, taps_of
 from equicalc.training.config import (
     DataConfig,
     LossConfig,
     OptimizerConfig,
+    PropertyConfig,
     StopConfig,
     TrainConfig,
     TrainerConfig,
 )
-from equicalc.training.evaluation import evaluate_model
+from equicalc.training.distillation import Teacher, answering, labelled, needed_labels
 from equicalc.training.fit import train
-from equicalc.training.report import write_json
-from equicalc.training.sources import load_parts, open_source
-
-logger = logging.getLogger(__name__)
+from equicalc.training.report import validated, write_json
+from equicalc.training.sources import open_source, split_rows
+from equicalc.training.task import Task
+from equicalc.training.tasks import task_of
 
 #: Structures that speed is measured on, in one batch, and how many times.
 TIMED, REPEATS = 32, 5
 #: Structures that are enough to validate and to test.
 N_VALID, N_TEST = 500, 1000
+#: Errors that the comparison leaves out: of whole energies, and of charges.
+LEFT_OUT = ("energy", "charges")
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,12 @@ class PruneResult:
     Attributes
     ----------
     checkpoint
-        The smaller network, trained; a model for `equicalc.EquiCalculator`.
+        The smaller network, trained; a model for `equicalc.EquiCalculator` or
+        `equicalc.calculators.PropertyPredictor`.
     rows
         Of the whole, the pruned and the trained network: parameters, errors on the
-        test structures (eV, as in `equicalc.training.errors.REPORTED`), milliseconds
-        for energies and forces of a structure in a batch.
+        test structures in the units that their names tell, milliseconds for all that
+        is predicted of a structure in a batch.
     """
 
     checkpoint: Path
@@ -96,10 +96,10 @@ def prune(
     output: str | Path,
     settings: PruneSettings | None = None,
 ) -> PruneResult:
-    """Drop degrees of a potential, fine-tune it, and compare.
+    """Drop degrees of a network, fine-tune it, and compare.
 
-    1. Structures without energies are labelled by the whole network: the smaller one
-       learns from it.
+    1. Structures without energies, or without a property that the network predicts,
+       are labelled by the whole network: the smaller one learns from it.
     2. The smaller network goes to ``pruned.safetensors``.
     3. Fine-tuning, see `equicalc.training.train`, in ``fine-tuning``.
     4. Errors and speeds of all three; the best network is ``best.safetensors``.
@@ -128,80 +128,58 @@ def prune(
     """
     settings = settings or PruneSettings()
     folder = Path(output)
-    whole, card = load_checkpoint(model, backend=settings.trainer.backend)
-    smaller = cast(Potential, pruned(whole, drop))
+    header = read_header(model)
+    loaded, card = load_checkpoint(model, backend=settings.trainer.backend)
+    smaller = cast(Teacher, pruned(loaded, drop))  # no others can be pruned
+    whole = cast(Teacher, loaded)
     folder.mkdir(parents=True, exist_ok=True)
     # 1. labels
     source, origin = str(data), "the data"
-    if "energy" not in open_source(source).fields:
+    structures = open_source(source)
+    _check_size(structures, settings)
+    if set(needed_labels(whole)) - set(structures.fields):
         origin = "the whole network"
-        digest = read_header(model)["sha256"]
-        source = _labelled(cast(Potential, whole), digest, open_source(source), folder)
+        source = str(labelled(whole, header["sha256"], structures, folder))
     # 2. smaller network
     note = {"pruned_from": str(model), "dropped_degrees": sorted(drop)}
     start = save_checkpoint(folder / "pruned.safetensors", smaller, {**card, **note})
     # 3. fine-tuning
-    config = _config(smaller, source, start, folder / "fine-tuning", settings)
-    config.card.update({**_inherited(card), **note, "labels": origin})
-    parts = load_parts(config, config.loss.weights())
+    config = replace(
+        _config(smaller, source, folder / "fine-tuning", settings),
+        task=header["model"]["name"],
+        init=str(start),
+        card={**_inherited(card), **note, "labels": origin},
+    )
+    task = task_of(config)
+    test = task.load_parts()["test"]
     best = train(config, resume=False) if settings.max_time else start
     # 4. comparison
     networks = {"whole": Path(model), "pruned": start, "fine-tuned": best}
-    rows = [
-        _row(name, path, parts["test"], settings.trainer.backend)
-        for name, path in networks.items()
-    ]
+    rows = [_row(name, path, task, test) for name, path in networks.items()]
     tuned, card = load_checkpoint(best, backend=settings.trainer.backend)
     checkpoint = save_checkpoint(folder / "best.safetensors", tuned, card)
     write_json(folder / "prune.json", {"labels": origin, **note, "networks": rows})
     return PruneResult(checkpoint, rows)
 
 
-def _labelled(
-    model: Potential, digest: str, dataset: PackedDataset, folder: Path
-) -> str:
-    """Write structures with the energies and forces that a network gives them.
-
-    Labels of an earlier run stay if they are those of this network and data.
-    """
-    path = folder / "labels"
-    origin = {"source": str(dataset.path.resolve()), "network": digest}
-    if path.exists() and origin.items() <= PackedDataset(path).meta.items():
-        return str(path)
-    shutil.rmtree(path, ignore_errors=True)
-    logger.info("no energies in %s: the network labels it", dataset.path)
-    note = {"labels": "of the whole network", **origin}
-    write_packed(path, _records(model, dataset), note)
-    return str(path)
-
-
-def _records(model: Potential, dataset: PackedDataset) -> Iterator[dict[str, Any]]:
-    extra = ("dipole", "charges") if model.config.dipole else ()
-    outputs = ("energy", "forces", *extra)
-    engine = AnalyticPotential.build(model) or model
-    for indices in in_order(len(dataset), 64):
-        graph = dataset.batch(indices, model.cutoff)
-        found = evaluate(engine, graph, outputs)
-        for k, (start, stop) in enumerate(zip(graph["ptr"][:-1], graph["ptr"][1:])):
-            atoms = slice(int(start), int(stop))
-            record = {"z": graph["z"][atoms].numpy(), "pos": graph["pos"][atoms]}
-            if graph["pbc"][k].any():
-                record |= {"cell": graph["cell"][k], "pbc": graph["pbc"][k]}
-            for name, value in found.items():
-                per_atom = name in ("forces", "charges")
-                record[name] = value[atoms] if per_atom else value[k]
-            yield {name: np.asarray(value) for name, value in record.items()}
+def _check_size(structures: PackedDataset, settings: PruneSettings) -> None:
+    rows = split_rows(len(structures), settings.fractions, settings.seed)
+    if empty := [name for name, chosen in rows.items() if not len(chosen)]:
+        raise ValueError(
+            f"{structures.path} has {len(structures)} structures, of which none is "
+            f"left for {', '.join(empty)}: prune with more, a thousand say"
+        )
 
 
 def _config(
-    model: Potential, source: str, start: Path, folder: Path, settings: PruneSettings
+    model: Teacher, source: str, folder: Path, settings: PruneSettings
 ) -> TrainConfig:
-    """Return the run: the losses of what is labelled, references as they are."""
-    labelled = set(open_source(source).fields)
-    electric = {"dipole", "charges"} & labelled if model.config.dipole else set()
-    n_train = settings.fractions["train"] * len(open_source(source))
+    """Return the run: the losses of what is labelled, constants as they are."""
+    structures = open_source(source)
+    n_train = settings.fractions["train"] * len(structures)
     per_epoch = max(int(n_train) // settings.batch_size, 1)
     every = settings.trainer.val_every_steps or min(per_epoch, 500)
+    is_property = isinstance(model, PropertyNetwork)
     return TrainConfig(
         output=str(folder),
         data=DataConfig(
@@ -210,20 +188,9 @@ def _config(
             n_valid=N_VALID,
             n_test=N_TEST,
         ),
-        model={"reference_energies": model.config.reference_energies},
-        loss=LossConfig(
-            energy=15.0,
-            forces=float("forces" in labelled),
-            dipole=0.3 * ("dipole" in electric),
-            charges=0.3 * ("charges" in electric),
-            kind={
-                "energy": "huber",
-                "forces": "norm",
-                "dipole": "l1",
-                "charges": "l1",
-            },
-            huber_delta=0.02,
-        ),
+        model=_constants(model),
+        loss=LossConfig(kind="l1") if is_property else _losses(model, structures),
+        properties=PropertyConfig(list(model.config.targets) if is_property else []),
         optimizer=OptimizerConfig(
             lr=settings.lr,
             batch_size=settings.batch_size,
@@ -232,8 +199,29 @@ def _config(
         ),
         stop=StopConfig(max_time=settings.max_time),
         trainer=replace(settings.trainer, val_every_steps=every),
-        init=str(start),
         seed=settings.seed,
+    )
+
+
+def _constants(model: Teacher) -> dict[str, Any]:
+    """Return what training would take from the data, but for a network of its own."""
+    names = ["reference_energies"]
+    if isinstance(model, PropertyNetwork):
+        names = ["references", "means", "scales"]
+    return {name: getattr(model.config, name) for name in names}
+
+
+def _losses(model: Potential, structures: PackedDataset) -> LossConfig:
+    """Return the losses of a potential, of what it predicts and the data have."""
+    electric = ("dipole", "charges") if model.config.dipole else ()
+    there = {name: name in structures.fields for name in ("forces", *electric)}
+    return LossConfig(
+        energy=15.0,
+        forces=float(there["forces"]),
+        dipole=0.3 * there.get("dipole", False),
+        charges=0.3 * there.get("charges", False),
+        kind={"energy": "huber", "forces": "norm", "dipole": "l1", "charges": "l1"},
+        huber_delta=0.02,
     )
 
 
@@ -243,32 +231,32 @@ def _inherited(card: dict[str, Any]) -> dict[str, Any]:
     return {name: card[name] for name in kept if name in card}
 
 
-def _row(name: str, path: Path, test: PackedDataset, backend: str) -> dict[str, Any]:
+def _row(name: str, path: Path, task: Task, test: PackedDataset) -> dict[str, Any]:
     """Parameters, errors and speed of a network."""
-    model, _ = load_checkpoint(path, backend=backend)
-    table, _ = evaluate_model(model, test)
+    model, _ = load_checkpoint(path, backend=task.config.trainer.backend)
+    table = validated(task, model, test, batch_size=64)
+    degrees = sorted({ir.l for _, ir in taps_of(model).irreps})
     row: dict[str, Any] = {
         "network": name,
-        "degrees": " ".join(map(str, read_header(path)["model"]["config"]["ls"])),
+        "degrees": " ".join(map(str, degrees)),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    for quantity in ("energy_per_atom", "forces", "dipole"):
-        if quantity in table:
-            row[f"{quantity} MAE_{table['units'][quantity]}"] = table[quantity]["mae"]
-    row["time_ms/structure"] = _milliseconds(cast(Potential, model), test)
+    for quantity, unit in table["units"].items():
+        if quantity not in LEFT_OUT:
+            row[f"{quantity} MAE_{unit}"] = table[quantity]["mae"]
+    row["time_ms/structure"] = _milliseconds(cast(Teacher, model), test)
     return row
 
 
-def _milliseconds(model: Potential, dataset: PackedDataset) -> float:
-    """Median time for energies and forces, ms for a structure in a batch."""
+def _milliseconds(model: Teacher, dataset: PackedDataset) -> float:
+    """Return the median time for all predictions, ms for a structure in a batch."""
     n = min(len(dataset), TIMED)
-    engine = AnalyticPotential.build(model.requires_grad_(False)) or model
+    answer = answering(model.requires_grad_(False))
     graph = dataset.batch(np.arange(n), model.cutoff)
-    outputs = ("energy", "forces")
-    evaluate(engine, graph, outputs)  # kernels are compiled, tables built
+    answer(graph)  # kernels are compiled, tables built
     times = []
     for _ in range(REPEATS):
         begun = time.perf_counter()
-        evaluate(engine, graph, outputs)
+        answer(graph)
         times.append(time.perf_counter() - begun)
     return 1000.0 * statistics.median(times) / n

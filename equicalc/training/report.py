@@ -17,6 +17,8 @@ from equicalc.training.evaluation import evaluate_model
 from equicalc.training.plots import plot_learning_curve, plot_parity
 
 if TYPE_CHECKING:
+    import torch
+
     from equicalc.training.task import Task
 
 #: The best model of a run, in its folder.
@@ -70,13 +72,34 @@ def write_metrics(
     """
     model, _ = load_checkpoint(folder / BEST, backend=task.config.trainer.backend)
     batch_size = batch_size or task.config.optimizer.batch_size
-    metrics = {}
-    for name in [name for name in parts if name != "train"]:
-        validation = task.validation()
-        for indices in in_order(len(parts[name]), batch_size):
-            validation.add(model, task.batch(model, parts[name], indices))
-        metrics[name] = validation.table()
+    metrics = {
+        name: validated(task, model, part, batch_size)
+        for name, part in parts.items()
+        if name != "train"
+    }
     write_json(folder / "metrics.json", metrics)
+
+
+def validated(
+    task: Task, model: torch.nn.Module, dataset: Any, batch_size: int
+) -> dict[str, Any]:
+    """Return the errors of a model, see `equicalc.training.task.Validation.table`.
+
+    Parameters
+    ----------
+    task
+        What the model is for.
+    model
+        The network.
+    dataset
+        One of the parts of `Task.load_parts`.
+    batch_size
+        Of the validation.
+    """
+    validation = task.validation()
+    for indices in in_order(len(dataset), batch_size):
+        validation.add(model, task.batch(model, dataset, indices))
+    return validation.table()
 
 
 def write_evaluation(

@@ -11,6 +11,7 @@ ISOMERS are written by `equicalc data qm9`, see the README beside this file.
 import argparse
 import csv
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,57 +34,62 @@ class Row:
 
     name: str
     seed: int
-    target: str
+    targets: tuple[str, ...]
     model: dict[str, Any]
 
     def config(self, base: TrainConfig, study: str) -> TrainConfig:
-        label = f"{self.name}-{self.target}-{self.seed}"
+        label = f"{self.name}-{'-'.join(self.targets)}-{self.seed}"
         return replace(
             base,
             output=str(RUNS / study / label),
             seed=self.seed,
             model=base.model | self.model,
-            properties=replace(base.properties, targets=[self.target]),
+            properties=replace(base.properties, targets=list(self.targets)),
         )
 
 
-def rows(study: str, seeds: list[int], targets: list[str]) -> list[Row]:
+def rows(study: str, seeds: list[int], targets: list[tuple[str, ...]]) -> list[Row]:
     if study == "equitriton":
         return [
-            Row("".join(map(str, ls)), seed, "U0", {"ls": ls})
+            Row("".join(map(str, ls)), seed, ("U0",), {"ls": ls})
             for seed in seeds
             for ls in DEGREES
         ]
     return [
-        Row(name, seed, target, {"multiplicities": channels})
+        Row(name, seed, together, {"multiplicities": channels})
         for seed in seeds
-        for target in targets
+        for together in targets
         for name, channels in NETWORKS.items()
     ]
 
 
-def result(row: Row, base: TrainConfig, study: str) -> dict[str, Any]:
-    """Train, or read what was trained, and return a row of the table."""
+def results(row: Row, base: TrainConfig, study: str) -> list[dict[str, Any]]:
+    """Train, or read what was trained, and return a line of the table per target."""
     config = row.config(base, study)
     folder = Path(config.output)
     if not (folder / "metrics.json").is_file():
         train(config)
     metrics = json.loads((folder / "metrics.json").read_text())["test"]
     model, card = load_checkpoint(folder / "best.safetensors")
-    errors = metrics[row.target]
-    return {
-        "network": row.name,
-        "target": row.target,
+    shared = {
         "seed": row.seed,
         "parameters": sum(p.numel() for p in model.parameters()),
         "molecules_seen": card["steps"] * config.optimizer.batch_size,
         "minutes": round(card["hours"] * 60, 1),
-        "mae": round(errors["mae"], 5),
-        "rmse": round(errors["rmse"], 5),
-        "mse": round(errors["rmse"] ** 2, 5),
-        "unit": metrics["units"][row.target],
         "n_test": metrics["n_structures"],
     }
+    return [
+        {
+            "network": row.name,
+            "target": target,
+            **shared,
+            "mae": round(metrics[target]["mae"], 5),
+            "rmse": round(metrics[target]["rmse"], 5),
+            "mse": round(metrics[target]["rmse"] ** 2, 5),
+            "unit": metrics["units"][target],
+        }
+        for target in row.targets
+    ]
 
 
 def write_table(path: Path, table: list[dict[str, Any]]) -> None:
@@ -99,14 +105,21 @@ def draw(path: Path, table: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
     targets = list(dict.fromkeys(row["target"] for row in table))
-    figure = Figure(figsize=(3.2 * len(targets), 3.2), layout="constrained")
-    panels = figure.subplots(1, len(targets), squeeze=False)[0]
+    n_columns = min(len(targets), 6)
+    n_rows = math.ceil(len(targets) / n_columns)
+    size = (2.6 * n_columns, 2.8 * n_rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axes, target in zip(panels, targets):
         mine = [row for row in table if row["target"] == target]
-        axes.plot([r["network"] for r in mine], [r["mae"] for r in mine], "o")
+        axes.plot(
+            [r["network"] for r in mine], [r["mae"] for r in mine], "o", clip_on=False
+        )
         axes.set(ylabel=f"MAE of {target}, {mine[0]['unit']}", ylim=(0, None))
         axes.tick_params(axis="x", rotation=30)
         axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[len(targets) :]:
+        axes.remove()
     figure.savefig(path, dpi=150)
 
 
@@ -118,13 +131,14 @@ def curves(runs: list[tuple[Row, TrainConfig]]) -> list[dict[str, Any]]:
             points += [
                 {
                     "network": row.name,
-                    "target": row.target,
+                    "target": target,
                     "seed": row.seed,
                     "molecules_seen": int(at["step"]) * config.optimizer.batch_size,
                     "minutes": round(float(at["elapsed"]) / 60, 2),
-                    "mse": round(float(at[f"{row.target}_rmse"]) ** 2, 5),
+                    "mse": round(float(at[f"{target}_rmse"]) ** 2, 5),
                 }
                 for at in csv.DictReader(file)
+                for target in row.targets
             ]
     return points
 
@@ -159,6 +173,10 @@ def main() -> None:
     parser.add_argument("study", choices=("equitriton", "thesis"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[21616])
     parser.add_argument("--targets", nargs="+", default=["mu"], help="of thesis")
+    parser.add_argument(
+        "--joint", action="store_true", help="one network for all targets of thesis"
+    )
+    parser.add_argument("--name", help="of runs and results, for other data")
     parser.add_argument("--networks", nargs="+", help="some of the rows, by name")
     parser.add_argument("--steps", type=int, help="of each row")
     parser.add_argument("--minutes", type=float, help="at most, of each row")
@@ -169,21 +187,24 @@ def main() -> None:
         base = replace(base, stop=replace(base.stop, max_steps=given.steps))
     if given.minutes is not None:
         base = replace(base, stop=replace(base.stop, max_time=60 * given.minutes))
+    alone = [(target,) for target in given.targets]
+    targets = [tuple(given.targets)] if given.joint else alone
     chosen = [
         row
-        for row in rows(given.study, given.seeds, given.targets)
+        for row in rows(given.study, given.seeds, targets)
         if given.networks is None or row.name in given.networks
     ]
-    results = given.results
+    name = given.name or (f"{given.study}_joint" if given.joint else given.study)
+    file = given.results / name
     table = []
     for row in chosen:
-        table.append(result(row, base, given.study))
-        print(table[-1], flush=True)
-        write_table(results / f"{given.study}.csv", table)
-    draw(results / f"{given.study}.png", table)
-    points = curves([(row, row.config(base, given.study)) for row in chosen])
-    write_table(results / f"{given.study}_curves.csv", points)
-    draw_curves(results / f"{given.study}_curves.png", points)
+        table += results(row, base, name)
+        print(*table[-len(row.targets) :], sep="\n", flush=True)
+        write_table(file.with_suffix(".csv"), table)
+    draw(file.with_suffix(".png"), table)
+    points = curves([(row, row.config(base, name)) for row in chosen])
+    write_table(file.with_name(f"{file.name}_curves.csv"), points)
+    draw_curves(file.with_name(f"{file.name}_curves.png"), points)
 
 
 if __name__ == "__main__":

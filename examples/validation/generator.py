@@ -5,16 +5,19 @@
     python examples/validation/generator.py generated -n 10000 --data QM9
     python examples/validation/generator.py frontier -n 1000
     python examples/validation/generator.py rules -n 1000
+    python examples/validation/generator.py curve runs/symphony-own own
 
 QM9 is the folder of the EDM split (equicalc.data.qm9_split). `reference` makes the
 statistics that the package ships; `qm9` applies the measures to QM9 itself; `generated`
 makes molecules with the shipped weights, measures everything and writes a report;
-`frontier` does so for several temperatures; `rules` with valence mask and clash rule.
+`frontier` does so for several temperatures; `rules` with valence mask and clash rule;
+`curve` adds the validation losses of a training run to those of the runs before it.
 Results go to `examples/validation/results`.
 """
 
 from __future__ import annotations
 
+import csv
 import time
 from itertools import product
 from pathlib import Path
@@ -31,6 +34,8 @@ from equicalc.generators.metrics.report import Evaluated, write_report
 app = typer.Typer(help=__doc__, add_completion=False)
 Model = Annotated[str, typer.Option("--model", "-m")]
 Number = Annotated[int, typer.Option("-n")]
+#: Columns of a run's `valid.csv`, nats per fragment.
+LOSSES = ("loss", "focus", "radial", "angular")
 
 
 @app.command()
@@ -133,6 +138,41 @@ def rules(n: Number = 1000, model: Model = "symphony", seed: int = 0) -> None:
             for name, kind in kinds.items()
         ],
     )
+
+
+@app.command()
+def curve(run: Path, name: str, fragments_per_step: int = 166) -> None:
+    """Add a run to the learning curve, and draw it."""
+    with (RESULTS / "generator_learning_curve.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["run"] != name]
+    steps, fragments = (int(rows[-1][key]) for key in ("steps", "fragments_seen"))
+    with (run / "valid.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            seen = fragments + int(row["step"]) * fragments_per_step
+            losses = {key: round(float(row[key]), 4) for key in LOSSES}
+            count = {"steps": steps + int(row["step"]), "fragments_seen": seen}
+            rows.append({"run": name, **count, **losses})
+    write_table("generator_learning_curve", rows)
+    draw_curve(RESULTS / "generator_learning_curve.png", rows)
+
+
+def draw_curve(path: Path, rows: list[dict]) -> None:
+    """Losses against fragments seen, a line for every run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(row["run"] for row in rows):
+        mine = [row for row in rows if row["run"] == name]
+        seen = [int(row["fragments_seen"]) / 1e6 for row in mine]
+        losses = [float(row["loss"]) for row in mine]
+        axes.plot(seen, losses, "o-", ms=4, label=name)
+    axes.set(
+        xlabel="fragments seen / 10⁶", ylabel="validation loss / nats per fragment"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
     python examples/validation/irreps.py use runs/labels-gfn2-all
     python examples/validation/irreps.py pruning runs/labels-gfn2-all --time 00:10:00
+    python examples/validation/irreps.py pruning qm9/test --model qm9-u0 --drop 1
 
-Both look at molecules that training never saw (the split of the training
-configuration). `use` is `equicalc analyze irreps` and `equicalc analyze map`; `pruning`
-is `equicalc prune --drop 2`. Results go to `examples/validation/results`.
+All look at molecules that training never saw: the split of the potential's training
+configuration, or a part that was not trained on. `use` is `equicalc analyze irreps` and
+`equicalc analyze map`; `pruning` is `equicalc prune`. Results go to
+`examples/validation/results`.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def pruning(
     steps = read_header(result.checkpoint)["card"]["steps"]
     trained = {"fine-tuned": f"{steps} steps in {time}"}
     write_table(
-        "pruning",
+        f"pruning_{model}",
         [
             {**row, "fine-tuning": trained.get(row["network"], "")}
             for row in result.rows

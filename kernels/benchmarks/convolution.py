@@ -47,7 +47,7 @@ class Case:
 
     @property
     def paths(self) -> Paths:
-        return Paths(self.ls, self.ls, self.ls)
+        return Paths.between(self.ls, self.ls, self.ls)
 
     def edges(self) -> tuple[Tensor, Tensor, int]:
         """Senders at random, receivers in order, number of nodes."""

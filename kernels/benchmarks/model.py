@@ -1,4 +1,4 @@
-"""Time of whole networks: ours against plain e3nn, MACE patched against unpatched.
+"""Time of whole networks: ours and plain e3nn, MACE and NequIP as they are and patched.
 
 Energy and forces, and a training step on both, of the shipped potential's shape with
 random weights. Equal results are checked before anything is timed.
@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from equicalc.kernels import patch, unpatch
 from equicalc.models import Potential, PotentialConfig, evaluate
 
-from .peers import mace_data, mace_model
+from .peers import mace_data, mace_model, nequip_data, nequip_model
 from .plain_e3nn import check_twin, plain_twin
 from .report import device_name, print_table, write_results
 from .structures import batch_of_boxes, box
@@ -30,9 +30,9 @@ CONFIG = PotentialConfig(
     radial_hidden=(64,),
 )
 ATOMS = {"cpu": (20, 1000), "cuda": (20, 1000, 8000)}
-MACE_ATOMS = {"cpu": (20, 216), "cuda": (20, 216, 1000)}
+PEER_ATOMS = {"cpu": (20, 216), "cuda": (20, 216, 1000)}
 BATCH, BATCH_ATOMS = 16, 20
-MACE_TOLERANCE = 1e-5  # eV/Angstrom, and relative for energies
+PEER_TOLERANCE = 1e-5  # eV/Angstrom, and relative for energies
 
 Row = dict[str, object]
 Runs = dict[tuple[str, str], Callable[[], object]]
@@ -72,34 +72,48 @@ def potentials(device: str, rounds: int) -> list[Row]:
 
 def mace(device: str, rounds: int) -> list[Row]:
     """MACE as it comes and patched; no rows without mace-torch."""
+    outputs = "energy", "forces"
+    return peer("MACE", mace_model, mace_data, outputs, device, rounds)
+
+
+def nequip(device: str, rounds: int) -> list[Row]:
+    """NequIP as it comes and patched; no rows without nequip 0.6."""
+    outputs = "total_energy", "forces"
+    return peer("NequIP", nequip_model, nequip_data, outputs, device, rounds)
+
+
+def peer(
+    name: str,
+    build: Callable[[tuple[int, ...], float], nn.Module],
+    data_of: Callable[[Data, tuple[int, ...]], dict[str, Tensor]],
+    outputs: tuple[str, str],
+    device: str,
+    rounds: int,
+) -> list[Row]:
+    """Another package's model as it comes and patched; no rows without the package."""
     torch.manual_seed(0)
     try:
-        plain, patched = (
-            mace_model(CONFIG.elements, CONFIG.cutoff).to(device) for _ in range(2)
-        )
+        plain, patched = (build(CONFIG.elements, CONFIG.cutoff) for _ in range(2))
     except ImportError:
         return []
     patched.load_state_dict(plain.state_dict())
+    plain, patched = plain.to(device), patched.to(device)
     patch(patched)
     rows = []
-    for n_atoms in MACE_ATOMS[device]:
+    for n_atoms in PEER_ATOMS[device]:
         graph = box(n_atoms, CONFIG.elements, CONFIG.cutoff).to(device)
-        data = mace_data(graph, CONFIG.elements)
-        check_mace(plain, patched, data)
+        data = data_of(graph, CONFIG.elements)
+        wanted, found = plain(dict(data)), patched(dict(data))
+        for key in outputs:
+            a, b = found[key].detach(), wanted[key].detach()
+            check_close(f"patched {name}: {key}", a, b, PEER_TOLERANCE)
         runs: Runs = {
-            ("MACE", "energy + forces"): lambda d=data: plain(dict(d)),
-            ("MACE patched", "energy + forces"): lambda d=data: patched(dict(d)),
+            (name, "energy + forces"): lambda d=data: plain(dict(d)),
+            (f"{name} patched", "energy + forces"): lambda d=data: patched(dict(d)),
         }
         rows += timed(runs, graph, device, rounds)
     unpatch(patched)
     return rows
-
-
-def check_mace(plain: nn.Module, patched: nn.Module, data: dict[str, Tensor]) -> None:
-    wanted, found = plain(dict(data)), patched(dict(data))
-    for name in ("energy", "forces"):
-        a, b = found[name].detach(), wanted[name].detach()
-        check_close(f"patched MACE: {name}", a, b, MACE_TOLERANCE)
 
 
 def timed(runs: Runs, graph: Data, device: str, rounds: int) -> list[Row]:
@@ -120,7 +134,7 @@ def timed(runs: Runs, graph: Data, device: str, rounds: int) -> list[Row]:
 
 def run(device: str, out: Path | None, rounds: int) -> None:
     """Measure, print a table and save it."""
-    rows = potentials(device, rounds) + mace(device, rounds)
+    rows = potentials(device, rounds) + mace(device, rounds) + nequip(device, rounds)
     print_table(
         f"Milliseconds, {device_name(device)}",
         list(rows[0]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -144,4 +145,54 @@ def mace_data(graph: Any, elements: tuple[int, ...]) -> dict[str, Tensor]:
         "cell": graph["cell"].reshape(-1, 3),
         "batch": graph["batch"],
         "ptr": graph["ptr"],
+    }
+
+
+def nequip_model(elements: tuple[int, ...], cutoff: float) -> nn.Module:
+    """Build a NequIP of its defaults with both parities, with random weights.
+
+    Raises
+    ------
+    ImportError
+        If nequip 0.6 is not installed.
+    """
+    config = {
+        "model_builders": ["EnergyModel", "ForceOutput"],
+        "default_dtype": "float32",
+        "model_dtype": "float32",
+        "r_max": cutoff,
+        "num_basis": 8,
+        "PolynomialCutoff_p": 6,
+        "num_types": len(elements),
+        "num_layers": 4,
+        "avg_num_neighbors": 40.0,
+        "chemical_embedding_irreps_out": "32x0e",
+        "feature_irreps_hidden": "32x0e + 32x0o + 32x1e + 32x1o + 32x2e + 32x2o",
+        "irreps_edge_sh": "0e + 1o + 2e",
+        "conv_to_output_hidden_irreps_out": "16x0e",
+        "invariant_layers": 2,
+        "invariant_neurons": 64,
+    }
+    # torch-geometric puts a function of its own here, which TorchScript cannot read
+    functions = torch._C._VariableFunctions  # pyright: ignore[reportAttributeAccessIssue]
+    original = mock.patch.object(torch, "index_select", functions.index_select)
+    with original, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it doubts every torch 2
+        from nequip.model import model_from_config
+        from nequip.utils import Config
+
+        return cast(nn.Module, model_from_config(Config(config), False)).eval()
+
+
+def nequip_data(graph: Any, elements: tuple[int, ...]) -> dict[str, Tensor]:
+    """Put a graph of `equicalc.graph` into the form that NequIP reads."""
+    known = torch.tensor(elements, device=graph["z"].device)
+    return {
+        "pos": graph["pos"],
+        "edge_index": graph["edge_index"].flip(0),
+        "edge_cell_shift": graph["edge_shift"],
+        "cell": graph["cell"][0],
+        "batch": graph["batch"],
+        "ptr": graph["ptr"],
+        "atom_types": torch.searchsorted(known, graph["z"]),
     }

@@ -11,7 +11,7 @@ from equicalc.kernels import jit
 
 from .adjacency import Adjacency
 from .ops import format_paths, has_library, uvu
-from .paths import Paths
+from .paths import Degree, Paths
 from .reference import uvu_reference
 
 __all__ = ["UVUConvolution"]
@@ -35,8 +35,10 @@ class UVUConvolution(nn.Module):
 
     Parameters
     ----------
-    ls_in, ls_edge, ls_out : sequence of int
-        Degrees of the features, of the harmonics, and of the output.
+    ls_in, ls_edge, ls_out : sequence of int or of (int, int)
+        Degrees of the features, of the harmonics, and of the output. A degree l has the
+        parity (-1)^l of harmonics; a pair (l, parity), such as ``o3.Irrep("1e")``, is
+        for features of both parities, or of one only.
     backend : str
         ``"torch"`` computes path by path. All others take a fused loop, where there is
         one: Triton for CUDA tensors unless ``"cpp"`` is asked for, C++ for CPU tensors
@@ -59,22 +61,19 @@ class UVUConvolution(nn.Module):
 
     def __init__(
         self,
-        ls_in: Sequence[int],
-        ls_edge: Sequence[int],
-        ls_out: Sequence[int],
+        ls_in: Sequence[Degree],
+        ls_edge: Sequence[Degree],
+        ls_out: Sequence[Degree],
         backend: str = "auto",
     ) -> None:
         super().__init__()
         if backend not in BACKENDS:
             raise ValueError(f"unknown backend {backend!r}; choose from {BACKENDS}")
-        self.paths = Paths(tuple(ls_in), tuple(ls_edge), tuple(ls_out))
-        if not self.paths.couplings:
-            raise ValueError(
-                f"no path couples degrees {tuple(ls_in)} x {tuple(ls_edge)} to "
-                f"{tuple(ls_out)} with even l1 + l2 + l3"
-            )
-        self.backend = backend
+        self.paths = Paths.between(ls_in, ls_edge, ls_out)
         self._text = format_paths(self.paths)
+        if not self.paths.couplings:
+            raise ValueError(f"no path couples {self._shown()}: give other degrees")
+        self.backend = backend
 
     @property
     def n_paths(self) -> int:
@@ -141,6 +140,8 @@ class UVUConvolution(nn.Module):
         return has_library(self._text, x.shape[2], x.dtype, hidden)
 
     def extra_repr(self) -> str:
-        """Show the degrees."""
-        p = self.paths
-        return f"{p.ls_in} x {p.ls_edge} -> {p.ls_out}, {self.n_paths} paths"
+        """Show the features."""
+        return f"{self._shown()}, {self.n_paths} paths"
+
+    def _shown(self) -> str:
+        return "{} x {} -> {}".format(*self._text.split("|"))

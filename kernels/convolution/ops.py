@@ -18,6 +18,7 @@ from torch.library import custom_op
 
 from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
+from equicalc.o3 import Irrep
 
 from . import triton_loops
 from .cpp_loops import cpp_source
@@ -49,20 +50,15 @@ def has_library(paths: str, channels: int, dtype: torch.dtype, hidden: int) -> b
 
 @functools.cache
 def parse_paths(text: str) -> Paths:
-    """Read paths written as ``"0,1|0,1,2|0"`` (operators take no Python objects)."""
-    ls_in, ls_edge, ls_out = (tuple(map(int, ls.split(","))) for ls in text.split("|"))
-    return Paths(ls_in, ls_edge, ls_out)
+    """Read paths like ``"0e,1o|0e,1o,2e|0e"`` (operators take no Python objects)."""
+    sides = ([Irrep(name) for name in side.split(",")] for side in text.split("|"))
+    return Paths.between(*sides)
 
 
 def format_paths(paths: Paths) -> str:
-    """Write paths, which must not be chiral, as a string that `parse_paths` reads."""
-    if paths.chiral:
-        raise ValueError(
-            "this operator has no odd couplings: give paths without chiral"
-        )
-    return "|".join(
-        ",".join(map(str, ls)) for ls in (paths.ls_in, paths.ls_edge, paths.ls_out)
-    )
+    """Write paths as a string that `parse_paths` reads."""
+    sides = zip((paths.ls_in, paths.ls_edge, paths.ls_out), paths.parities, strict=True)
+    return "|".join(",".join(str(Irrep(*ir)) for ir in zip(*side)) for side in sides)
 
 
 def run_compiled(
@@ -275,8 +271,10 @@ def _saved(ctx) -> tuple[tuple[Tensor | None, ...], Index]:  # noqa: ANN001
     return saved[: ctx.n_tensors], list(saved[ctx.n_tensors :])
 
 
-def _uvu_vjp(ctx, g: Tensor) -> tuple[object, ...]:  # noqa: ANN001
+def _uvu_vjp(ctx, g: Tensor | None) -> tuple[object, ...]:  # noqa: ANN001
     (*tensors, m), adj = _saved(ctx)
+    if g is None:  # what uses the output has no derivative
+        return *[None] * (len(tensors) + 1), [None] * len(adj), None
     matrix = m is not None and ctx.needs_input_grad[len(tensors)]
     *gradients, gm = uvu_backward(*tensors, m, g, adj, ctx.paths, matrix)
     return *gradients, gm if matrix else None, [None] * len(adj), None

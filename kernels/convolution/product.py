@@ -56,8 +56,7 @@ class Product:
         """Write B and the forward pass."""
         x, w = self.inputs["x"], self.inputs["w"]
         for p, (l1, l2, l3) in enumerate(self.paths.couplings):
-            first_x = self.paths.offset(self.paths.ls_in, l1)
-            first_y = self.paths.offset(self.paths.ls_edge, l2)
+            first_x, first_y = self.paths.offsets[p]
             C = coupling_tensor(l1, l2, l3)
             for k, row in enumerate(self.paths.row_of[p]):
                 terms = []

@@ -18,7 +18,7 @@ def uvu_reference(
     sent = x[adj.src]  # (n_edges, sum 2l_in+1, channels)
     out = x.new_zeros(len(x), paths.rows, x.shape[2])
     for p, (l1, l2, l3) in enumerate(paths.couplings):
-        start1, start2 = paths.offset(paths.ls_in, l1), paths.offset(paths.ls_edge, l2)
+        start1, start2 = paths.offsets[p]
         C = coupling_tensor(l1, l2, l3).to(y)
         # (n_edges, 2l3+1, 2l1+1) matrix shared by all channels
         B = torch.einsum("eb,abc->eca", y[:, start2 : start2 + 2 * l2 + 1], C)

@@ -74,7 +74,9 @@ class UVWConvolution(nn.Module):
         chiral: bool = False,
     ) -> None:
         super().__init__()
-        self.paths = Paths(tuple(ls_in), tuple(ls_edge), tuple(ls_out), chiral)
+        sides = ls_in, ls_edge, ls_out
+        even = ([(l, 1) for l in ls] for ls in sides)  # parities that forbid nothing
+        self.paths = Paths.between(*(even if chiral else sides))
         if 0 in self.paths.per_degree:
             rule = "" if chiral else " with even l1 + l2 + l3"
             raise ValueError(

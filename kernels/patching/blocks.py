@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from equicalc import o3
@@ -65,11 +66,20 @@ def _replace_mace(module: nn.Module, backend: str) -> Iterator[Override]:
 
 
 def _replace_nequip(module: nn.Module, backend: str) -> Iterator[Override]:
-    """Fuse the convolution of NequIP's interaction blocks."""
-    product = getattr(module, "tp", None)
-    if isinstance(product, o3.TensorProduct) and hasattr(module, "linear_2"):
+    """Fuse the convolution of NequIP's interaction blocks.
+
+    Until version 0.7 a block sums what its tensor product sends. From 0.8 on a module
+    in it does both; one with a ``tp_conv`` leaves that to another package of kernels.
+    """
+    place = getattr(module, "tp_scatter", module)
+    product = getattr(place, "tp", None)
+    if not isinstance(product, o3.TensorProduct) or not hasattr(module, "linear_2"):
+        return
+    if not hasattr(place, "tp_conv"):
         fused = FusedProduct(product, backend)
-        yield Override(module, "forward", NequIPInteraction(module, fused).forward)
+        whole = place is module
+        ours = NequIPInteraction(module, fused) if whole else NequIPScatter(fused)
+        yield Override(place, "forward", ours.forward)
 
 
 #: What can be replaced: the overrides of one module, none if it is of another kind.
@@ -82,7 +92,7 @@ FINDERS: tuple[Callable[[nn.Module, str], Iterator[Override]], ...] = (
 
 @dataclass(frozen=True)
 class NequIPInteraction:
-    """The interaction block of NequIP 0.6 around a fused convolution."""
+    """The interaction block of NequIP 0.5 to 0.7 around a fused convolution."""
 
     block: Any
     product: FusedProduct
@@ -96,7 +106,8 @@ class NequIPInteraction:
         # 1
         own = 0.0 if block.sc is None else block.sc(features, data["node_attrs"])
         # 2
-        weights = block.fc(data["edge_embedding"])
+        radial = block.fc if hasattr(block, "fc") else block.edge_mlp  # from 0.7 on
+        weights = radial(data["edge_embedding"])
         edges = data["edge_index"].flip(0)  # NequIP names the receiver first
         sent = block.linear_1(features)
         messages = self.product(sent, data["edge_attrs"], weights, edges)
@@ -105,3 +116,22 @@ class NequIPInteraction:
         # 3
         data["node_features"] = block.linear_2(messages) + own
         return data
+
+
+@dataclass(frozen=True)
+class NequIPScatter:
+    """The tensor product with a sum over the edges of NequIP from 0.8 on."""
+
+    product: FusedProduct
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_attr: Tensor,
+        edge_weight: Tensor,
+        edge_dst: Tensor,
+        edge_src: Tensor,
+    ) -> Tensor:
+        """Sum the products at the receivers, under the names of NequIP."""
+        edges = torch.stack([edge_src, edge_dst])
+        return self.product(x, edge_attr, edge_weight, edges)

@@ -27,7 +27,7 @@ def patch(model: nn.Module, backend: str = "auto") -> list[str]:
     Parameters
     ----------
     model : nn.Module
-        An instance from mace-torch 0.3.14 or newer, or from nequip 0.6, not
+        An instance from mace-torch 0.3.14 or newer, or from nequip 0.5 to 0.19, not
         compiled. If it is patched already, that is undone first.
     backend : str
         Kernels, see `SphericalHarmonics` and `UVUConvolution`.

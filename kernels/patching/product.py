@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from equicalc import o3
 from equicalc.kernels.convolution import Adjacency, UVUConvolution
-from equicalc.kernels.convolution.paths import Paths
 
 __all__ = ["FusedProduct"]
 
@@ -60,19 +59,20 @@ class FusedProduct(nn.Module):
         theirs = cast(_Product, product)
         _check_modes(theirs)
         self.channels = _channels(theirs.irreps_in1)
-        self.ls_in = [ir.l for _, ir in theirs.irreps_in1]
-        self.ls_out = _ascending([ir.l for _, ir in theirs.irreps_out])
-        ls_edge = [ir.l for _, ir in theirs.irreps_in2]
-        self.convolution = UVUConvolution(self.ls_in, ls_edge, self.ls_out, backend)
+        irreps = theirs.irreps_in1, theirs.irreps_in2, theirs.irreps_out
+        ins, edges, outs = ([ir for _, ir in side] for side in irreps)
+        ends = list(dict.fromkeys(outs))
+        self.convolution = UVUConvolution(ins, edges, ends, backend)
         self.order = _slots(theirs)
         paths = [theirs.instructions[p] for p in self.order]
-        ends = [ir.l for _, ir in theirs.irreps_out]
-        couplings = [
-            (self.ls_in[p.i_in1], ls_edge[p.i_in2], ends[p.i_out]) for p in paths
-        ]
-        _check_couplings(couplings, self.convolution.paths)
+        places = [(p.i_in1, p.i_in2, ends.index(outs[p.i_out])) for p in paths]
+        if places != list(self.convolution.paths.places):
+            raise ValueError(
+                f"its paths to {theirs.irreps_out} are not all that there are, sorted "
+                "by what they lead to, begin with and use of the edge"
+            )
         #: e3nn's normalisation of every path, divided by ours
-        self.scales = [p.path_weight / (2 * ends[p.i_out] + 1) ** 0.5 for p in paths]
+        self.scales = [p.path_weight / outs[p.i_out].dim ** 0.5 for p in paths]
 
     def forward(self, x: Tensor, y: Tensor, w: Tensor, edge_index: Tensor) -> Tensor:
         """Convolve.
@@ -105,24 +105,28 @@ class FusedProduct(nn.Module):
         """Order and scale the paths, (n_edges, n_paths, channels)."""
         weights = w.unflatten(1, (-1, self.channels))
         if self.order != sorted(self.order):
-            weights = weights[:, self.order]
+            order = torch.tensor(self.order, device=w.device)
+            weights = weights.index_select(1, order)
         if any(abs(scale - 1) > 1e-12 for scale in self.scales):
             weights = weights * weights.new_tensor(self.scales).unsqueeze(1)
         return weights
 
     def _from_e3nn(self, x: Tensor) -> Tensor:
         """Put channels last, (n_nodes, sum 2l+1, channels)."""
-        widths = [self.channels * (2 * l + 1) for l in self.ls_in]
+        ls = self.convolution.paths.ls_in
         blocks = [
             block.unflatten(1, (self.channels, 2 * l + 1)).mT
-            for block, l in zip(x.split(widths, 1), self.ls_in, strict=True)
+            for block, l in zip(
+                x.split([self.channels * (2 * l + 1) for l in ls], 1), ls, strict=True
+            )
         ]
         return torch.cat(blocks, 1)
 
     def _to_e3nn(self, out: Tensor) -> Tensor:
         """Put components last; per degree, the convolution has (2l+1, paths) rows."""
-        counts = self.convolution.paths_per_degree
-        rows = [(2 * l + 1) * n for l, n in zip(self.ls_out, counts, strict=True)]
+        paths = self.convolution.paths
+        counts = paths.per_degree
+        rows = [(2 * l + 1) * n for l, n in zip(paths.ls_out, counts, strict=True)]
         blocks = [
             block.unflatten(1, (-1, n)).permute(0, 2, 3, 1).flatten(1)
             for block, n in zip(out.split(rows, 1), counts, strict=True)
@@ -146,19 +150,12 @@ def _check_modes(product: _Product) -> None:
 
 def _channels(irreps: o3.Irreps) -> int:
     channels = {mul for mul, _ in irreps}
-    degrees = [ir.l for _, ir in irreps]
-    if len(channels) != 1 or len(set(degrees)) != len(degrees):
+    if len(channels) != 1:
         raise ValueError(
-            f"its nodes have features {irreps}, where one irrep of every degree, all "
-            "with the same number of channels, is needed"
+            f"its nodes have features {irreps}, where the same number of channels of "
+            "every irrep is needed"
         )
     return channels.pop()
-
-
-def _ascending(degrees: list[int]) -> list[int]:
-    if degrees != sorted(degrees):
-        raise ValueError(f"the degrees of its output do not ascend: {degrees}")
-    return sorted(set(degrees))
 
 
 def _slots(product: _Product) -> list[int]:
@@ -168,11 +165,3 @@ def _slots(product: _Product) -> list[int]:
     if [paths[p].i_out for p in order] != list(range(len(product.irreps_out))):
         raise ValueError("its paths are not one for every block of the output")
     return order
-
-
-def _check_couplings(couplings: list[tuple[int, int, int]], paths: Paths) -> None:
-    if couplings != list(paths.couplings):
-        raise ValueError(
-            f"its paths (l1, l2, l3) are {couplings}; the fused convolution has "
-            f"{list(paths.couplings)}, those with even l1 + l2 + l3"
-        )

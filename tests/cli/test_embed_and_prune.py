@@ -77,6 +77,21 @@ def test_prune_leaves_a_smaller_potential(cli, tmp_path, network, molecules):
     cli("relax", "O", "-m", "pruned/best.safetensors", "--steps", 1)
 
 
+def test_prune_takes_vectors_from_the_shipped_network_of_energies(
+    cli, tmp_path, molecules
+):
+    given = ["prune", "qm9-u0", molecules, "--drop"]
+    out = cli(*given, "1", "--time", "0", "--threads", 1, "-o", "scalars")
+    assert "U0 MAE" in out
+    report = json.loads((tmp_path / "scalars" / "prune.json").read_text())
+    assert [row["degrees"] for row in report["networks"]] == ["0 1", "0", "0"]
+    cli("predict", "O", "-m", "scalars/best.safetensors", "--device", "cpu")
+    assert "read from the scalars" in cli(*given, "0", "-o", "none", code=2)
+    assert "degrees [2] were given to drop, the network has [0, 1]" in cli(
+        *given, "2", "-o", "none", code=2
+    )
+
+
 def test_analyze_irreps_writes_table_and_figure(cli, tmp_path, network, molecules):
     out = cli("analyze", "irreps", network, molecules, "--device", "cpu", "-o", "use")
     assert "What to do" in out

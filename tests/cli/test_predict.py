@@ -5,6 +5,7 @@ import csv
 
 def test_properties_are_a_table(cli, tmp_path):
     out = cli("predict", "C", "CO", "--device", "cpu", "-o", "u0.csv")
+    assert "limits: relaxed geometries" in out
     assert "2 structures: u0.csv" in out
     with (tmp_path / "u0.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -223,7 +223,7 @@ def test_a_checkpoint_gives_the_network_back(tmp_path, name):
         ("qm9net", {"targets": ()}, "name at least one property"),
         ("qm9net", {"elements": (6, 1)}, "ascending order"),
         ("qm9net", {"output_layers": 1}, "give both or neither"),
-        ("qm9net", {"multiplicities": (4, 0)}, "at least one channel"),
+        ("qm9net", {"multiplicities": (0, 4)}, "at least one for degree 0"),
         ("qm9net", {"convolution": "fused"}, "same number for all"),
         (
             "qm9net",

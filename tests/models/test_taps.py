@@ -149,6 +149,65 @@ def test_a_pruned_network_is_the_whole_one_without_degrees(ls, layers, drop):
     assert size < full
 
 
+FULL = {"multiplicities": (6, 4, 3), "embedding": 6, "n_radial": 5, "cutoff": 4.0}
+OWN = {"output_multiplicities": (5, 2, 2), "output_layers": 2, "output_hidden": (4,)}
+FUSED = {
+    "convolution": "fused",
+    "chiral": False,
+    "multiplicities": (6, 6, 6),
+    "embedding": 6,
+    "basis": "bessel",
+    "n_radial": 5,
+    "cutoff": 4.0,
+    "output_hidden": (4,),
+}
+
+
+def qm9net(**changes):
+    settings = {"elements": (1, 6, 8), "layers": 2, "radial_hidden": (5,), **changes}
+    return QM9Net(QM9NetConfig(**settings), "torch").double()
+
+
+def equitriton(backend="torch", **changes):
+    settings = {"elements": (1, 6, 8), "channels": 4, "layers": 2, **changes}
+    config = EquiTritonConfig(targets=("U0", "mu"), **settings)
+    return EquiTriton(config, backend).double()
+
+
+@pytest.mark.parametrize("drop", [{1}, {2}, {1, 2}])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: qm9net(**FULL),
+        lambda: qm9net(**FULL, **OWN, targets=("mu", "gap")),
+        lambda: qm9net(**FUSED, targets=("mu", "gap")),
+        equitriton,
+        lambda: equitriton("e3nn", ls=(2, 0, 4, 1)),
+    ],
+    ids=["qm9net", "own layers", "fused", "equitriton", "e3nn, any order"],
+)
+def test_a_pruned_property_network_is_the_whole_one_without_degrees(make, drop):
+    torch.manual_seed(0)
+    model = make()
+    taps = taps_of(model)
+    names = [str(ir) for _, ir in taps.irreps if ir.l in drop]
+    with taps.scaled(dict.fromkeys(names, 0.0)):
+        expected = taps.run(graph())["values"]
+    whole = taps.run(graph())["values"]
+    smaller = pruned(model, drop)
+    assert {ir.l for _, ir in taps_of(smaller).irreps}.isdisjoint(drop)
+    found = smaller(graph())["values"]
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    assert ((whole - found).abs() > 1e-7).all()
+    size, full = (sum(p.numel() for p in m.parameters()) for m in (smaller, model))
+    assert size < full
+    if len(drop) == 1 and 2 not in drop:  # once more, as if both had been given
+        torch.testing.assert_close(
+            pruned(smaller, {2})(graph())["values"],
+            pruned(model, {1, 2})(graph())["values"],
+        )
+
+
 def test_pruning_keeps_dipoles_where_vectors_stay():
     without = {l: cast(Potential, pruned(potential(), {l})).config for l in (1, 2)}
     assert without[2].dipole
@@ -160,6 +219,10 @@ def test_pruning_refuses_what_it_cannot_do():
         pruned(potential(), {0})
     with pytest.raises(ValueError, match=r"\[5\].*\[0, 1, 2\]"):
         pruned(potential(), {5})
+    with pytest.raises(ValueError, match="read from the scalars"):
+        pruned(equitriton(), {0, 1})
+    with pytest.raises(ValueError, match=r"\[2\].*\[0, 1\]"):
+        pruned(qm9net(multiplicities=(4, 2), embedding=4), {2})
     with pytest.raises(ValueError, match="not for Symphony"):
         pruned(Symphony(SymphonyConfig(channels=4), "torch"), {2})
 

@@ -91,7 +91,7 @@ def test_low_temperature_narrows_peaks_and_keeps_their_shares(density):
     def drawn(temperature):
         torch.manual_seed(0)
         uniform = torch.rand(n, 4)
-        u = sampler.sample(a.expand(n, -1, -1), uniform, temperature, keep_modes=True)
+        u = sampler.sample(a.expand(n, -1, -1), uniform, temperature, by_term=True)
         return (u @ pole.T).clamp(-1, 1).arccos()
 
     wide, narrow = drawn(1.0), drawn(0.1)
@@ -130,17 +130,7 @@ def test_distances_follow_the_mixture():
     assert ((found - expected).square() / expected).sum() < 29.6  # 0.1 % of ten
 
 
-def test_low_temperature_finds_the_top():
-    mixture = LogNormalMixture(3, 4, 0.9, 2.0)
-    terms = mixture(torch.zeros(1, 3))
-    r = mixture.sample(terms.expand(50, -1, -1, -1), torch.rand(50, 2), 1e-3)
-    grid = torch.linspace(0.8, 2.25, 4001)
-    density = mixture.log_prob(terms, grid.unsqueeze(0))[0] + grid.log()
-    at = mixture.log_prob(terms.expand(50, -1, -1, -1), r.unsqueeze(1))[:, 0] + r.log()
-    assert at.min() > density.max() - 0.02
-
-
-def test_low_temperature_narrows_modes_and_keeps_their_shares():
+def test_low_temperature_narrows_terms_and_keeps_their_shares():
     mixture = LogNormalMixture(1, 2, 0.9, 2.0)
     weights, centres = torch.tensor([0.3, 0.7]), torch.tensor([1.2, 1.5])
     terms = torch.stack([weights.log(), centres.log(), torch.full((2,), 0.04)])
@@ -152,3 +142,22 @@ def test_low_temperature_narrows_modes_and_keeps_their_shares():
     assert shares == pytest.approx([0.3, 0.7], abs=0.025)
     spread = near[1][near[1].abs() < 0.1].std()
     assert float(spread) == pytest.approx(0.04 * 0.04**0.5, rel=0.1)
+
+
+def test_the_ends_of_the_random_numbers_stay_near_the_terms():
+    mixture = LogNormalMixture(1, 2, 0.9, 2.0)
+    terms = torch.tensor([[0.5, 0.5], [1.2, 1.5], [0.01, 0.01]])
+    terms[:2] = terms[:2].log()
+    ends = torch.tensor([[0.0, 0.0], [1 - 2**-24, 1 - 2**-24]])
+    for temperature in (0.01, 1.0, 5.0):
+        r = mixture.sample(terms.expand(2, 1, -1, -1), ends, temperature)
+        widths = (r.log() - terms[1]).abs() / (0.01 * temperature**0.5)
+        assert float(widths.max()) < 6
+
+
+def test_terms_beyond_the_range_give_its_nearest_end():
+    mixture = LogNormalMixture(1, 2, 0.9, 2.0)
+    terms = torch.full((2, 1, 3, 2), 0.01)
+    terms[:, 0, 0], terms[:, 0, 1] = -0.7, torch.tensor([[-3.0], [3.0]])
+    r = mixture.sample(terms, torch.full((2, 2), 0.3))
+    assert r.tolist() == pytest.approx([0.9 / 1.15, 2.0 * 1.15])

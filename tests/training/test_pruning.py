@@ -1,4 +1,4 @@
-"""Pruning ends in a smaller potential that works, and says what it cost."""
+"""Pruning ends in a smaller network that works, and says what it cost."""
 
 import json
 from typing import cast
@@ -6,12 +6,20 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 
 from equicalc import EquiCalculator
+from equicalc.calculators import PropertyPredictor
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data import PackedDataset, write_packed
-from equicalc.models import Potential, PotentialConfig, pruned
+from equicalc.models import (
+    EquiTriton,
+    EquiTritonConfig,
+    Potential,
+    PotentialConfig,
+    pruned,
+)
 from equicalc.training.config import TrainerConfig
 from equicalc.training.pruning import PruneSettings, prune
 
@@ -69,3 +77,65 @@ def test_structures_without_labels_get_those_of_the_whole_network(whole, tmp_pat
     prune(whole, tmp_path / "other", {1, 2}, tmp_path / "out", settings)
     again = PackedDataset(tmp_path / "out" / "labels")
     assert again.column("energy")[-1] == pytest.approx(energy, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def property_network(tmp_path_factory):
+    torch.manual_seed(0)
+    config = EquiTritonConfig(
+        elements=(1, 8),
+        targets=("U0", "gap"),
+        references=((1.0, 15.0), (0.0, 0.0)),
+        ls=(0, 1),
+        channels=4,
+        embedding=4,
+        layers=2,
+        cutoff=4.0,
+    )
+    path = tmp_path_factory.mktemp("whole") / "properties.safetensors"
+    return save_checkpoint(path, EquiTriton(config, "torch"), {})
+
+
+def test_a_pruned_network_of_properties_learns(property_network, spring_set, tmp_path):
+    springs = PackedDataset(spring_set)
+    records = (
+        {"z": g["z"], "pos": g["pos"], "energy": g["energy"][0], "gap": len(g["z"])}
+        for g in springs
+    )
+    write_packed(tmp_path / "set", records)
+    settings = PruneSettings(max_time=3.0, lr=0.02, batch_size=4, trainer=TRAINER)
+    result = prune(property_network, tmp_path / "set", {1}, tmp_path / "out", settings)
+    rows = {row["network"]: row for row in result.rows}
+    assert [row["degrees"] for row in result.rows] == ["0 1", "0", "0"]
+    assert rows["pruned"]["parameters"] < rows["whole"]["parameters"]
+    for error in ("U0 MAE_eV", "gap MAE_eV"):
+        assert rows["fine-tuned"][error] < rows["pruned"][error]
+    report = json.loads((tmp_path / "out" / "prune.json").read_text())
+    assert report["labels"] == "the data"
+    assert report["networks"] == result.rows
+    predictor = PropertyPredictor.from_pretrained(result.checkpoint, device="cpu")
+    assert predictor.model.config.references[0] == (1.0, 15.0)  # of the whole network
+    assert np.isfinite(predictor.predict(molecule("H2O"))["gap"])
+
+
+def test_properties_that_are_missing_come_from_the_whole_network(
+    property_network, spring_set, tmp_path
+):
+    settings = PruneSettings(max_time=0, trainer=TRAINER)
+    result = prune(property_network, spring_set, {1}, tmp_path / "out", settings)
+    first, second, _ = result.rows
+    assert first["gap MAE_eV"] == pytest.approx(0, abs=1e-5)
+    assert second["gap MAE_eV"] > 1e-3
+    labels = PackedDataset(tmp_path / "out" / "labels")
+    predictor = PropertyPredictor.from_pretrained(property_network, device="cpu")
+    graph = labels[7]
+    atoms = Atoms(graph["z"].numpy(), graph["pos"].numpy())
+    assert labels.column("gap")[7] == pytest.approx(predictor.predict(atoms)["gap"])
+
+
+def test_too_few_structures_to_hold_any_back_are_refused(whole, tmp_path):
+    water = molecule("H2O")
+    write_packed(tmp_path / "set", [{"z": water.numbers, "pos": water.positions}] * 3)
+    with pytest.raises(ValueError, match=r"has 3 structures.*for test"):
+        prune(whole, tmp_path / "set", {2}, tmp_path / "out")
+    assert not (tmp_path / "out" / "labels").exists()

@@ -91,7 +91,7 @@ def random_case(ls_in, ls_out, channels, dtype):
 def test_nothing_is_compiled_without_a_compiler(monkeypatch):
     monkeypatch.setattr(module, "library", lambda *_: None)
     table = RadialTable.build(lambda r: torch.ones(len(r), 8).to(r), 0, 1, 1e-9)
-    assert TabulatedConvolution.build(Paths((0,), (0,), (0,)), table) is None
+    assert TabulatedConvolution.build(Paths.between((0,), (0,), (0,)), table) is None
 
 
 @pytest.mark.skipif(cpp.find_compiler() is None, reason="there is no C++ compiler")

@@ -21,11 +21,12 @@ from equicalc.kernels.convolution import Adjacency, UVUConvolution
 from equicalc.kernels.convolution.triton_loops import run
 
 torch.manual_seed(0)
-convolution = UVUConvolution((0, 1), (0, 1, 2), (0, 1), backend="torch")
+ls = 0, 1, (1, 1)  # with a pseudovector
+convolution = UVUConvolution(ls, (0, 1, 2), ls, backend="torch")
 paths, channels = convolution.paths, 5  # no power of two
 dst, src = torch.tensor([0, 0, 1, 1, 1, 2]), torch.tensor([1, 2, 0, 0, 2, 1])
 adj = Adjacency.from_edges(src, dst, 4)  # the last node has no edges
-shapes = (4, 4, channels), (6, 9), (6, convolution.n_paths, channels)
+shapes = (4, paths.n_in, channels), (6, 9), (6, convolution.n_paths, channels)
 x, y, w = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes)
 vx, vy, vw = map(torch.randn_like, (x, y, w))
 out = convolution(x, y, w, adj)
@@ -77,7 +78,7 @@ def test_interpreted_loops_agree_with_the_definition():
     ],
 )
 def test_loops_compile_for_sm_90_without_spills(name, most, sm_90_usage):
-    namespace, tl = triton_loops.kernels(Paths((0, 1, 2), (0, 1, 2), (0, 1)))
+    namespace, tl = triton_loops.kernels(Paths.between((0, 1, 2), (0, 1, 2), (0, 1)))
     function = namespace[name]
     arrays, index = function.arg_names[:-6], ("ptr", "order", "other")
     options = triton_loops.options(64)

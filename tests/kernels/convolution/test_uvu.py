@@ -7,13 +7,17 @@ from equicalc import o3
 from equicalc.kernels import cpp
 from equicalc.kernels.convolution import Adjacency, UVUConvolution, uvu_reference
 from equicalc.kernels.convolution.ops import format_paths, library, uvu
+from equicalc.kernels.convolution.paths import Degree
 
-Degrees = tuple[int, ...]
+Degrees = tuple[Degree, ...]
+BOTH = (0, (0, -1), (1, 1), 1)  # 0e, 0o, 1e, 1o
 SHAPES: dict[str, tuple[Degrees, Degrees, Degrees]] = {
     "first layer": ((0,), (0, 1, 2), (0, 1, 2)),
     "middle layer": ((0, 1, 2), (0, 1, 2), (0, 1, 2)),
     "last layer": ((0, 1, 2), (0, 1, 2), (0,)),
     "gap in the degrees": ((0, 3), (0, 2, 3), (0, 2)),
+    "both parities": (BOTH, (0, 1), BOTH),
+    "rotations only": (((0, 1), (1, 1)), ((0, 1), (1, 1)), ((0, 1), (1, 1), (2, 1))),
 }
 
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -31,8 +35,8 @@ def random_case(
     dst = torch.randint(0, n_nodes - 2, (n_edges,)).sort().values
     src = torch.randint(0, n_nodes - 2, (n_edges,))
     module = UVUConvolution(ls_in, ls_edge, ls_out)
-    x = torch.randn(n_nodes, sum(2 * l + 1 for l in ls_in), channels, dtype=dtype)
-    y = torch.randn(n_edges, sum(2 * l + 1 for l in ls_edge), dtype=dtype)
+    x = torch.randn(n_nodes, module.paths.n_in, channels, dtype=dtype)
+    y = torch.randn(n_edges, module.paths.n_edge, dtype=dtype)
     w = torch.randn(n_edges, module.n_paths, channels, dtype=dtype)
     inputs = x.requires_grad_(), y.requires_grad_(), w.requires_grad_()
     return module, inputs, Adjacency.from_edges(src, dst, n_nodes)
@@ -65,7 +69,8 @@ def test_compiled_agrees_with_the_definition(shape, channels):
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("shape", "channels", "hidden"), [("last layer", 16, 8), ("first layer", 3, 5)]
+    ("shape", "channels", "hidden"),
+    [("last layer", 16, 8), ("first layer", 3, 5), ("both parities", 8, 4)],
 )
 def test_weights_mixed_in_the_loop_agree_with_stored_ones(shape, channels, hidden):
     module, (x, y, _), adj = random_case(*SHAPES[shape], channels, n_edges=600)

@@ -120,11 +120,11 @@ def nequip_model(monkeypatch):
         from nequip.model import model_from_config
         from nequip.utils import Config
 
-    def build(hidden="8x0e + 8x1o + 8x2e"):
+    def build(hidden="8x0e + 8x1o + 8x2e", edge="0e + 1o + 2e", dtype="float64"):
         config = {
             "model_builders": ["EnergyModel", "ForceOutput"],
-            "default_dtype": "float64",
-            "model_dtype": "float64",
+            "default_dtype": dtype,
+            "model_dtype": dtype,
             "r_max": CUTOFF,
             "num_basis": 4,
             "PolynomialCutoff_p": 6,
@@ -133,10 +133,11 @@ def nequip_model(monkeypatch):
             "avg_num_neighbors": 15.0,
             "chemical_embedding_irreps_out": "8x0e",
             "feature_irreps_hidden": hidden,
-            "irreps_edge_sh": "0e + 1o + 2e",
+            "irreps_edge_sh": edge,
             "conv_to_output_hidden_irreps_out": "4x0e",
         }
-        with default_dtype(torch.float64), warnings.catch_warnings():
+        default = default_dtype(getattr(torch, dtype))
+        with default, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return model_from_config(Config(config), initialize=False)
 

@@ -40,16 +40,14 @@ UNSUITABLE = {
     "for every edge": product(paths=ONE, out="4x0e", shared_weights=True),
     "several channels": product(edge="2x0e", paths=ONE, out="4x0e"),
     "same number of channels": product(nodes="4x0e + 2x1o", paths=ONE, out="4x0e"),
-    "even l1": product(
-        nodes="4x1e", edge="1e", paths=[(0, 0, 0, "uvu", True)], out="4x1e"
-    ),
+    "not all": product(paths=[EVEN[0], (0, 1, 1, "uvu", True)], out="4x0e + 4x1o"),
     "every block": product(
         out="4x0e + 4x1o + 4x1o",
         paths=[EVEN[0], (1, 1, 0, "uvu", True), (0, 1, 1, "uvu", True)],
     ),
-    "do not ascend": product(
-        out="4x1o + 4x0e",
-        paths=[(0, 1, 0, "uvu", True), (0, 0, 1, "uvu", True)],
+    "sorted by": product(
+        out="4x0e + 4x1o + 4x0e + 4x1o",
+        paths=[(i, j, k, *rest) for (i, j, _, *rest), k in zip(EVEN, [0, 2, 1, 3])],
     ),
 }
 

@@ -1,0 +1,100 @@
+"""Dipole moments and frontier orbitals of QM9's molecules at the level of GFN2-xTB.
+
+    python examples/training/gfn2_properties.py qm9 qm9-gfn2
+
+QM9 is a folder that `equicalc data qm9` writes. The molecules of each part are drawn
+by a seed; what is labelled is kept chunk by chunk, so that a stopped run goes on.
+The packed sets hold `mu` (Debye), `homo`, `lumo` and `gap` (eV).
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.units import Bohr, Debye, Hartree
+from joblib import Parallel, delayed
+from tblite.interface import Calculator
+from tqdm import tqdm
+
+from equicalc.data.arrays import read_npz
+from equicalc.data.packed import PackedDataset
+from equicalc.data.packing import write_packed
+
+CHUNK = 500
+
+
+def orbitals(z: np.ndarray, pos: np.ndarray) -> dict[str, float]:
+    """Dipole moment and frontier orbitals of a closed-shell molecule."""
+    calculator = Calculator("GFN2-xTB", z, pos.astype(float) / Bohr)
+    calculator.set("verbosity", 0)
+    result = calculator.singlepoint()
+    levels = Hartree * result.get("orbital-energies")
+    n_occupied = round(result.get("orbital-occupations").sum() / 2)
+    homo, lumo = levels[n_occupied - 1 : n_occupied + 1].tolist()
+    dipole = np.linalg.norm(result.get("dipole")) * Bohr / Debye
+    return {"mu": float(dipole), "homo": homo, "lumo": lumo, "gap": lumo - homo}
+
+
+def molecule(dataset: PackedDataset, row: int) -> dict[str, np.ndarray]:
+    """Atomic numbers and positions (Angstrom)."""
+    graph = dataset[row]
+    return {"z": graph["z"].numpy(), "pos": graph["pos"].numpy()}
+
+
+def label(dataset: PackedDataset, rows: np.ndarray, file: Path) -> Path:
+    """Label some molecules, unless that was done before."""
+    if not file.is_file():
+        table = [orbitals(**molecule(dataset, row)) for row in rows]
+        columns: dict[str, Any] = {k: [r[k] for r in table] for k in table[0]}
+        partial = file.with_suffix(".partial.npz")
+        np.savez(partial, rows=rows, **columns)
+        partial.rename(file)
+    return file
+
+
+def records(dataset: PackedDataset, files: list[Path]) -> Iterator[dict[str, Any]]:
+    """What a packed set stores of labelled molecules."""
+    for file in files:
+        labels = read_npz(file)
+        for k, row in enumerate(labels.pop("rows")):
+            values = {name: column[k] for name, column in labels.items()}
+            yield molecule(dataset, row) | values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Label QM9 by GFN2-xTB.")
+    parser.add_argument("qm9", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument(
+        "--molecules",
+        type=int,
+        nargs=3,
+        default=[40000, 1000, 4000],
+        help="of training, validation and test",
+    )
+    parser.add_argument("--jobs", type=int, default=-1)
+    given = parser.parse_args()
+    for part, n in zip(("valid", "test", "train"), np.roll(given.molecules, -1)):
+        dataset = PackedDataset(given.qm9 / part)
+        rows = np.random.default_rng(0).permutation(len(dataset))[:n]
+        chunks = given.output / "chunks" / part
+        chunks.mkdir(parents=True, exist_ok=True)
+        jobs = [
+            delayed(label)(dataset, rows[k : k + CHUNK], chunks / f"{k:06d}.npz")
+            for k in range(0, len(rows), CHUNK)
+        ]
+        pool = Parallel(given.jobs, return_as="generator")
+        files: Any = list(tqdm(pool(jobs), desc=part, total=len(jobs)))
+        if not (given.output / part).exists():
+            meta = {
+                "level_of_theory": "GFN2-xTB at B3LYP geometries",
+                "source": "QM9, labelled by examples/training/gfn2_properties.py",
+                "licence": "MIT; geometries CC0",
+            }
+            write_packed(given.output / part, records(dataset, files), meta)
+
+
+if __name__ == "__main__":
+    main()
