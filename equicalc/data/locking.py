@@ -5,7 +5,7 @@ import io
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["locked"]
@@ -65,6 +65,7 @@ def _held(lock: Path, wait: bool, path: Path) -> io.TextIOWrapper:
         except OSError as error:  # some network file systems have no locks
             log.warning("%s cannot be locked (%s): write to it once only", path, error)
             return file
-        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-            return file
+        with suppress(FileNotFoundError):  # removed by the last owner
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
         file.close()
