@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class DampedCoulomb:
     def _series(self) -> NDArray[np.float64]:
         """Terms above `ROUNDING`; few, since the function is entire."""
 
-        def added(u: NDArray[np.float64]) -> NDArray[np.float64]:
+        def added(u: NDArray[np.float64]) -> Any:  # stubs of numpy want a scalar
             r = 0.5 * (u + 1) * self.cutoff
             near = np.array([math.erf(DAMPING * one) for one in r]) / r
             return self.slope * (r - self.cutoff) - self.energy - near

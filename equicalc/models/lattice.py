@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -214,7 +215,7 @@ class Surroundings(nn.Module):
         around, pull = sums.sites(around), sums.sites(pull)
         # 2
         measures = [around, (pull * u).sum(2), pull.square().sum(2)]
-        first, rest = self.energy[0], self.energy[1:]
+        first, rest = cast("nn.Linear", self.energy[0]), self.energy[1:]
         own, others = first.weight.split([C, 2 * K + C], 1)
         alone = nn.functional.linear(h, own, first.bias)
         among = alone + nn.functional.linear(torch.cat(measures, 1), others)
