@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 
 from equicalc.graph import neighbor_list
 
-from .compiled_pairs import compiled_pairs
+from .compiled_pairs import Centers, PairsOfSites, compiled_pairs
 
-__all__ = ["AtomPairs", "Neighbour", "neighbours_of", "pairs_around"]
+__all__ = [
+    "AtomPairs",
+    "Neighbour",
+    "neighbours_of",
+    "pairs_around",
+    "pairs_of_sites",
+]
 
 PairsAround = tuple[
     NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
@@ -145,13 +151,47 @@ def pairs_around(
     vectors : (n_pairs, 3), Angstrom
         From the first atom to the second.
     """
-    compiled = compiled_pairs(
-        torch.from_numpy(positions), torch.from_numpy(cell), center, cutoff
+    n_molecules, size, _ = positions.shape
+    around = Centers(
+        positions=torch.from_numpy(np.ascontiguousarray(positions).reshape(-1, 3)),
+        cells=torch.from_numpy(np.ascontiguousarray(cell)).unsqueeze(0),
+        crystals=torch.tensor([[n_molecules, size, 0, 0]]),
+        centers=torch.tensor([[0, int(center), 0]]),
+        origins=torch.zeros(n_molecules, dtype=torch.int64),
     )
+    found = pairs_of_sites(around, cutoff, torch.float64)
+    atoms, others, molecules, vectors = (part.numpy() for part in found)
+    return atoms, molecules, others, vectors
+
+
+def pairs_of_sites(around: Centers, cutoff: float, dtype: torch.dtype) -> PairsOfSites:
+    """Find pairs of the atoms of molecules and those around them, in many crystals.
+
+    Parameters
+    ----------
+    around
+        The molecules, and the cells that they are in.
+    cutoff : Angstrom
+    dtype
+        Of the vectors; they are calculated in double precision.
+    """
+    compiled = compiled_pairs(around, cutoff, dtype)
     if compiled is not None:
-        atoms, molecules, others, vectors = (part.numpy() for part in compiled)
-        return atoms, molecules, others, vectors
-    return _pairs_in_numpy(positions, cell, center, cutoff)
+        return compiled
+    positions, cells, crystals, centers, origins = (part.numpy() for part in around)
+    parts = []
+    for crystal, row, site in centers.tolist():
+        n, size, molecule, atom = crystals[crystal].tolist()
+        molecules = positions[atom : atom + n * size].reshape(n, size, 3)
+        atoms, images, others, vectors = _pairs_in_numpy(
+            molecules, cells[crystal], row, cutoff
+        )
+        images = images + molecule
+        parts.append((site + atoms, origins[images] + others, images, vectors))
+    dst, src, images, vectors = (
+        torch.as_tensor(np.concatenate(column)) for column in zip(*parts)
+    )
+    return PairsOfSites(dst, src, images, vectors.to(dtype))
 
 
 def _pairs_in_numpy(

@@ -15,13 +15,12 @@ import torch
 
 from equicalc.checkpoint import checksum, load_checkpoint
 from equicalc.models.lattice import LatticeNetwork
-from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.pretrained import weights_path
 from equicalc.units import KJ_PER_MOL
 
 from .crystal import MolecularCrystal, as_crystal
 from .errors import CrystalError, UnknownElementError
-from .graphs import crystal_graph
+from .graphs import lattice_graph
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -200,24 +199,30 @@ class LatticeEnergyPredictor:
         return row | {"crystal": crystal, "status": OK, "message": ""}
 
     def _members(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
-        """Energies (n_members, n_crystals) of each member, kJ/mol."""
-        n, found = len(crystals), [np.empty((len(self.model.members), 0))]
+        """Energies (n_members, n_crystals) of each member, kJ/mol.
+
+        Molecules of a size go together: a batch has room for its largest in all places.
+        """
+        n, energies = len(crystals), np.empty((len(self.model.members), len(crystals)))
+        alike = np.argsort([_n_atoms(one) for one in crystals], kind="stable")
         with _threads() as (pool, n_threads):
             rounds = math.ceil(n / (n_threads * CHUNK))
             size = math.ceil(n / (n_threads * max(rounds, 1))) or 1
-            chunks = [crystals[start : start + size] for start in range(0, n, size)]
-            found += pool.map(self._evaluate, chunks)
-        return np.concatenate(found, axis=1) / KJ_PER_MOL
+            chunks = [alike[start : start + size] for start in range(0, n, size)]
+            work = pool.map(self._evaluate, [[crystals[i] for i in c] for c in chunks])
+            for chunk, found in zip(chunks, work):
+                energies[:, chunk] = found
+        return energies / KJ_PER_MOL
 
     def _evaluate(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
         """Energies (n_members, n_crystals) of a few crystals, eV."""
-        graphs = []
-        for one in crystals:
-            crystal = as_crystal(one)
+        found = [as_crystal(one) for one in crystals]
+        for crystal in found:
             self.require_elements(crystal)
-            graphs.append(crystal_graph(crystal, self.model.cutoff))
+        dtype = next(self.model.parameters()).dtype
+        graph = lattice_graph(found, self.model.cutoff, dtype)
         with torch.inference_mode():
-            out = self.model(LatticeGraph.collate(graphs))
+            out = self.model(graph)
         return out["members"].double().numpy()
 
 
@@ -236,6 +241,13 @@ def _threads() -> Iterator[tuple[ThreadPoolExecutor, int]]:
                 yield pool, n
         finally:
             torch.set_num_threads(n)
+
+
+def _n_atoms(crystal: MolecularCrystal | Atoms) -> int:
+    """Atoms of a molecule; of the cell if molecules are not known yet."""
+    if isinstance(crystal, MolecularCrystal):
+        return len(crystal.molecules[0])
+    return len(crystal)
 
 
 def _complete(

@@ -7,16 +7,15 @@ and for all members, and what a network does costs as much as for one molecule.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from equicalc.models.damped_coulomb import DampedCoulomb
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.models.radial_sums import Pairs, RadialSums, add_up
 
-DAMPING = 0.25  # 1/Angstrom
 SOFT_CORE = 1.0  # Angstrom
 SWITCH = 0.8  # of the cutoff: from here on pairs fade
 
@@ -26,7 +25,8 @@ class ImageSums:
     """What sites see of the images of each other.
 
     Every two independent molecules of a crystal make a block of all their sites, with
-    as many places for each molecule, ``size``, as the largest one has atoms.
+    as many places for each molecule, ``size``, as the largest one has atoms. Of the two
+    axes of places the first is that of the molecule that is seen.
 
     Attributes
     ----------
@@ -45,11 +45,11 @@ class ImageSums:
         Sum of 1/r^6, without its pole, fading.
     inverse : (n_blocks, size, size), 1/Angstrom
         Sum of 1/r; damped in crystals.
-    waves : (n_blocks, size * n_radial, size)
+    waves : (n_blocks, size, size * n_radial)
         Sum of the radial functions.
-    towards : (n_blocks, size * n_radial * 3, size)
+    towards : (n_blocks, size, 3 * size * n_radial)
         Sum of these times the direction to the image.
-    back : (n_blocks, size * n_radial, size * 3)
+    back : (n_blocks, size * 3, size * n_radial)
         The same, turned into the frame of the original.
     within : (n_molecules, size, size), 1/Angstrom
         What damping adds to 1/r within molecules.
@@ -86,7 +86,7 @@ class ImageSums:
 class OverImages(nn.Module):
     """Add up over images; without parameters.
 
-    1. Blocks of molecules, and the places of pairs in them.
+    1. Blocks of molecules, and what the place of a pair in them is made of.
     2. Sums over the pairs, and those of the directions side by side.
 
     Parameters
@@ -103,40 +103,39 @@ class OverImages(nn.Module):
         super().__init__()
         self.cutoff = cutoff
         self.coulomb = DampedCoulomb(cutoff)
-        self.add_up = RadialSums(cutoff, SWITCH, SOFT_CORE**6, reach, n_radial)
+        core = SOFT_CORE**6
+        self.add_up = RadialSums(self.coulomb, SWITCH, core, reach, n_radial)
 
     def forward(self, graph: LatticeGraph) -> ImageSums:
         """Sum over the pairs of a batch of crystals."""
         # 1
-        blocks, slots, bins, size = _blocks(graph)
-        shape = (blocks.shape[1], size, size)
+        blocks, rows, columns, seats, size = _blocks(graph)
+        slots = graph.molecule * size + seats
         # 2
-        r = torch.linalg.vector_norm(graph.vectors, dim=1)
-        periodic = graph.periodic[graph.crystal[graph.molecule]]  # (n_sites,)
-        damped = periodic.index_select(0, graph.dst)
         pairs = Pairs(
             vectors=graph.vectors,
-            distance=r,
-            inverse=torch.where(damped, self.coulomb(r), 1 / r),
-            bins=bins,
             dst=graph.dst,
+            src=graph.src,
             image=graph.image,
             rotations=graph.rotations,
+            rows=rows,
+            columns=columns,
+            seats=seats,
+            damped=graph.periodic[graph.crystal[graph.molecule]],
         )
-        sums = self.add_up(pairs, len(graph.z), math.prod(shape))
-        waves = sums.waves.view(*shape, *sums.waves.shape[1:])
+        sums = self.add_up(pairs, blocks.shape[1], size)
         return ImageSums(
             blocks=blocks,
             slots=slots,
-            bins=bins,
-            distance=r,
+            bins=sums.bins,
+            distance=sums.distance,
             near=sums.near,
             neighbours=sums.neighbours,
-            attraction=sums.attraction.view(shape),
-            inverse=sums.inverse.view(shape),
-            waves=waves[..., 0, :].transpose(2, 3).flatten(1, 2),
-            towards=waves[..., 1:4, :].permute(0, 1, 4, 3, 2).flatten(1, 3),
-            back=waves[..., 4:, :].permute(0, 1, 4, 2, 3).flatten(3, 4).flatten(1, 2),
+            attraction=sums.attraction,
+            inverse=sums.inverse,
+            waves=sums.waves.flatten(2),
+            towards=sums.towards.flatten(2),
+            back=sums.back.flatten(3).flatten(1, 2),
             within=self._within(graph, slots, size),
         )
 
@@ -154,56 +153,25 @@ class OverImages(nn.Module):
         return torch.where(own, self.coulomb.own, torch.where(pairs, added, 0.0))
 
 
-class DampedCoulomb(nn.Module):
-    """Damped 1/r with energies and forces shifted to zero at the cutoff [1]_, [2]_.
-
-    Parameters
-    ----------
-    cutoff : float
-        Angstrom.
-
-    References
-    ----------
-    .. [1] D. Wolf et al., J. Chem. Phys. 110, 8254 (1999).
-    .. [2] C. J. Fennell, J. D. Gezelter, J. Chem. Phys. 124, 234104 (2006).
-    """
-
-    def __init__(self, cutoff: float) -> None:
-        super().__init__()
-        self.cutoff = cutoff
-        x = DAMPING * cutoff
-        self.energy = math.erfc(x) / cutoff
-        bell = 2 * DAMPING / math.sqrt(math.pi) * math.exp(-x * x)
-        self.slope = (self.energy + bell) / cutoff
-        #: What it gives at zero less 1/r, 1/Angstrom.
-        self.own = -2 * DAMPING / math.sqrt(math.pi) - self.energy - self.slope * cutoff
-
-    def forward(self, r: Tensor) -> Tensor:
-        """Evaluate at distances (Angstrom), 1/Angstrom."""
-        return (
-            torch.erfc(DAMPING * r) / r - self.energy + self.slope * (r - self.cutoff)
-        )
-
-
 def _placed(values: Tensor, slots: Tensor, shape: torch.Size) -> Tensor:
     """Put values (n, ...) into slots of an empty array (*shape, ...)."""
     empty = values.new_zeros(shape.numel(), *values.shape[1:])
     return empty.index_copy(0, slots, values).unflatten(0, shape)
 
 
-def _blocks(graph: LatticeGraph) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Blocks, slots, bins and size as `ImageSums` has them.
+def _blocks(graph: LatticeGraph) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    """Blocks and size as `ImageSums` has them; rows, columns and seats as `Pairs`.
 
     1. Places of the sites in their molecules.
     2. Every molecule sees all of its crystal: one block after the other.
-    3. A pair is in the block of its molecules, in the row of `dst`, at `src`.
+    3. A pair is in the block of its molecules, in the row of `src`, at `dst`.
     """
     n = len(graph.weight)
     # 1
     n_atoms = torch.bincount(graph.molecule, minlength=n)
     first = n_atoms.cumsum(0) - n_atoms
     size = int(n_atoms.max()) if n else 0
-    number = torch.arange(len(graph.z), device=first.device) - first[graph.molecule]
+    seats = torch.arange(len(graph.z), device=first.device) - first[graph.molecule]
     # 2
     partners = torch.bincount(graph.crystal, minlength=1)  # (n_crystals,)
     begin = partners.cumsum(0) - partners  # first molecule of each crystal
@@ -214,7 +182,6 @@ def _blocks(graph: LatticeGraph) -> tuple[Tensor, Tensor, Tensor, int]:
     blocks = torch.stack([seeing, begin[graph.crystal][seeing] + nth])
     # 3
     place = torch.arange(n, device=first.device) - begin[graph.crystal]
-    row = (block[graph.molecule] * size + number) * size
-    column = place[graph.molecule] * size * size + number
-    bins = row.index_select(0, graph.dst) + column.index_select(0, graph.src)
-    return blocks, graph.molecule * size + number, bins, size
+    rows = block[graph.molecule] * size * size + seats
+    columns = (place[graph.molecule] * size + seats) * size
+    return blocks, rows, columns, seats, size

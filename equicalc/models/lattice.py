@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -164,8 +165,8 @@ class PairPhysics(nn.Module):
         charge = q - _mean_of_molecule(q, graph)
         numbers = sums.places(torch.stack([log_a.exp(), b, log_c.exp(), charge], 1))
         seeing, seen = numbers[sums.blocks].unbind(0)  # (n_blocks, size, 4)
-        products = (seeing.unsqueeze(2) * seen.unsqueeze(1)).unbind(3)
-        steepness = seeing[:, :, None, 1] + seen[:, None, :, 1]
+        products = (seen.unsqueeze(2) * seeing.unsqueeze(1)).unbind(3)
+        steepness = seen[:, :, None, 1] + seeing[:, None, :, 1]
         exponent = steepness.flatten().index_select(0, sums.bins) * sums.distance
         overlap = torch.exp(-exponent) * sums.near
         repulsion = add_up(overlap, sums.bins, steepness.numel()).view_as(steepness)
@@ -176,7 +177,7 @@ class PairPhysics(nn.Module):
         charges = sums.places(charge.unsqueeze(1))
         potential = (sums.within @ charges).flatten()[sums.slots]
         within = 0.5 * COULOMB * charge * potential
-        return 0.5 * sums.sites(each.sum(2)) + packed * within
+        return 0.5 * sums.sites(each.sum(1)) + packed * within
 
 
 class Surroundings(nn.Module):
@@ -205,16 +206,20 @@ class Surroundings(nn.Module):
         sent = sums.places(self.source(h)).index_select(0, seen)  # (n_blocks, S, C + K)
         arms = sums.places(u.transpose(1, 2)).index_select(0, seen)  # (n, S, 3, K)
         # 1
-        scalars = (sums.waves @ sent[..., :C]).unflatten(1, (S, -1))
-        along = (sums.back @ arms.flatten(1, 2)).unflatten(1, (S, -1))
-        around = (sums.sites(scalars + self.direction(along)) * scalar.T).sum(1)
-        arrows = (sums.towards @ sent[..., C:]).unflatten(1, (S, -1, 3))
-        pull = (sums.sites(arrows) * vector.T.unsqueeze(1)).sum(1).transpose(1, 2)
+        scalars = (sums.waves.mT @ sent[..., :C]).unflatten(1, (S, -1))
+        along = (sums.back.mT @ arms.flatten(1, 2)).view(len(seen), S, -1)
+        turn = scalar.T.unsqueeze(1) * self.direction.weight.T  # (n_radial, K, C)
+        around = (scalars * scalar.T).sum(2) + along @ turn.flatten(0, 1)
+        arrows = (sums.towards.mT @ sent[..., C:]).unflatten(1, (3, S, -1))
+        pull = (arrows * vector.T).sum(3).permute(0, 2, 3, 1)  # (n_blocks, S, K, 3)
+        around, pull = sums.sites(around), sums.sites(pull)
         # 2
         measures = [around, (pull * u).sum(2), pull.square().sum(2)]
-        nothing = [torch.zeros_like(measure) for measure in measures]
-        energy = self.energy(torch.cat([h, *measures], 1))
-        return (energy - self.energy(torch.cat([h, *nothing], 1))).squeeze(1)
+        first, rest = cast("nn.Linear", self.energy[0]), self.energy[1:]
+        own, others = first.weight.split([C, 2 * K + C], 1)
+        alone = nn.functional.linear(h, own, first.bias)
+        among = alone + nn.functional.linear(torch.cat(measures, 1), others)
+        return (rest(among) - rest(alone)).squeeze(1)
 
 
 class LatticeMember(nn.Module):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
+from equicalc.models.damped_coulomb import DampedCoulomb
 from equicalc.nn.radial import polynomial_envelope
 
 __all__ = ["Pairs", "RadialSums", "Sums", "add_up"]
@@ -25,75 +26,149 @@ SOURCE = """\
 #include <algorithm>
 #include <cmath>
 typedef {ctype} T;
-constexpr int N = {n_radial}, WIDE = 7 * N;
+constexpr int N = {n_radial}, AT_ONCE = 128;
 
-// numbers: cutoff, where fading begins, soft core^6, reach
-extern "C" void image_sums(const T* vectors, const T* distance, const T* coulomb,
-                           const long* bins, const long* dst, const long* image,
-                           const T* rotations, const double* numbers, T* near,
-                           T* neighbours, T* attraction, T* inverse, T* sums,
-                           long n_pairs) {{
-  const T cutoff = numbers[0], begin = numbers[1], core = numbers[2];
-  const T reach = numbers[3], norm = std::sqrt(2 * reach), pi = 3.14159265358979324;
-  for (long p = 0; p < n_pairs; p++) {{
-    const T r = distance[p], squared = r * r;
-    const T t = std::min(std::max((r / cutoff - begin) / (1 - begin), T(0)), T(1));
-    const T fade = 1 - t * t * t * (10 - 15 * t + 6 * t * t);
-    const long bin = bins[p], site = dst[p];
-    near[p] = fade;
-    neighbours[site] += fade;
-    attraction[bin] += fade / (squared * squared * squared + core);
-    inverse[bin] += coulomb[p];
-    if (r >= reach) continue;
-    const T *v = vectors + 3 * p, *turn = rotations + 9 * image[p];
-    T ones[7] = {{1, v[0] / r, v[1] / r, v[2] / r, 0, 0, 0}};
-    for (int i = 0; i < 3; i++)
-      for (int j = 0; j < 3; j++) ones[4 + i] += turn[3 * i + j] * ones[1 + j];
-    // sin(n x) by its recurrence, under the envelope of the Bessel basis
-    const T x = r / reach, x2 = x * x, x6 = x2 * x2 * x2;
-    const T scale = norm / r * (1 + x6 * (x * (48 - 21 * x) - 28));
-    const T twice = 2 * std::cos(pi * x);
-    T waves[N], before = 0;
-    waves[0] = std::sin(pi * x);
-    for (int n = 1; n < N; n++) {{
-      waves[n] = twice * waves[n - 1] - before;
-      before = waves[n - 1];
+// sine and cosine of pi x for x from 0 to 1: Taylor series around the middle
+static inline void sine(double x, double* sin, double* cos) {{
+  const double y = 3.14159265358979324 * (x - 0.5), y2 = y * y;
+  double even = 1, odd = 1;
+#pragma GCC unroll 10
+  for (int k = 10; k > 0; k--) {{
+    even = 1 - even * y2 * (1.0 / (2 * k * (2 * k - 1)));
+    odd = 1 - odd * y2 * (1.0 / (2 * k * (2 * k + 1)));
+  }}
+  *sin = even;
+  *cos = -y * odd;
+}}
+
+static inline void add(T factor, const T* wave, T* to) {{
+#pragma omp simd
+  for (int k = 0; k < N; k++) to[k] += factor * wave[k];
+}}
+
+// numbers: cutoff, where fading begins, soft core^6, reach; series: of Chebyshev
+extern "C" void image_sums(const T* vectors, const long* dst, const long* src,
+                           const long* image, const T* rotations, const long* rows,
+                           const long* columns, const long* seats, const bool* damped,
+                           const double* numbers, const double* series, T* distance,
+                           T* near, long* bins, T* neighbours, T* attraction,
+                           T* inverse, T* waves, T* towards, T* back, long size,
+                           long n_terms, long n_pairs) {{
+  const double cutoff = numbers[0], begin = numbers[1], core = numbers[2];
+  const double reach = numbers[3], norm = std::sqrt(2 * reach);
+  double r[AT_ONCE], fade[AT_ONCE], sixth[AT_ONCE], plain[AT_ONCE], added[AT_ONCE];
+  double twice[AT_ONCE], one[AT_ONCE], two[AT_ONCE];
+  double shorter[AT_ONCE], scale[AT_ONCE], sin[AT_ONCE], cos[AT_ONCE];
+  T wave[AT_ONCE][N];
+  int close[AT_ONCE];
+  for (long start = 0; start < n_pairs; start += AT_ONCE) {{
+    const int n = std::min<long>(AT_ONCE, n_pairs - start);
+    const T* v = vectors + 3 * start;
+#pragma omp simd
+    for (int p = 0; p < n; p++) {{
+      const double x = v[3 * p], y = v[3 * p + 1], z = v[3 * p + 2];
+      const double r2 = x * x + y * y + z * z, length = std::sqrt(r2);
+      double t = (length / cutoff - begin) / (1 - begin);
+      t = t < 0 ? 0 : t > 1 ? 1 : t;
+      r[p] = length;
+      fade[p] = 1 - t * t * t * (10 - 15 * t + 6 * t * t);
+      sixth[p] = fade[p] / (r2 * r2 * r2 + core);
+      twice[p] = 4 * (length < cutoff ? length / cutoff : 1) - 2;
+      one[p] = two[p] = 0;
     }}
-    T* to = sums + bin * WIDE;
-    for (int a = 0; a < 7; a++)
-      for (int n = 0; n < N; n++) to[a * N + n] += ones[a] * scale * waves[n];
+    for (long k = n_terms - 1; k > 0; k--)
+#pragma omp simd
+      for (int p = 0; p < n; p++) {{
+        const double next = twice[p] * one[p] - two[p] + series[k];
+        two[p] = one[p];
+        one[p] = next;
+      }}
+#pragma omp simd
+    for (int p = 0; p < n; p++) {{
+      added[p] = 0.5 * twice[p] * one[p] - two[p] + series[0];
+      plain[p] = 1 / r[p];
+    }}
+    int n_close = 0;
+    for (int p = 0; p < n; p++) {{
+      const long q = start + p, site = dst[q], bin = rows[site] + columns[src[q]];
+      distance[q] = r[p];
+      near[q] = fade[p];
+      bins[q] = bin;
+      neighbours[site] += fade[p];
+      attraction[bin] += sixth[p];
+      inverse[bin] += plain[p] + (damped[site] ? added[p] : 0);
+      close[n_close] = p;
+      shorter[n_close] = r[p];
+      n_close += r[p] < reach;
+    }}
+#pragma omp simd
+    for (int c = 0; c < n_close; c++) {{
+      const double length = shorter[c], x = length / reach;
+      const double x2 = x * x, x6 = x2 * x2 * x2;
+      scale[c] = norm / length * (1 + x6 * (x * (48 - 21 * x) - 28));
+      sine(x, sin + c, cos + c);
+    }}
+    for (int c = 0; c < n_close; c++) {{
+      // sin(n x) by its recurrence, under the envelope of the Bessel basis
+      double now = scale[c] * sin[c], before = 0;
+      for (int k = 0; k < N; k++) {{
+        wave[c][k] = now;
+        const double next = 2 * cos[c] * now - before;
+        before = now;
+        now = next;
+      }}
+    }}
+    for (int c = 0; c < n_close; c++) {{
+      const int p = close[c];
+      const long q = start + p, seat = seats[dst[q]], first = bins[q] - seat;
+      const T *turn = rotations + 9 * image[q], length = r[p];
+      const T* to = v + 3 * p;
+      const T d[3] = {{to[0] / length, to[1] / length, to[2] / length}};
+      add(1, wave[c], waves + N * (first + seat));
+      for (int i = 0; i < 3; i++) {{
+        const long at = N * (3 * first + i * size + seat);
+        const T *t = turn + 3 * i, turned = t[0] * d[0] + t[1] * d[1] + t[2] * d[2];
+        add(d[i], wave[c], towards + at);
+        add(turned, wave[c], back + at);
+      }}
+    }}
   }}
 }}
 """
 
 
 class Pairs(NamedTuple):
-    """Pairs of atoms.
+    """Pairs of atoms, and the blocks that they are added up in.
+
+    A block has a place for each atom that sees one that is seen, the former the faster.
 
     Attributes
     ----------
     vectors : (n_pairs, 3), Angstrom
         From an atom to an image of one.
-    distance : (n_pairs,), Angstrom
-        Their lengths.
-    inverse : (n_pairs,), 1/Angstrom
-        What Coulomb energies are proportional to.
-    bins : (n_pairs,)
-        Which sum a pair belongs to.
-    dst : (n_pairs,)
-        The first atom.
+    dst, src : (n_pairs,)
+        The first atom, and the original of the second.
     image : (n_pairs,)
         Row of `rotations` for the image.
     rotations : (n_images, 3, 3)
+    rows, columns : (n_atoms,)
+        The place of a pair among those of all blocks is the sum of the number of its
+        first atom in `rows` and that of the second one in `columns`.
+    seats : (n_atoms,)
+        Number of each atom in its molecule.
+    damped : (n_atoms,)
+        Whether Coulomb energies of the pairs of a first atom are.
     """
 
     vectors: Tensor
-    distance: Tensor
-    inverse: Tensor
-    bins: Tensor
     dst: Tensor
+    src: Tensor
     image: Tensor
     rotations: Tensor
+    rows: Tensor
+    columns: Tensor
+    seats: Tensor
+    damped: Tensor
 
 
 class Sums(NamedTuple):
@@ -101,23 +176,32 @@ class Sums(NamedTuple):
 
     Attributes
     ----------
+    distance : (n_pairs,), Angstrom
     near : (n_pairs,)
         One, fading to zero at the cutoff.
+    bins : (n_pairs,)
+        Place of each pair among those of all blocks.
     neighbours : (n_atoms,)
-        Sum of these.
-    attraction : (n_bins,), 1/Angstrom^6
+        Sum of `near`.
+    attraction : (n_blocks, size, size), 1/Angstrom^6
         Sum of near / (r^6 + core).
-    inverse : (n_bins,), 1/Angstrom
-        Sum of what is given.
-    waves : (n_bins, 7, n_radial)
-        Sum of the radial functions, times one, the direction, and the direction turned.
+    inverse : (n_blocks, size, size), 1/Angstrom
+        Sum of 1/r, or of what it is damped to.
+    waves : (n_blocks, size, size, n_radial)
+        Sum of the radial functions.
+    towards, back : (n_blocks, size, 3, size, n_radial)
+        Sum of these times the direction, and times the direction turned.
     """
 
+    distance: Tensor
     near: Tensor
+    bins: Tensor
     neighbours: Tensor
     attraction: Tensor
     inverse: Tensor
     waves: Tensor
+    towards: Tensor
+    back: Tensor
 
 
 @dataclass(frozen=True)
@@ -126,8 +210,8 @@ class RadialSums:
 
     Parameters
     ----------
-    cutoff : float
-        Angstrom.
+    coulomb : DampedCoulomb
+        Its cutoff is that of all pairs.
     switch : float
         Share of the cutoff from which on pairs fade.
     core : float
@@ -138,31 +222,36 @@ class RadialSums:
         How many.
     """
 
-    cutoff: float
+    coulomb: DampedCoulomb
     switch: float
     core: float
     reach: float
     n_radial: int
 
-    def __call__(self, pairs: Pairs, n_atoms: int, n_bins: int) -> Sums:
-        """Add up."""
+    def __call__(self, pairs: Pairs, n_blocks: int, size: int) -> Sums:
+        """Add up in so many blocks, which have room for molecules of a size."""
         followed = torch.is_grad_enabled() and any(one.requires_grad for one in pairs)
         plain = pairs.vectors.device.type == "cpu" and not followed
         library = _library(pairs.vectors.dtype, self.n_radial) if plain else None
         if library is None:
-            return self.in_torch(pairs, n_atoms, n_bins)
-        return self._compiled(library, pairs, n_atoms, n_bins)
+            return self.in_torch(pairs, n_blocks, size)
+        return self._compiled(library, pairs, n_blocks, size)
 
-    def in_torch(self, pairs: Pairs, n_atoms: int, n_bins: int) -> Sums:
+    def in_torch(self, pairs: Pairs, n_blocks: int, size: int) -> Sums:
         """Add up in torch, with gradients.
 
         1. Energies of pairs with everything left out that depends on the elements.
         2. Radial functions and directions of the nearer pairs.
         """
-        r = pairs.distance
+        shape, n_bins = (n_blocks, size, size), n_blocks * size * size
+        bins = pairs.rows.index_select(0, pairs.dst)
+        bins = bins + pairs.columns.index_select(0, pairs.src)
+        r = torch.linalg.vector_norm(pairs.vectors, dim=1)
         # 1
-        near = self._fade(r / self.cutoff)
+        near = self._fade(r / self.coulomb.cutoff)
         attraction = near / (r.square() * r.square() * r.square() + self.core)
+        damped = pairs.damped.index_select(0, pairs.dst)
+        inverse = torch.where(damped, self.coulomb(r), 1 / r)
         # 2
         close = torch.nonzero(r < self.reach).squeeze(1)
         length = r.index_select(0, close).unsqueeze(1)
@@ -170,31 +259,43 @@ class RadialSums:
         turns = pairs.rotations.index_select(0, pairs.image.index_select(0, close))
         turned = (turns @ direction.unsqueeze(2)).squeeze(2)
         ones = torch.cat([torch.ones_like(length), direction, turned], 1)
-        waves = (ones.unsqueeze(2) * self._waves(length).unsqueeze(1)).flatten(1)
+        each = (ones.unsqueeze(2) * self._waves(length).unsqueeze(1)).flatten(1)
+        waves = add_up(each, bins.index_select(0, close), n_bins)
+        waves = waves.view(*shape, 7, self.n_radial).transpose(2, 3)
         return Sums(
+            distance=r,
             near=near,
-            neighbours=add_up(near, pairs.dst, n_atoms),
-            attraction=add_up(attraction, pairs.bins, n_bins),
-            inverse=add_up(pairs.inverse, pairs.bins, n_bins),
-            waves=add_up(waves, pairs.bins.index_select(0, close), n_bins).view(
-                n_bins, 7, self.n_radial
-            ),
+            bins=bins,
+            neighbours=add_up(near, pairs.dst, len(pairs.rows)),
+            attraction=add_up(attraction, bins, n_bins).view(shape),
+            inverse=add_up(inverse, bins, n_bins).view(shape),
+            waves=waves[:, :, 0],
+            towards=waves[:, :, 1:4],
+            back=waves[:, :, 4:],
         )
 
     def _compiled(
-        self, library: ctypes.CDLL, pairs: Pairs, n_atoms: int, n_bins: int
+        self, library: ctypes.CDLL, pairs: Pairs, n_blocks: int, size: int
     ) -> Sums:
-        n_pairs, zeros = len(pairs.distance), pairs.distance.new_zeros
+        n_pairs, shape = len(pairs.vectors), (n_blocks, size, size)
+        empty, zeros = pairs.vectors.new_empty, pairs.vectors.new_zeros
         sums = Sums(
-            near=torch.empty_like(pairs.distance),
-            neighbours=zeros(n_atoms),
-            attraction=zeros(n_bins),
-            inverse=zeros(n_bins),
-            waves=zeros(n_bins, 7, self.n_radial),
+            distance=empty(n_pairs),
+            near=empty(n_pairs),
+            bins=torch.empty_like(pairs.dst),
+            neighbours=zeros(len(pairs.rows)),
+            attraction=zeros(shape),
+            inverse=zeros(shape),
+            waves=zeros(*shape, self.n_radial),
+            towards=zeros(n_blocks, size, 3, size, self.n_radial),
+            back=zeros(n_blocks, size, 3, size, self.n_radial),
         )
-        numbers = torch.tensor(astuple(self)[:-1], dtype=torch.float64)
+        constants = (self.coulomb.cutoff, self.switch, self.core, self.reach)
+        numbers = torch.tensor(constants, dtype=torch.float64)
+        series = torch.from_numpy(self.coulomb.series)
         arrays = [array.contiguous() for array in pairs]
-        invoke(library, "image_sums", *arrays, numbers, *sums, n_pairs)
+        lengths = (size, len(series), n_pairs)
+        invoke(library, "image_sums", *arrays, numbers, series, *sums, *lengths)
         return sums
 
     def _fade(self, x: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ import torch
 from ase.io import read
 
 from equicalc.crystals import CrystalError, LatticeEnergyPredictor, MolecularCrystal
-from equicalc.crystals.graphs import crystal_graph
+from equicalc.crystals.graphs import lattice_graph
+from equicalc.crystals.predictor import CHUNK
 
 logger = logging.getLogger("speed")
 
@@ -45,7 +46,10 @@ def main() -> None:
             MolecularCrystal.from_atoms(one) for one in frames
         ],
         "predict crystals": lambda: predictor.predict(crystals),
-        "of that neighbours": lambda: [crystal_graph(one, cutoff) for one in crystals],
+        "of that neighbours": lambda: [
+            lattice_graph(crystals[start : start + CHUNK], cutoff)
+            for start in range(0, len(crystals), CHUNK)
+        ],
         "score crystals": lambda: predictor.score(crystals),
         "score structures": lambda: predictor.score(frames),
     }

@@ -2,9 +2,11 @@
 
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import make_supercell
 
 from equicalc.crystals import LatticeEnergyPredictor, MolecularCrystal
 from equicalc.models import LatticeConfig, LatticeNetwork
@@ -34,3 +36,13 @@ def packed():
         return MolecularCrystal.from_parameters(BENT, group, pose)
 
     return build
+
+
+@pytest.fixture
+def several(packed):
+    """Two independent molecules, of a crystal that has lost some of its symmetry."""
+    doubled = make_supercell(packed(2).to_atoms(), np.diag([2, 1, 1]))
+    doubled.positions[: len(BENT)] += 1e-3
+    crystal = MolecularCrystal.from_atoms(doubled, symprec=1e-5)
+    assert len(crystal.molecules) > 1
+    return crystal

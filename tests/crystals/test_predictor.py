@@ -1,5 +1,6 @@
 """The predictor: what must not change its energies, and what its errors say."""
 
+import copy
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,16 +16,17 @@ from equicalc.crystals import (
     ExpSix,
     LatticeEnergyPredictor,
     MolecularCrystal,
+    neighbours,
     pair_energy,
 )
 from equicalc.crystals.errors import UnknownElementError
 from equicalc.crystals.graphs import crystal_graph
 from equicalc.crystals.predictor import CHUNK
 from equicalc.crystals.strain import Strain
-from equicalc.models import LatticeConfig, LatticeNetwork
-from equicalc.models.image_sums import DAMPING
+from equicalc.models import LatticeConfig, LatticeNetwork, radial_sums
+from equicalc.models.damped_coulomb import DAMPING
 from equicalc.models.lattice_graph import LatticeGraph
-from equicalc.units import COULOMB
+from equicalc.units import COULOMB, KJ_PER_MOL
 
 TIGHT = 2e-3  # kJ/mol, of single precision
 
@@ -90,6 +92,28 @@ def test_batch_is_singles(predictor, packed):
     singles = [predictor.predict([crystal])[0] for crystal in crystals]
     assert predictor.predict(crystals) == pytest.approx(singles, abs=TIGHT)
     assert predictor.predict([]).shape == (0,)
+
+
+def test_predictions_are_those_of_all_pairs_in_torch(
+    predictor, packed, several, monkeypatch
+):
+    """Compiled or not, in the order of the crystals, whatever else is in the batch."""
+    crystals = [packed(14), several, alone(packed(2, 2.0)), packed(19, 1.2)]
+    double = LatticeEnergyPredictor(copy.deepcopy(predictor.model).double())
+    found = double.predict(crystals)
+    monkeypatch.setattr(neighbours, "compiled_pairs", lambda *_: None)
+    monkeypatch.setattr(radial_sums, "_library", lambda *_: None)
+    expected = [
+        double.model(crystal_graph(one, 6.0))["interaction"].item() / KJ_PER_MOL
+        for one in crystals
+    ]
+    assert np.ptp(expected) > 1
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def alone(crystal):
+    """Give a crystal the same cell with smaller molecules."""
+    return replace(crystal, molecules=tuple(one[:2] for one in crystal.molecules))
 
 
 def test_threads_and_chunks_change_nothing(predictor, packed):

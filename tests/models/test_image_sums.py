@@ -9,7 +9,8 @@ import torch
 
 from equicalc.graph import molecule_edges
 from equicalc.models import LatticeConfig, LatticeNetwork
-from equicalc.models.image_sums import DAMPING, SOFT_CORE, SWITCH
+from equicalc.models.damped_coulomb import DAMPING
+from equicalc.models.image_sums import SOFT_CORE, SWITCH
 from equicalc.models.lattice import COULOMB, FEW
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.nn.radial import BesselBasis
