@@ -62,7 +62,7 @@ def lattice_graph(
     positions = np.concatenate([positions.reshape(-1, 3) for positions, _ in cells])
     first_molecule = _starts(n_molecules)
     first_atom = _starts(n_molecules * size)
-    counts = np.concatenate([one.multiplicities for one in crystals])
+    counts = np.concatenate([np.array(one.multiplicities) for one in crystals])
     owner = np.repeat(
         np.arange(len(crystals)), [len(one.molecules) for one in crystals]
     )
