@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from equicalc.checkpoint import load_checkpoint
-from equicalc.models import AnalyticPotential, Mace, Potential
+from equicalc.models import AnalyticPotential, Mace, Potential, ReplayedPotential
 from equicalc.pretrained import Registry
 
 #: What a calculator takes as a model: a name, a checkpoint, a network; None: default.
@@ -77,11 +77,13 @@ class Member:
         return tuple(self.model.elements)  # pyright: ignore[reportArgumentType]
 
     @cached_property
-    def engine(self) -> nn.Module | AnalyticPotential:
-        """What computes: the model, with derivatives written out where they are."""
-        if type(self.model) is Potential:
+    def engine(self) -> nn.Module | AnalyticPotential | ReplayedPotential:
+        """What computes: compiled loops on a CPU, replays on a GPU, or the model."""
+        if type(self.model) is not Potential:
+            return self.model
+        if self.device.type == "cpu":
             return AnalyticPotential.build(self.model) or self.model
-        return self.model
+        return ReplayedPotential.build(self.model) or self.model
 
     @property
     def saved(self) -> bool:

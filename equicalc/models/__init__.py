@@ -20,6 +20,7 @@ from equicalc.models.potential import Potential, PotentialConfig
 from equicalc.models.property_network import PropertyNetwork, TargetConfig
 from equicalc.models.property_pruning import pruned
 from equicalc.models.qm9net import QM9Net, QM9NetConfig
+from equicalc.models.replayed import ReplayedPotential
 from equicalc.models.symphony import Symphony, SymphonyConfig
 from equicalc.models.symphony_paper import SymphonyPaper, SymphonyPaperConfig
 from equicalc.models.taps import Tap, Taps
@@ -93,6 +94,7 @@ __all__ = [
     "PropertyNetwork",
     "QM9Net",
     "QM9NetConfig",
+    "ReplayedPotential",
     "Symphony",
     "SymphonyConfig",
     "SymphonyPaper",

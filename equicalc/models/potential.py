@@ -238,10 +238,12 @@ class Potential(nn.Module):
         vectors: Tensor,
         species: Tensor,
         adj: Adjacency,
+        references: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Evaluate a batch whose elements are known and whose edges are sorted.
 
         The operations depend on no value and no size, so that they can be traced.
+        Given references, they also read nothing of the host's memory.
 
         Parameters
         ----------
@@ -253,6 +255,8 @@ class Potential(nn.Module):
             (n_atoms,) indices of the elements.
         adj : Adjacency
             Of the atoms, and after them one atom of every element alone.
+        references : Tensor, optional
+            (n_elements,) float64, eV, of the atoms alone; see `references`.
 
         Returns
         -------
@@ -273,10 +277,8 @@ class Potential(nn.Module):
         # 3. energy of every atom above that of the atom alone
         network = self.energy_head(h[:, 0]).squeeze(1)  # (n_nodes,)
         energies = network[:n_atoms] - network[n_atoms:][species]
-        references = self.config.reference_energies or (0.0,) * n_elements
-        # made here, in double precision, for casting a model would round a buffer
-        reference = torch.tensor(references, dtype=torch.float64, device=species.device)
-        energies = reference[species] + self.config.energy_scale * energies.double()
+        references = self.references() if references is None else references
+        energies = references[species] + self.config.energy_scale * energies.double()
         if self.repulsion is not None:
             energies = (
                 energies + self.repulsion(distance, species, adj.src, adj.dst).double()
@@ -286,6 +288,15 @@ class Potential(nn.Module):
             moments = self.vector_head(h[:n_atoms, 1:4]).squeeze(2)  # (n_atoms, 3)
             out |= self.electrostatics(scalars, moments, basis[:, 0], vectors, graph)
         return out
+
+    def references(self) -> Tensor:
+        """Return the energies of the isolated atoms, (n_elements,) float64, eV.
+
+        Made anew, in double precision, for casting a model would round a buffer.
+        """
+        energies = self.config.reference_energies or (0.0,) * len(self.elements)
+        device = self.embedding.device
+        return torch.tensor(energies, dtype=torch.float64, device=device)
 
     def electrostatics(
         self,

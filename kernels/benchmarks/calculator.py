@@ -44,6 +44,10 @@ def calculators(device: str) -> dict[str, Any]:
         "equicalc": ours,
         "plain e3nn": EquiCalculator(plain_twin(network), device=device, skin=0.0),
     }
+    if device == "cuda":  # what small structures gain from CUDA graphs
+        eager = EquiCalculator(device=device, skin=0.0)
+        eager.committee.members[0].engine = eager.committee.members[0].model
+        found["equicalc, no CUDA graph"] = eager
     with suppress(ImportError):
         found["GFN2-xTB"] = named_calculator("gfn2")
     return found
