@@ -23,5 +23,5 @@ print(f"valid: {table['validity']:.0f} %, different: {table['uniqueness']:.0f} %
 (again,) = builder.generate(1, seed=0, first=2, temperature=Temperature(0.6, 0.2))
 print(again.get_chemical_formula() == molecules[2].get_chemical_formula())
 
-isomers = builder.generate(n, rules=Rules(formula="C4H8O", valence=True, clash=1.25))
+isomers = builder.generate(n, rules=Rules(formula="C4H8O", clash=1.25))
 print({atoms.get_chemical_formula() for atoms in isomers if atoms.info["complete"]})

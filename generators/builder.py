@@ -161,7 +161,7 @@ class Builder:
 
         Without `n` it never ends.
         """
-        rules = rules or Rules()
+        rules = (rules or Rules()).settled(self.model.config)
         rules.check(self.model.config)
         for numbers in batches(n, first, batch_size):
             u = self.sampler.uniforms(seed, numbers, rules)
@@ -207,7 +207,7 @@ class Builder:
         TooFewValidError
             If hardly any completion is valid.
         """
-        rules = rules or Rules()
+        rules = (rules or Rules()).settled(self.model.config)
         check_fragment(fragment, self.model, grow_from)
         rules.check(self.model.config, fragment)
 
@@ -237,7 +237,7 @@ class Builder:
         rules: Rules | None = None,
     ) -> list[Atoms]:
         """Complete many fragments, once each; see `complete`."""
-        rules = rules or Rules()
+        rules = (rules or Rules()).settled(self.model.config)
         for fragment in fragments:
             check_fragment(fragment, self.model, None)
             rules.check(self.model.config, fragment)
@@ -274,7 +274,7 @@ class Builder:
         rules
             What the new atom must keep to.
         """
-        rules = rules or Rules()
+        rules = (rules or Rules()).settled(self.model.config)
         check_fragment(fragment, self.model, None)
         rules.check(self.model.config, fragment)
         last = len(fragment)

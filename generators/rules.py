@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 from ase.data import chemical_symbols
 from ase.formula import Formula
@@ -21,7 +21,7 @@ __all__ = ["Rules"]
 
 @dataclass(frozen=True)
 class Rules:
-    """What molecules must keep to while they grow; nothing unless set.
+    """What molecules must keep to while they grow.
 
     An atom that breaks a rule is drawn again, up to `attempts` times; a molecule that
     finds no way on ends there, with ``complete`` false.
@@ -47,7 +47,7 @@ class Rules:
         Draws of one step.
     """
 
-    valence: bool = False
+    valence: bool | None = None
     clash: float | None = None
     elements: Sequence[str] | None = None
     min_atoms: int = 0
@@ -75,6 +75,12 @@ class Rules:
     def rejects(self) -> bool:
         """Whether an atom may be refused for where it is."""
         return bool(self.valence or self.clash or self.environment is not None)
+
+    def settled(self, config: GeneratorConfig) -> Self:
+        """Decide what was left to the generator."""
+        if self.valence is not None:
+            return self
+        return replace(self, valence=set(config.elements) <= VALENCES.keys())
 
     def room(self, default: int, n_given: int = 0) -> int:
         """Return how many atoms the largest molecule may have."""

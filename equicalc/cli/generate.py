@@ -43,7 +43,12 @@ TimeLimit = Annotated[
     float | None, typer.Option(help="Begin no batch after so many seconds.")
 ]
 Valence = Annotated[
-    bool, typer.Option("--valence", help="No atom gets more bonds than it can have.")
+    bool | None,
+    typer.Option(
+        "--valence/--no-valence",
+        help="No atom gets more bonds than it can have.",
+        show_default="for H, C, N, O, F",
+    ),
 ]
 Clash = Annotated[
     float | None,
@@ -78,9 +83,9 @@ class GenerateOptions:
     output: File = Path("molecules.extxyz")
     seed: inputs.Seed = 0
     focus_temperature: Focus = 1.0
-    position_temperature: Position = 0.15
+    position_temperature: Position = 0.1
     valid_only: ValidOnly = False
-    valence: Valence = False
+    valence: Valence = None
     clash: Clash = None
     elements: Elements = None
     formula: Formula = None
@@ -137,7 +142,7 @@ def generate(options: GenerateOptions) -> None:
 
       [cyan]equicalc generate -n 100 --valid-only -o mols.sdf[/cyan]
 
-      [cyan]equicalc generate -n 20 --formula C5H8O --valence --clash 1.25[/cyan]
+      [cyan]equicalc generate -n 20 --formula C5H8O --clash 1.25[/cyan]
     """
     job = _Job(options)
     builder, how = options.builder(), options.how()

@@ -126,10 +126,10 @@ def rules(n: Number = 1000, model: Model = "symphony", seed: int = 0) -> None:
 
     builder = load_builder(model)
     kinds = {
-        "none": Rules(),
-        "valence": Rules(valence=True),
-        "clash 1.25": Rules(clash=1.25),
-        "valence, clash 1.25": Rules(valence=True, clash=1.25),
+        "none": Rules(valence=False),
+        "valence": Rules(),
+        "clash 1.25": Rules(valence=False, clash=1.25),
+        "valence, clash 1.25": Rules(clash=1.25),
     }
     write_table(
         "generator_rules",

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 
-from equicalc.generators import Builder, Temperature, load_builder
+from equicalc.generators import Builder, Rules, Temperature, load_builder
 from equicalc.generators.storage import (
     append_structures,
     read_molecules,
@@ -88,7 +88,7 @@ def test_growth_starts_where_it_may(builder, methanol):
 
 def test_proposals_are_the_next_atoms(builder, methanol):
     fragment = methanol[[0, 1, 2]]
-    proposals = builder.propose(fragment, 6, seed=0)
+    proposals = builder.propose(fragment, 6, seed=0, rules=Rules(valence=False))
     assert len(proposals) == 6
     chances = [proposal.log_prob for proposal in proposals]
     assert chances == sorted(chances, reverse=True)

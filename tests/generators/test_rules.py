@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 
 from equicalc.generators import Builder, Rules, TooFewValidError, filtering
 from equicalc.generators.metrics import valid_molecule
+from equicalc.models import SymphonyConfig
 
 
 def ratios(atoms):
@@ -36,7 +37,7 @@ def test_no_atom_has_more_bonds_than_it_can(builder):
     """Distances that are certainly bonds, whatever the kind."""
     reach = {(1, 1): 0.84, (1, 6): 1.19, (1, 8): 1.06, (6, 6): 1.64, (6, 8): 1.53}
     reach |= {(8, 8): 1.58}
-    for atoms in builder.generate(12, seed=0, rules=Rules(valence=True)):
+    for atoms in builder.generate(12, seed=0):
         d, z = atoms.get_all_distances(), atoms.numbers
         for i in range(len(atoms)):
             bonds = sum(
@@ -46,22 +47,34 @@ def test_no_atom_has_more_bonds_than_it_can(builder):
             assert bonds <= {1: 1, 6: 4, 8: 2}[int(z[i])]
 
 
+def test_valences_are_left_alone_where_they_are_unknown():
+    """By default; on demand, that is an error."""
+    known, other = (SymphonyConfig(elements=(1, 6, z)) for z in (8, 16))
+    assert Rules().settled(known).valence
+    assert not Rules().settled(other).valence
+    assert not Rules(valence=False).settled(known).valence
+    with pytest.raises(ValueError, match="knows H, C, N, O, F only"):
+        Rules(valence=True).settled(other).check(other)
+
+
 def test_elements_and_sizes_are_kept(builder):
-    rules = Rules(elements=["H", "C"], min_atoms=4, max_atoms=5)
+    rules = Rules(elements=["H", "C"], min_atoms=4, max_atoms=5, valence=False)
     for atoms in builder.generate(8, seed=0, rules=rules):
         assert set(atoms.symbols) <= {"H", "C"}
         assert 4 <= len(atoms) <= 5
 
 
 def test_a_formula_is_met(builder):
-    made = builder.generate(6, seed=1, rules=Rules(formula="CH4O"))
+    rules = Rules(formula="CH4O", valence=False)  # nobody trained the network
+    made = builder.generate(6, seed=1, rules=rules)
     for atoms in made:
         assert atoms.info["complete"]
         assert atoms.get_chemical_formula() == "CH4O"
 
 
 def test_a_fragment_is_completed_to_a_formula(builder, methanol):
-    for atoms in builder.complete(methanol[[0, 1]], 3, rules=Rules(formula="CH4O")):
+    rules = Rules(formula="CH4O", valence=False)
+    for atoms in builder.complete(methanol[[0, 1]], 3, rules=rules):
         assert atoms.get_chemical_formula() == "CH4O"
         assert atoms.info["complete"]
 
