@@ -126,6 +126,15 @@ def assert_same(engine, graph, tolerance=1e-12):
 # ------------------------------------------------------------------ the padded arrays
 
 
+def in_threads(work, n):
+    """Call it with 0 to n - 1, each in a thread of its own."""
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 @pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("more_atoms", "more_edges"), [(1, 0), (2, 1), (9, 300)])
@@ -342,11 +351,7 @@ def test_threads_share_an_engine():
             forces = evaluate(engine, graphs[k])["forces"]
             errors.append(float((forces - wanted[k]).abs().max()))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(graphs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, len(graphs))
     assert len(errors) == engine.replays == 40
     assert max(errors) < 1e-11
 
@@ -432,11 +437,7 @@ def test_threads_and_streams_share_a_graph(engine):
                 forces = evaluate(engine, graphs[k])["forces"]
                 errors.append(float((forces - wanted[k]).abs().max()))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(graphs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, len(graphs))
     assert len(errors) == engine.replays == 80
     assert max(errors) < 1e-10
 
