@@ -123,9 +123,6 @@ def assert_same(engine, graph, tolerance=1e-12):
         )
 
 
-# ------------------------------------------------------------------ the padded arrays
-
-
 def in_threads(work, n):
     """Call it with 0 to n - 1, each in a thread of its own."""
     threads = [threading.Thread(target=work, args=(k,)) for k in range(n)]
@@ -133,6 +130,9 @@ def in_threads(work, n):
         thread.start()
     for thread in threads:
         thread.join()
+
+
+# ------------------------------------------------------------------ the padded arrays
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
