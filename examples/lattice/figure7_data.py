@@ -46,7 +46,7 @@ EMBEDDINGS = ("none", "volume", "axes", "mo3enet")
 POTENTIALS = {"exp-6": ExpSix(), "soft": PaperSoft()}
 ELEMENTS = {1, 6, 7, 8}  # those of exp-6 and of the encoder
 LEAST_HEAVY = 4
-STARTS, PACKING = 12, 0.6
+PACKING = 0.6  # at the start
 BLOCKS, STEPS = 3, 15  # of relaxation
 CONTACT, PACKINGS = 0.7, (0.45, 0.95)  # of crystals that are kept
 
@@ -57,13 +57,14 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("smiles", type=Path, help="file of SMILES")
     parser.add_argument("--molecules", type=int, default=1000)
-    parser.add_argument("--copies", type=int, default=3, help="of each packing")
+    parser.add_argument("--packings", type=int, default=5, help="of each molecule")
+    parser.add_argument("--copies", type=int, default=1, help="of each packing")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     chosen.output.mkdir(parents=True, exist_ok=True)
     jobs = [
-        delayed(write)(file, smiles, chosen.copies)
+        delayed(write)(file, smiles, chosen.packings, chosen.copies)
         for smiles in draw([chosen.smiles], chosen.molecules)
         if not (file := chosen.output / f"{number(smiles):012x}.npz").exists()
     ]
@@ -77,10 +78,10 @@ def number(smiles: str) -> int:
     return int(hashlib.blake2b(smiles.encode(), digest_size=6).hexdigest(), 16)
 
 
-def write(file: Path, smiles: str, copies: int) -> None:
+def write(file: Path, smiles: str, packings: int, copies: int) -> None:
     """Write the crystals of a molecule, the file whole or not at all."""
     try:
-        columns: dict[str, Any] = described(crystals_of(smiles, copies))
+        columns: dict[str, Any] = described(crystals_of(smiles, packings, copies))
     except ValueError as error:
         logger.warning("%s: %s", smiles, error)
         columns = {}
@@ -90,7 +91,7 @@ def write(file: Path, smiles: str, copies: int) -> None:
     part.replace(file)
 
 
-def crystals_of(smiles: str, copies: int) -> list[MolecularCrystal]:
+def crystals_of(smiles: str, packings: int, copies: int) -> list[MolecularCrystal]:
     """Pack a molecule in P1, and move what was packed."""
     seed = number(smiles) % 2**31
     molecule = atoms_from_smiles(smiles, seed)
@@ -102,18 +103,20 @@ def crystals_of(smiles: str, copies: int) -> list[MolecularCrystal]:
     rng = np.random.default_rng(seed)
     return [
         one
-        for crystal in relaxed(molecule, rng)
+        for crystal in relaxed(molecule, packings, rng)
         for one in (crystal, *(moved(crystal, rng) for _ in range(copies)))
         if one.contact > CONTACT and PACKINGS[0] < one.packing < PACKINGS[1]
     ]
 
 
-def relaxed(molecule: Atoms, rng: np.random.Generator) -> list[MolecularCrystal]:
+def relaxed(
+    molecule: Atoms, packings: int, rng: np.random.Generator
+) -> list[MolecularCrystal]:
     """Draw crystals, and relax cells and poses for some steps."""
     molecule = molecule.copy()
     molecule.positions -= molecule.positions.mean(axis=0)
     potential = LennardJones()
-    crystals, x = random_starts(molecule, 1, potential, STARTS, PACKING, rng)
+    crystals, x = random_starts(molecule, 1, potential, packings, PACKING, rng)
     search = BatchedBFGS(x)
     for _ in range(BLOCKS):
         crystals.refresh(search.x)
