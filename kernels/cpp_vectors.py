@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["CTYPES", "vector_source", "vector_width"]
+__all__ = ["CTYPES", "vector_source"]
 
 CTYPES = {torch.float32: "float", torch.float64: "double"}
 
@@ -13,7 +13,16 @@ SOURCE = """\
 #include <cmath>
 #include <cstring>
 typedef {ctype} T;
-constexpr int W = {width}, TILE = 4;
+#if defined __AVX512F__
+constexpr int BYTES = 64;
+#elif defined __AVX__
+constexpr int BYTES = 32;
+#else
+constexpr int BYTES = 16;
+#endif
+// numbers in a vector: as many as the processor takes, that divide the channels
+constexpr int widest(int w) {{ return {channels} % w ? widest(w / 2) : w; }}
+constexpr int W = widest(BYTES / sizeof(T)), TILE = 4;
 typedef T V __attribute__((vector_size(W * sizeof(T))));
 typedef V {ctype}_v;
 typedef V U __attribute__((aligned(sizeof(T))));  // a vector anywhere in memory
@@ -59,12 +68,6 @@ static void multiply(int n, const T* x, long x_pitch, const T* m, T* to, long to
 """
 
 
-def vector_width(channels: int, ctype: str) -> int:
-    """Channels in a vector: as many as fit, that divide them."""
-    widest = 16 if ctype == "float" else 8
-    return next(w for w in (16, 8, 4, 2, 1) if w <= widest and channels % w == 0)
-
-
 def vector_source(channels: int, ctype: str) -> str:
     """Write the beginning of a translation unit for rows of multiples of `channels`."""
-    return SOURCE.format(ctype=ctype, width=vector_width(channels, ctype))
+    return SOURCE.format(ctype=ctype, channels=channels)
