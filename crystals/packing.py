@@ -23,7 +23,7 @@ from .errors import (
 )
 from .fragments import find_fragments
 from .minimise import BatchedBFGS
-from .pairwise import pair_energy
+from .pairwise import energy_per_molecule
 from .potentials import LennardJones, PairPotential
 from .rigid import REACH, RigidCrystals
 from .symmetry import operations
@@ -298,7 +298,7 @@ def _crystal(
     group = crystals.spacegroup
     packed = MolecularCrystal(cell, group, operations(group), (posed,))
     packed.info.update(
-        pair_energy=pair_energy(packed, potential).energy,
+        pair_energy=energy_per_molecule(packed, potential),
         packing=float(crystals.volume / packed.volume),
         contact=packed.contact,
     )

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from .crystal import MolecularCrystal
+from .neighbours import pairs_around
 from .potentials import PairPotential
 
-__all__ = ["PairEnergy", "pair_energy"]
+__all__ = ["PairEnergy", "energy_per_molecule", "pair_energy"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,22 @@ def pair_energy(crystal: MolecularCrystal, potential: PairPotential) -> PairEner
         forces=forces,
         stress=0.5 * pull.T @ vectors / crystal.volume,
     )
+
+
+def energy_per_molecule(crystal: MolecularCrystal, potential: PairPotential) -> float:
+    """Energy of `pair_energy` (eV) alone, from the surroundings of `molecules` only."""
+    positions, _ = crystal.unit_cell
+    sites = torch.stack([potential.sites(molecule) for molecule in crystal.molecules])
+    kinds = np.repeat(np.arange(len(crystal.molecules)), crystal.multiplicities)
+    centers = np.cumsum([0, *crystal.multiplicities[:-1]])
+    total = 0.0
+    for kind, (center, n) in enumerate(zip(centers, crystal.multiplicities)):
+        atoms, molecules, others, vectors = pairs_around(
+            positions, crystal.cell, center, potential.cutoff
+        )
+        pair = potential.combine(sites[kind, atoms], sites[kinds[molecules], others])
+        squared = torch.as_tensor((vectors**2).sum(axis=1))
+        energies, _ = potential.terms(squared, pair)
+        constant = potential.constant(crystal.molecules[kind])
+        total += n * (0.5 * float(energies.sum()) + constant)
+    return total / crystal.n_molecules

@@ -63,6 +63,15 @@ class PairPotential(ABC):
 
     cutoff: float
 
+    @property
+    def formula(self) -> str | None:
+        """C++ of `terms`, if it takes but plain arithmetic and one number of a pair.
+
+        It defines ``energy`` and ``slope`` from ``squared`` and ``pair``, vectors of
+        floats of type ``V``.
+        """
+        return None
+
     @abstractmethod
     def sites(self, molecule: Atoms) -> Tensor:
         """Numbers (n_atoms, k) of the atoms of a molecule."""
@@ -109,6 +118,16 @@ class LennardJones(PairPotential):
 
     epsilon: float = 0.4 * KJ_PER_MOL
     cutoff: float = 10.0
+
+    @property
+    def formula(self) -> str:
+        """C++ of `terms`."""
+        return f"""\
+const V inverse = 1 / squared, ratio = pair * inverse;
+const V sixth = ratio * ratio * ratio, twelfth = sixth * sixth;
+const V energy = {4 * self.epsilon!r}f * (twelfth - sixth);
+const V slope = {12 * self.epsilon!r}f * inverse * (sixth - 2 * twelfth);
+"""
 
     def sites(self, molecule: Atoms) -> Tensor:
         """Van der Waals radii (n_atoms, 1)."""

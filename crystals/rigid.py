@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
+from .dimers import Dimers, closest, pair_sums
 from .images import cartesian_rotations, half_of_images
 from .potentials import PairPotential
 from .shape import vdw_radii, vdw_volume
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["RigidCrystals"]
 
 REACH = 8.0  # Angstrom between the nearest atoms of molecules that interact
-CHUNK = 200_000  # pairs of atoms at a time: fits into the cache
-CLOSEST = 0.01  # Angstrom^2, keeps energies finite
 MAX_SHIFT = 8
 NO_CONTACT = 9.0  # squared sums of radii, for molecules without neighbours
 TYPICAL_PACKING = 0.7
@@ -123,9 +122,8 @@ class RigidCrystals:
         """Energies per molecule (n_crystals,), eV, and gradients by x, eV/Angstrom."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            each = _PairSum.apply(*self._dimers(x), self.potential, self._pair)
-            energies = x.new_zeros(len(x)).index_add(
-                0, self._owner, each * self._weight
+            energies = pair_sums(
+                self.poses(x), self._dimers(x), self.potential, self._pair
             )
             (gradient,) = torch.autograd.grad(energies.sum(), x)
         return energies.detach(), gradient
@@ -142,25 +140,18 @@ class RigidCrystals:
         self._shift = images.shift[row]
         self._weight = images.weight[row]
 
-    def _dimers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Atoms of both molecules (n_images, n_atoms, 3) of all listed pairs."""
-        first = self.poses(x)[self._owner]
-        moved = self._displacements[self._operation] @ self.centroids(x)[
-            self._owner
-        ].unsqueeze(-1)
+    def _dimers(self, x: Tensor) -> Dimers:
+        """Gather the listed pairs of molecules."""
+        centroids, cells = self.centroids(x)[self._owner], self.cells(x)[self._owner]
+        moved = self._displacements[self._operation] @ centroids.unsqueeze(-1)
         fractional = (moved.squeeze(-1) + self._shift).unsqueeze(1)
-        place = fractional @ self.cells(x)[self._owner]  # (n_images, 1, 3)
-        turned = first @ self.rotations[self._operation].transpose(1, 2)
-        return first, turned + place
+        places = (fractional @ cells).squeeze(1)
+        turns = self.rotations[self._operation]
+        return Dimers(self._owner, turns, places, self._weight)
 
     def _smallest(self, x: Tensor, unit: Tensor) -> Tensor:
         """Smallest squared distances (n_images,) in a unit (n_atoms, n_atoms)."""
-        first, second = self._dimers(x)
-        parts = [
-            (_squared_distances(first[part], second[part]) / unit).amin(dim=(1, 2))
-            for part in _chunks(first)
-        ]
-        return torch.cat(parts) if parts else x.new_zeros(0)
+        return closest(self.poses(x), self._dimers(x), unit)
 
 
 def rotation_matrices(vectors: Tensor) -> Tensor:
@@ -174,53 +165,3 @@ def rotation_matrices(vectors: Tensor) -> Tensor:
     half = torch.sin(angle / 2) / angle
     turned = torch.sin(angle) / angle * skew + 2 * half.square() * skew @ skew
     return torch.eye(3, dtype=vectors.dtype) + turned
-
-
-class _PairSum(torch.autograd.Function):
-    """Energies (n_images,) of pairs of molecules (n_images, n_atoms, 3).
-
-    The gradient is made in the forward pass, chunk by chunk, from the slope s of each
-    pair: it is 2 s (x - y) on x, a product of matrices once more.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        y: Tensor,
-        potential: PairPotential,
-        pair: tuple[Tensor, ...],
-    ) -> Tensor:
-        energies = x.new_empty(len(x))
-        by_x, by_y = torch.empty_like(x), torch.empty_like(y)
-        for part in _chunks(x):
-            a, b = x[part], y[part]
-            terms, slopes = potential.terms(_squared_distances(a, b), pair)
-            energies[part] = terms.sum(dim=(1, 2))
-            by_x[part] = 2 * (slopes.sum(2, keepdim=True) * a - slopes @ b)
-            back = slopes.transpose(1, 2)
-            by_y[part] = 2 * (back.sum(2, keepdim=True) * b - back @ a)
-        ctx.save_for_backward(by_x, by_y)
-        return energies
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        by_x, by_y = ctx.saved_tensors
-        weight = grad_outputs[0][:, None, None]
-        return weight * by_x, weight * by_y, None, None
-
-
-def _chunks(dimers: Tensor) -> list[slice]:
-    size = max(1, CHUNK // max(1, dimers.shape[1] ** 2))
-    return [slice(start, start + size) for start in range(0, len(dimers), size)]
-
-
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Between all atoms of two molecules: (n_images, n_atoms, n_atoms).
-
-    One product of matrices: |a - b|^2 = (a, a^2, 1) (-2 b, 1, b^2).
-    """
-    ones = torch.ones_like(a[..., :1])
-    left = torch.cat([a, a.square().sum(-1, keepdim=True), ones], dim=-1)
-    right = torch.cat([-2 * b, ones, b.square().sum(-1, keepdim=True)], dim=-1)
-    return (left @ right.transpose(1, 2)).clamp_(min=CLOSEST)

@@ -27,14 +27,13 @@ from equicalc.crystals import (
     ExpSix,
     LennardJones,
     MolecularCrystal,
-    PairPotential,
     PaperSoft,
 )
 from equicalc.crystals.embeddings import named_embedding
 from equicalc.crystals.mace import load_mace
 from equicalc.crystals.minimise import BatchedBFGS
-from equicalc.crystals.neighbours import pairs_around
 from equicalc.crystals.packing import random_starts
+from equicalc.crystals.pairwise import energy_per_molecule
 from equicalc.crystals.paper import paper_inputs
 from equicalc.crystals.symmetry import operations
 from equicalc.data.smiles import atoms_from_smiles, mmff_charges
@@ -141,7 +140,9 @@ def described(crystals: list[MolecularCrystal]) -> dict[str, np.ndarray]:
     )
     labels = {"label MACE": load_mace().interactions(crystals)}
     labels |= {
-        f"label {name}": np.array([pair_sum(one, potential) for one in crystals])
+        f"label {name}": np.array(
+            [energy_per_molecule(one, potential) for one in crystals]
+        )
         for name, potential in POTENTIALS.items()
     }
     molecules = [one.molecules[0] for one in crystals]
@@ -153,20 +154,6 @@ def described(crystals: list[MolecularCrystal]) -> dict[str, np.ndarray]:
         **{f"input {name}": rows for name, rows in zip(EMBEDDINGS, inputs)},
         **{name: energies / KJ_PER_MOL for name, energies in labels.items()},
     }
-
-
-def pair_sum(crystal: MolecularCrystal, potential: PairPotential) -> float:
-    """Energy as of `pair_energy` in P1, without forces, eV."""
-    (molecule,) = crystal.molecules
-    positions, _ = crystal.unit_cell
-    atoms, _, others, vectors = pairs_around(
-        positions, crystal.cell, 0, potential.cutoff
-    )
-    sites = potential.sites(molecule)
-    pair = potential.combine(sites[atoms], sites[others])
-    squared = sites.new_tensor((vectors**2).sum(axis=1))
-    energies, _ = potential.terms(squared, pair)
-    return 0.5 * float(energies.sum()) + potential.constant(molecule)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from equicalc.crystals import (
     ExpSix,
     LennardJones,
     MolecularCrystal,
+    dimers,
     pair_energy,
     random_crystals,
 )
@@ -73,6 +74,17 @@ def test_gradient_is_the_slope_of_the_energy(spacegroup, potential):
         torch.testing.assert_close(
             slope / (2 * step), gradient[:, column], rtol=0.02, atol=3e-4
         )
+
+
+@pytest.mark.parametrize("spacegroup", [1, 14, 148])
+def test_compiled_sums_are_those_of_torch(spacegroup, monkeypatch):
+    crystals, x = spread(spacegroup, LennardJones())
+    compiled = crystals.energy(x)
+    if dimers._library(LennardJones().formula) is None:
+        pytest.skip("nothing can be compiled here")
+    monkeypatch.setattr(dimers, "_library", lambda _: None)
+    for one, other in zip(compiled, crystals.energy(x)):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=1e-4)
 
 
 def test_bfgs_finds_the_minima_of_a_batch():

@@ -13,6 +13,7 @@ from equicalc.crystals import (
     errors,
     pair_energy,
 )
+from equicalc.crystals.pairwise import energy_per_molecule
 from equicalc.crystals.symmetry import Operations
 from equicalc.units import COULOMB
 
@@ -43,6 +44,15 @@ def test_slopes_are_derivatives(potential):
     energy, slope = potential.terms(squared, pair)
     (expected,) = torch.autograd.grad(energy.sum(), squared)
     torch.testing.assert_close(slope.detach(), expected)
+
+
+def test_energy_without_forces_is_the_same(crystal, potential):
+    two = crystal.to_atoms()
+    two.positions[:6] += [0.1, -0.2, 0.15]  # breaks the symmetry: independent molecules
+    for one in (crystal, MolecularCrystal.from_atoms(two)):
+        expected = pair_energy(one, potential).energy
+        assert energy_per_molecule(one, potential) == pytest.approx(expected)
+    assert len(one.molecules) == 4
 
 
 def test_energies_of_two_carbon_atoms():
