@@ -180,6 +180,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", help="some of the rows, by name")
     parser.add_argument("--steps", type=int, help="of each row")
     parser.add_argument("--minutes", type=float, help="at most, of each row")
+    parser.add_argument("--val-every", type=int, help="steps, for larger data")
     parser.add_argument("--results", type=Path, default=RUNS / "results")
     given = parser.parse_args()
     base = load_config(ROOT / "configs" / "study" / f"{given.study}.yaml")
@@ -187,6 +188,9 @@ def main() -> None:
         base = replace(base, stop=replace(base.stop, max_steps=given.steps))
     if given.minutes is not None:
         base = replace(base, stop=replace(base.stop, max_time=60 * given.minutes))
+    if given.val_every is not None:
+        trainer = replace(base.trainer, val_every_steps=given.val_every)
+        base = replace(base, trainer=trainer)
     alone = [(target,) for target in given.targets]
     targets = [tuple(given.targets)] if given.joint else alone
     chosen = [
