@@ -20,7 +20,7 @@ from equicalc.labelling.plan import Plan, make_plan
 from equicalc.labelling.pool import label_units, usable_cores
 from equicalc.labelling.sampling import KINDS, Unit
 from equicalc.labelling.worker import Result, Task, whole_unit
-from equicalc.labelling.workers import Workers
+from equicalc.workers import Workers
 
 logger = logging.getLogger(__name__)
 
