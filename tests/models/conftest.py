@@ -45,7 +45,7 @@ def turned():
     return move
 
 
-@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(params=SHAPES.values(), ids=list(SHAPES))
 def shape(request):
     """Options of a potential: more layers and fewer of them."""
     return request.param
