@@ -171,6 +171,7 @@ def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:
         "max_force": options.max_force,
         "shard_units": options.shard_units,
         "plan": plan.fingerprint,
+        "groups": plan.groups,
     }
     file = out / shards.PLAN_FILE
     rejected = [
@@ -205,6 +206,7 @@ def _choices_before(plan_file: Path) -> dict[str, Any]:
 
 
 def _require_same(out: Path, now: dict[str, Any], before: dict[str, Any]) -> None:
+    before = {"groups": now["groups"], **before}  # which early runs did not note
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         raise ValueError(
