@@ -36,7 +36,7 @@ def test_same_options_same_plan(options):
 
 
 def test_other_groups_are_another_plan(options):
-    core, others = options.sources
+    core = options.sources[0]
     alone = replace(options, sources=(core,), dimers=0, clusters=0, crowds=0)
     now = make_plan(alone)
     other = make_plan(replace(alone, sources=(replace(core, core=False),)))
