@@ -100,7 +100,7 @@ class Learned:
     Parameters
     ----------
     model
-        A trained network.
+        A trained network, on any device.
     """
 
     def __init__(self, model: Mo3ENet) -> None:
@@ -113,13 +113,20 @@ class Learned:
             make_graph(one.numbers, one.positions, cutoff=cutoff) for one in molecules
         ]
         with torch.no_grad():
-            return self.model.encode(collate(graphs)).double().numpy()
+            found = self.model.encode(collate(graphs).to(self._device))
+        return found.double().cpu().numpy()
 
     def scalars(self, molecules: Sequence[Atoms]) -> NDArray[np.float64]:
         """Numbers (n, bottleneck)."""
-        vectors = torch.as_tensor(self.encode(molecules), dtype=torch.float32)
+        vectors = torch.as_tensor(
+            self.encode(molecules), dtype=torch.float32, device=self._device
+        )
         with torch.no_grad():
-            return self.model.scalars(vectors).double().numpy()
+            return self.model.scalars(vectors).double().cpu().numpy()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
 
 #: Name -> what builds the embedding.

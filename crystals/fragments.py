@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from equicalc.data.bonds import BONDED
 from equicalc.graph import neighbor_list
 
 from . import errors
@@ -24,8 +25,7 @@ __all__ = [
     "require_one_neutral_species",
 ]
 
-BONDED = 1.25  # in sums of covalent radii
-OVERLAPPING = 0.55
+OVERLAPPING = 0.55  # in sums of covalent radii
 TERMINAL_CARBON = 1.28  # Angstrom: CO, CN and C#C are shorter, a C-C bond is not
 BENT = 150.0  # degrees: carbon with two neighbours is linear
 PYRAMIDAL = 340.0  # degrees: three bonds of carbon are in a plane

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +13,7 @@ import numpy as np
 from equicalc.data.damage import naming
 from equicalc.data.locking import locked
 from equicalc.data.text_files import check_text
-from equicalc.labelling.pool import single_threaded, usable_cores
-from equicalc.labelling.workers import Workers
+from equicalc.workers import Workers
 
 from .crystal import MolecularCrystal
 from .errors import CrystalError, UnreadableFileError
@@ -123,7 +120,7 @@ def label_crystals(
         if report is not None:
             report(total - len(todo), total, None)
         label = partial(_label, method=method, relax=relax)
-        for labelled in _work(todo, label, workers or usable_cores(), scheduler):
+        for labelled in _work(todo, label, workers, scheduler):
             done[labelled.name] = labelled
             with_database.write(
                 structures[labelled.name],
@@ -172,24 +169,10 @@ def _work(
     scheduler: str | None,
 ) -> Iterator[LabelledCrystal]:
     """Label frames, in the order in which they are done."""
-    readable = [(name, atoms) for name, atoms, failed in frames if failed is None]
     yield from (failed for _, _, failed in frames if failed is not None)
-    if scheduler is not None:
-        with Workers(scheduler=scheduler) as cluster:
-            yield from cluster.map(label, readable)
-        return
-    if workers == 1 or len(readable) < 2:
-        yield from map(label, readable)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        with single_threaded():  # the processes start with the first task
-            jobs = [pool.submit(label, frame) for frame in readable]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    readable = [(name, atoms) for name, atoms, failed in frames if failed is None]
+    with Workers(workers if len(readable) > 1 else 1, scheduler) as team:
+        yield from team.map(label, readable)
 
 
 def _label(frame: tuple[str, Atoms], method: str, relax: Relax) -> LabelledCrystal:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from equicalc.analysis import find_bonds
+from equicalc.data.bonds import find_bonds
 from equicalc.simulation import relax as relax_structure
 from equicalc.units import KJ_PER_MOL
 

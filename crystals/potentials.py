@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equicalc.nn.damped_coulomb import DampedCoulomb
 from equicalc.units import COULOMB, KJ_PER_MOL
 
 from .errors import UnknownElementError
@@ -182,8 +184,7 @@ class ExpSix(PairPotential):
     Parameters are those of Williams and coworkers [1]_ [2]_ [3]_, polar hydrogen from
     [4]_; unlike atoms get geometric means of A and C and the mean of B. Charges are the
     molecule's ``initial_charges``; none make a potential without electrostatics. Their
-    sum over the lattice is that of Wolf [5]_ with forces shifted to zero at the cutoff
-    [6]_, which needs neutral molecules.
+    sum over the lattice is a `DampedCoulomb`, which needs neutral molecules.
 
     Below about 1 Angstrom, where C / r^6 would win, it is damped to C / (r^6 + 1).
 
@@ -200,8 +201,6 @@ class ExpSix(PairPotential):
     .. [2] S. R. Cox, L.-Y. Hsu, D. E. Williams, Acta Cryst. A 37, 293 (1981).
     .. [3] L.-Y. Hsu, D. E. Williams, Acta Cryst. A 36, 277 (1980).
     .. [4] D. S. Coombes et al., J. Phys. Chem. 100, 7352 (1996).
-    .. [5] D. Wolf et al., J. Chem. Phys. 110, 8254 (1999).
-    .. [6] C. J. Fennell, J. D. Gezelter, J. Chem. Phys. 124, 234104 (2006).
     """
 
     damping: float = 0.2
@@ -242,9 +241,9 @@ class ExpSix(PairPotential):
         repulsion = a * torch.exp(-b * r)
         sixth = squared**3
         attraction = c / (sixth + SOFT_CORE**6)
-        energy, force = self._coulomb(r)
+        energy, steepness = self._coulomb.with_slope(r)
         slope = 3 * attraction * squared**2 / (sixth + SOFT_CORE**6)
-        slope = slope - (b * repulsion + charges * force) / (2 * r)
+        slope = slope - (b * repulsion - charges * steepness) / (2 * r)
         return repulsion - attraction + charges * energy, slope
 
     def constant(self, molecule: Atoms) -> float:
@@ -252,27 +251,13 @@ class ExpSix(PairPotential):
         q = self.sites(molecule)[:, 3].numpy()
         r = np.linalg.norm(molecule.positions[:, None] - molecule.positions, axis=-1)
         away = torch.as_tensor(np.where(r > 0, r, 1.0))
-        pairs = self._coulomb(away)[0].numpy() - 1 / away.numpy()
-        at_zero = -2 * self.damping / math.sqrt(math.pi) - sum(self._shift)
-        return float(0.5 * q @ np.where(r > 0, pairs, at_zero) @ q)
+        pairs = self._coulomb.with_slope(away)[0].numpy() - 1 / away.numpy()
+        return float(0.5 * q @ np.where(r > 0, pairs, self._coulomb.own) @ q)
 
-    @property
-    def _shift(self) -> tuple[float, float]:
-        """Energy at the cutoff, and force there times the cutoff."""
-        x = self.damping * self.cutoff
-        energy = math.erfc(x) / self.cutoff
-        slope = 2 * self.damping / math.sqrt(math.pi) * math.exp(-x * x)
-        return energy, energy + slope
-
-    def _coulomb(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy and force (minus its derivative) of two unit charges."""
-        energy_there, force_there = self._shift
-        r = r.clamp(max=self.cutoff)
-        energy = torch.erfc(self.damping * r) / r
-        gauss = torch.exp(-((self.damping * r) ** 2))
-        force = energy / r + 2 * self.damping / math.sqrt(math.pi) * gauss / r
-        shifted = energy - energy_there + force_there * (r / self.cutoff - 1)
-        return shifted, force - force_there / self.cutoff
+    @cached_property
+    def _coulomb(self) -> DampedCoulomb:
+        """Energy of two unit charges, times Angstrom."""
+        return DampedCoulomb(self.cutoff, self.damping)
 
 
 POTENTIALS = MappingProxyType(

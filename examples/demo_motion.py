@@ -1,17 +1,14 @@
 """The part of the demo that moves molecules: relax, 2 ps of dynamics, plots, a page."""
 
 import csv
-import itertools
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import demo_page
-import torch
 from ase import Atoms
 from ase.io import read, write
 
@@ -19,6 +16,7 @@ from equicalc.analysis import plot_relaxation, plot_run, save_picture
 from equicalc.calculators.named import named_calculator
 from equicalc.data.smiles import atoms_from_smiles
 from equicalc.simulation import Dynamics, Relaxation, molecular_dynamics, relax
+from equicalc.workers import Workers
 
 DATA = Path(__file__).parent / "data"
 MOLECULES = {
@@ -71,8 +69,9 @@ def load(origin: str | Path) -> Atoms:
     return cast("Atoms", read(origin))
 
 
-def run(name: str, origin: str | Path, spec: str, steps: int, folder: Path) -> Outcome:
+def run(name: str, spec: str, steps: int, folder: Path) -> Outcome:
     """Relax, move, plot and draw one molecule."""
+    origin = MOLECULES[name]
     calculator = named_calculator(spec)
     files = folder / name.replace(" ", "-")
     energies, forces = [], []
@@ -106,20 +105,6 @@ def run(name: str, origin: str | Path, spec: str, steps: int, folder: Path) -> O
     return Outcome(name, shown, relaxation, dynamics, files)
 
 
-def run_all(
-    molecules: dict[str, str | Path], spec: str, steps: int, folder: Path, workers: int
-) -> Iterator[Outcome]:
-    """Run the molecules in order, several at a time, each on one core."""
-    fixed = [itertools.repeat(value) for value in (spec, steps, folder)]
-    if workers == 1:
-        yield from map(run, molecules, molecules.values(), *fixed)
-        return
-    with ProcessPoolExecutor(
-        workers, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        yield from pool.map(run, molecules, molecules.values(), *fixed)
-
-
 def write_table(path: Path, rows: list[dict]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -136,7 +121,7 @@ def print_row(row: dict, widths=(24, 16)) -> None:
 def move(spec: str, folder: Path, quick: bool) -> Path:
     """Relax and move all molecules, print a table, and return the page."""
     started = time.perf_counter()
-    molecules = dict(list(MOLECULES.items())[: 2 if quick else None])
+    molecules = list(MOLECULES)[: 2 if quick else None]
     picoseconds = 0.1 if quick else PICOSECONDS
     print(
         f"Relaxing {len(molecules)} molecules, then moving each for {picoseconds} ps "
@@ -145,13 +130,16 @@ def move(spec: str, folder: Path, quick: bool) -> Path:
     )
     steps = round(1000 * picoseconds / TIMESTEP)
     workers = 1 if quick else min(os.cpu_count() or 1, len(molecules))
-    outcomes = []
-    for outcome in run_all(molecules, spec, steps, folder, workers):
-        outcomes.append(outcome)
-        row = outcome.row()
-        if len(outcomes) == 1:
-            print_row({key: key for key in row})
-        print_row(row)
+    outcomes: list[Outcome] = []
+    with Workers(workers) as team:
+        job = partial(run, spec=spec, steps=steps, folder=folder)
+        for outcome in team.map(job, molecules):
+            outcomes.append(outcome)
+            row = outcome.row()
+            if len(outcomes) == 1:
+                print_row({key: key for key in row})
+            print_row(row)
+    outcomes.sort(key=lambda outcome: molecules.index(outcome.name))
     write_table(folder / "table.csv", [outcome.row() for outcome in outcomes])
     page = folder / "index.html"
     seconds = time.perf_counter() - started

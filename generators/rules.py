@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from ase.data import chemical_symbols
 from ase.formula import Formula
@@ -70,6 +70,21 @@ class Rules:
             )
         if self.formula is not None and (self.min_atoms or self.max_atoms):
             raise ValueError("give a formula or a number of atoms, not both")
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the rules that are in force, for the record; without environment.
+
+        Examples
+        --------
+        >>> Rules(valence=True, max_atoms=20).provenance()
+        {'valence': True, 'max_atoms': 20}
+        """
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "environment"
+            and getattr(self, field.name) != field.default
+        }
 
     @property
     def rejects(self) -> bool:

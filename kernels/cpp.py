@@ -30,6 +30,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from equicalc._cache import user_cache
+
 __all__ = [
     "Recording",
     "cache_directory",
@@ -80,11 +82,10 @@ def find_compiler() -> tuple[str, ...] | None:
 def cache_directory() -> Path:
     """Return a writable folder for compiled kernels.
 
-    ``$EQUICALC_CACHE``, else ``equicalc`` in the user's cache folder; if that cannot be
-    written, a private temporary folder that goes when the process ends.
+    `equicalc._cache.user_cache`; if that cannot be written, a private temporary folder
+    that goes when the process ends.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("EQUICALC_CACHE") or Path(base) / "equicalc")
+    folder = user_cache()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

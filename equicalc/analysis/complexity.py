@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equicalc.data.bonds import molecule_with_bonds
+
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
 __all__ = ["nsps", "nsps_of_all", "smiles_of"]
-
-#: How many assignments of bond orders to try before giving up.
-MAX_ITERATIONS = 100_000
 
 
 def nsps(atoms: Atoms) -> float:
@@ -85,7 +84,6 @@ def smiles_of(atoms: Atoms) -> str:
 def _molecule(atoms: Atoms) -> Any:
     """Heavy atoms and bonds of a molecule, as RDKit has them."""
     from rdkit import Chem, rdBase
-    from rdkit.Chem import rdDetermineBonds
 
     with rdBase.BlockLogs():
         if "smiles" in atoms.info:
@@ -93,18 +91,9 @@ def _molecule(atoms: Atoms) -> Any:
         elif atoms.pbc.any():
             molecule = None
         else:
-            lines = [
-                f"{symbol} {x:.6f} {y:.6f} {z:.6f}"
-                for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions)
-            ]
-            text = "\n".join([str(len(atoms)), "", *lines, ""])
-            whole = Chem.MolFromXYZBlock(text)
             try:
-                rdDetermineBonds.DetermineBonds(
-                    whole, charge=0, maxIterations=MAX_ITERATIONS
-                )
-                molecule = Chem.RemoveHs(whole)
-            except (ValueError, RuntimeError):  # no assignment of bond orders
+                molecule = Chem.RemoveHs(molecule_with_bonds(atoms))
+            except ValueError:
                 molecule = None
     if molecule is None or not molecule.GetNumHeavyAtoms():
         raise ValueError(

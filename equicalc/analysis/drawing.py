@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equicalc.data.bonds import find_bonds
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -22,34 +24,6 @@ STICK = 0.11
 """Radius of a stick, Angstrom."""
 LIGHT = np.array([-0.42, 0.52, 0.74]) / np.linalg.norm([-0.42, 0.52, 0.74])
 CARBON = np.array([0.32, 0.32, 0.35])
-
-
-def find_bonds(atoms: Atoms, tolerance: float = 1.25) -> np.ndarray:
-    """Pairs of atoms that are closer than their covalent radii allow strangers to be.
-
-    Parameters
-    ----------
-    atoms
-        Positions as they are; periodic images are not looked at.
-    tolerance
-        Factor on the sum of the covalent radii.
-
-    Returns
-    -------
-    (n_bonds, 2) int
-
-    Examples
-    --------
-    >>> from ase.build import molecule
-    >>> find_bonds(molecule("H2O")).tolist()
-    [[0, 1], [0, 2]]
-    """
-    from ase.data import covalent_radii
-
-    radii = covalent_radii[atoms.numbers]
-    distance = np.linalg.norm(atoms.positions[:, None] - atoms.positions, axis=-1)
-    close = distance < tolerance * (radii[:, None] + radii)
-    return np.argwhere(np.triu(close, k=1))
 
 
 def render(atoms: Atoms, size: int = 400) -> np.ndarray:

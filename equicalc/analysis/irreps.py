@@ -32,15 +32,15 @@ UNUSED, HARDLY_USED = 0.02, 0.2
 #: Below this R2 an irrep of a network without energies tells little of a molecule.
 UNSTRUCTURED = 0.1
 
-#: Units of columns of a table, after their names.
-UNITS = {"energy": "_meV/atom", "force": "_meV/A"}
+#: Units of changes and errors; those of a value are its target's.
+UNITS = {"energy": "meV/atom", "force": "meV/A"}
 
 #: What a figure shows of a table.
 PANELS = {
     "rms": "rms of a component",
     "participation": "effective channels",
     "knn_r2": "kNN R²",
-    "attribution": "gradient × activation\nmeV/atom",
+    "attribution": "gradient × activation",
     "force_change_meV/A": "forces without it change by\nmeV/Å",
     "force_error_meV/A": "force MAE without it\nmeV/Å",
     "value_change": "values without it\nchange by",
@@ -96,7 +96,7 @@ class IrrepUse:
         row = asdict(self)
         for kind in ("change", "error"):
             row |= {
-                f"{name}_{kind}{UNITS.get(name, '')}": x
+                "_".join([name, kind, *[UNITS[name]] * (name in UNITS)]): x
                 for name, x in row.pop(kind).items()
             }
         for last in ("parameters", "advice"):
@@ -148,12 +148,14 @@ class IrrepAnalysis:
         """
         rows = self.rows()
         shown = [name for name in PANELS if name in rows[0]]
+        of_energies = "energy" in self.uses[0].change
         figure = new_figure(1.9 * len(shown) + 0.4, 2.5)
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown):
             names = [row["irrep"] for row in rows]
             heights = [row[name] or 0.0 for row in rows]
             axes.bar(names, heights, color="#2b6cb0", width=0.6)
-            axes.set_title(PANELS[name], fontsize="small")
+            unit = "\nmeV/atom" if name == "attribution" and of_energies else ""
+            axes.set_title(PANELS[name] + unit, fontsize="small")
             axes.spines[["top", "right"]].set_visible(False)
             answer, is_error, _ = name.partition("_error")
             if is_error:

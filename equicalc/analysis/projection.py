@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["METHODS", "project"]
+
+#: Points that PHATE places by the slower and more accurate of its solvers.
+FEW = 500
 
 
 def project(
@@ -76,12 +79,15 @@ def _umap(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 def _phate(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     knn = min(5, len(points) - 2)
-    options = {"knn": knn, "random_state": seed, "n_jobs": 1, "verbose": 0}
+    # "sgd" draws pairs: of few points too few, and it prints that it did not converge
+    solver = "smacof" if len(points) <= FEW else "sgd"
+    options = {"knn": knn, "mds_solver": solver, "random_state": seed}
+    options |= {"n_jobs": 1, "verbose": 0}
     return _fitted("phate", "PHATE", points, options)
 
 
 def _fitted(
-    package: str, name: str, points: NDArray[np.float64], options: dict[str, int]
+    package: str, name: str, points: NDArray[np.float64], options: dict[str, Any]
 ) -> NDArray[np.float64]:
     """Project with an estimator of another package."""
     try:

@@ -56,6 +56,7 @@ def irreps(
     name: Property = NSPS,
     limit: Limit = 500,
     output: inputs.Output = Path("irreps"),
+    overwrite: inputs.Overwrite = False,
     batch_size: BatchSize = 32,
     seed: inputs.Seed = 0,
     device: inputs.Device = "auto",
@@ -74,11 +75,13 @@ def irreps(
 
       [cyan]equicalc analyze irreps symphony molecules.extxyz -o use[/cyan]
     """
-    from equicalc.analysis.irreps import analyze_irreps
+    from equicalc.analysis.irreps import UNITS, analyze_irreps
     from equicalc.cli.console import print_table, stdout
     from equicalc.embedding import Embedder
 
-    folder = inputs.output_folder(output)
+    table, figure = output / "irreps.csv", output / "irreps.png"
+    inputs.refuse_existing([table, figure], resume=None, overwrite=overwrite)
+    inputs.output_folder(output)
     structures = read_sample(dataset, limit, seed)
     embedder = Embedder.from_pretrained(model, device=device, batch_size=batch_size)
     found = analyze_irreps(
@@ -91,10 +94,11 @@ def irreps(
         [{k: v for k, v in row.items() if k != advice} for row in rows],
     )
     print_table("What to do", [{k: row[k] for k in (*first, advice)} for row in rows])
-    table = found.write_csv(folder / "irreps.csv")
-    figure = found.plot(folder / "irreps.png", f"{model}, {len(structures)} structures")
+    found.write_csv(table)
+    found.plot(figure, f"{model}, {len(structures)} structures")
     for answer, error in found.error.items():
-        stdout.print(f"{answer}_error with all irreps: {error:.4g}")
+        unit = UNITS.get(answer, "")
+        stdout.print(f"{answer} error with all irreps: {error:.4g} {unit}".rstrip())
     stdout.print(f"table: {table}   figure: {figure}")
 
 
@@ -112,6 +116,7 @@ def draw_map(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Picture.", metavar="FILE")
     ] = Path("map.png"),
+    overwrite: inputs.Overwrite = False,
     batch_size: BatchSize = 32,
     seed: inputs.Seed = 0,
     device: inputs.Device = "auto",
@@ -131,14 +136,16 @@ def draw_map(
     from equicalc.cli.console import stdout
     from equicalc.embedding import Embedder
 
+    picture = output if output.suffix else output.with_suffix(".png")
+    inputs.refuse_existing([picture], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
     structures = read_sample(dataset, limit, seed)
     embedder = Embedder.from_pretrained(model, device=device, batch_size=batch_size)
     maps = embedding_maps(embedder, structures, method, raw, seed)
-    picture = plot_maps(
+    plot_maps(
         maps,
         property_of(structures, name),
-        output if output.suffix else output.with_suffix(".png"),
+        picture,
         name.upper() if name == NSPS else name,
         structures,
         f"{model}, {method.upper()} of {len(structures)} structures",

@@ -20,7 +20,7 @@ EXTRAS = {
     "analysis": {"phate": "phate", "scikit-learn": "sklearn", "umap-learn": "umap"},
     "torchsim": {"torch-sim-atomistic": "torch_sim"},
     "design": {"ase-db-backends": "ase_db_backends"},
-    "cluster": {"dask": "dask", "joblib": "joblib"},
+    "cluster": {"dask": "dask"},
 }
 """Extra of the package -> distributions and the modules that they provide."""
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import multiprocessing
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 from equicalc.data.packed import PackedDataset
 from equicalc.data.packing import write_packed
 from equicalc.data.random_conformers import ConformerOptions, random_conformers
+from equicalc.workers import Workers
 
 __all__ = ["write_conformers"]
 
@@ -87,14 +86,9 @@ def write_conformers(
     ]
     make = partial(_write_shard, tuple(smiles), options, seed)
     logger.info("%d of %d shards are missing", len(missing), len(sizes))
-    if workers == 1:
-        for job in missing:
-            make(job)
-    elif missing:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(missing)), context) as pool:
-            for number, _ in enumerate(pool.map(make, missing), 1):
-                logger.info("%d of %d shards made", number, len(missing))
+    with Workers(min(workers, max(len(missing), 1))) as team:
+        for number, _ in enumerate(team.map(make, missing), 1):
+            logger.info("%d of %d shards made", number, len(missing))
     written = (shards / f"{number:05d}-{size}" for number, size in enumerate(sizes))
     write_packed(path, _records(written), {"source": "random conformers", "seed": seed})
     shutil.rmtree(shards)

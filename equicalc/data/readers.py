@@ -3,13 +3,13 @@
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equicalc._cache import user_cache
 from equicalc.data.arrays import array_names, load_arrays
 from equicalc.data.atoms import atoms_to_record
 from equicalc.data.damage import naming, reason
@@ -195,9 +195,7 @@ def cache_folder() -> Path:
 
     ``datasets`` in ``$EQUICALC_CACHE``, which is ``~/.cache/equicalc`` by default.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = os.environ.get("EQUICALC_CACHE") or Path(base) / "equicalc"
-    return Path(root) / "datasets"
+    return user_cache() / "datasets"
 
 
 def read_records(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equicalc.data.arrays import read_npz
+from equicalc.data.bonds import molecule_with_bonds
 from equicalc.data.damage import naming
 
 if TYPE_CHECKING:
@@ -132,22 +133,12 @@ def mmff_charges(atoms: Atoms) -> np.ndarray:
     [-0.86, 0.43, 0.43]
     """
     from rdkit import Chem
-    from rdkit.Chem import rdDetermineBonds, rdForceFieldHelpers
-    from rdkit.Geometry import Point3D
+    from rdkit.Chem import rdForceFieldHelpers
 
-    editable = Chem.RWMol()
-    conformer = Chem.Conformer(len(atoms))
-    for index, atom in enumerate(atoms):
-        editable.AddAtom(Chem.Atom(int(atom.number)))
-        conformer.SetAtomPosition(index, Point3D(*atom.position.tolist()))
-    editable.AddConformer(conformer)
     for zwitterion in (True, False):
         with silent_rdkit():
-            bonded = Chem.RWMol(editable)
             try:
-                rdDetermineBonds.DetermineBonds(
-                    bonded, charge=0, allowChargedFragments=zwitterion
-                )
+                bonded = molecule_with_bonds(atoms, zwitterion)
                 Chem.SanitizeMol(bonded)
             except ValueError:
                 continue

@@ -1,6 +1,6 @@
 """Designs: generate molecules, work through steps, learn from scores, report."""
 
-from equicalc.labelling.workers import Workers
+from equicalc.workers import Workers
 
 from .choices import Diverse, Top, Unique
 from .design import Best, Design, load_design

@@ -12,7 +12,7 @@ import numpy as np
 
 from equicalc._version import __version__
 from equicalc.data.locking import locked
-from equicalc.labelling.workers import Workers
+from equicalc.workers import Workers
 
 from .design import Best, Design
 from .proposals import made, proposal_chunks, seed_of

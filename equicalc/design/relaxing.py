@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equicalc.analysis import find_bonds
+from equicalc.data.bonds import find_bonds
 
 from .filters import smiles_of
 from .step import Rejected, Step, noted

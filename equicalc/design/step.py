@@ -28,8 +28,13 @@ class Step(BaseModel):
 
     A step is its own configuration: fields are checked, unknown ones refused. Called
     with structures it yields those that go on, with what it found out in their
-    ``info``; the ones given stay as they are. A kind of its own overrides `each`, or
-    `many` if structures are faster together.
+    ``info``; the ones given stay as they are. A kind of its own defines `each`, or
+    `many` if structures are faster together; either follows from the other.
+
+    Raises
+    ------
+    TypeError
+        When a kind is made that defines neither.
 
     Examples
     --------
@@ -52,6 +57,11 @@ class Step(BaseModel):
     #: How many structures are a task for one process.
     chunk: ClassVar[int] = 64
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.each is Step.each and cls.many is Step.many:
+            raise TypeError(f"the step {cls.__name__} defines neither each nor many")
+
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Return what a structure becomes.
 
@@ -60,7 +70,10 @@ class Step(BaseModel):
         Rejected
             If it goes no further.
         """
-        raise NotImplementedError
+        [outcome] = self.many([atoms])
+        if isinstance(outcome, Rejected):
+            raise outcome
+        return outcome
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
         """Return for every structure what it becomes, or why it goes no further.

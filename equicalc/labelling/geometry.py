@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms, units
-from ase.data import covalent_radii
 from numpy.typing import NDArray
+
+from equicalc.data.bonds import bond_matrix, radius_sums
 
 BOND_STIFFNESS = 30.0  # eV/Angstrom^2, a typical single bond
 STIFFNESS_DECAY = 3.3  # per relative bond length: bends ~ 3, torsions ~ 0.3 eV/A^2
 SOFTEST_MODE = 1.0  # eV/Angstrom^2, keeps out-of-plane motions finite
-BONDED = 1.25  # in sums of covalent radii
 POLAR = (7, 8, 9, 16, 17)  # atoms of hydrogen bonds: N O F S Cl
 MORE_APPROACHES = 39  # tries to hit a hydrogen bond
 
@@ -40,7 +40,7 @@ def model_hessian(atoms: Atoms) -> NDArray[np.float64]:
     n = len(atoms)
     vectors = atoms.positions[:, None] - atoms.positions  # (n, n, 3)
     distances = np.linalg.norm(vectors, axis=-1) + np.eye(n)
-    stretch = distances / _bond_lengths(atoms) - 1.0
+    stretch = distances / radius_sums(atoms) - 1.0
     stiffness = BOND_STIFFNESS * np.exp(-STIFFNESS_DECAY * np.maximum(stretch, 0.0))
     np.fill_diagonal(stiffness, 0.0)
     directions = vectors / distances[..., None]
@@ -80,7 +80,7 @@ def stretch_bond(atoms: Atoms, factor: float, rng: np.random.Generator) -> Atoms
     scaled by the cube root of `factor` instead.
     """
     stretched = atoms.copy()
-    adjacency = _adjacency(atoms)
+    adjacency = bond_matrix(atoms)
     for i, j in rng.permutation(np.argwhere(np.triu(adjacency))):
         side = _side(adjacency, i, j)
         if not side[i]:
@@ -190,18 +190,6 @@ def _donates(atoms: Atoms, index: int) -> bool:
     distances = np.linalg.norm(atoms.positions - atoms.positions[index], axis=1)
     distances[index] = np.inf
     return _accepts(atoms, int(distances.argmin()))
-
-
-def _bond_lengths(atoms: Atoms) -> NDArray[np.float64]:
-    radii = covalent_radii[atoms.numbers]
-    return radii[:, None] + radii
-
-
-def _adjacency(atoms: Atoms) -> NDArray[np.bool_]:
-    vectors = atoms.positions[:, None] - atoms.positions
-    near = np.linalg.norm(vectors, axis=-1) < BONDED * _bond_lengths(atoms)
-    np.fill_diagonal(near, False)
-    return near
 
 
 def _internal_basis(atoms: Atoms) -> NDArray[np.float64]:

@@ -76,6 +76,11 @@ class Plan:
             digest.update(repr((unit.kind, unit.name, unit.frames, positions)).encode())
         return digest.hexdigest()
 
+    @property
+    def groups(self) -> str:
+        """Hash of the groups, which decide no structure."""
+        return sha256(repr([unit.group for unit in self.units]).encode()).hexdigest()
+
 
 def make_plan(options: LabelOptions) -> Plan:
     """Read the sources and lay out all work.

@@ -20,7 +20,7 @@ from equicalc.labelling.plan import Plan, make_plan
 from equicalc.labelling.pool import label_units, usable_cores
 from equicalc.labelling.sampling import KINDS, Unit
 from equicalc.labelling.worker import Result, Task, whole_unit
-from equicalc.labelling.workers import Workers
+from equicalc.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +171,7 @@ def _open(out: Path, plan: Plan, options: LabelOptions, command: str) -> None:
         "max_force": options.max_force,
         "shard_units": options.shard_units,
         "plan": plan.fingerprint,
+        "groups": plan.groups,
     }
     file = out / shards.PLAN_FILE
     rejected = [
@@ -205,6 +206,7 @@ def _choices_before(plan_file: Path) -> dict[str, Any]:
 
 
 def _require_same(out: Path, now: dict[str, Any], before: dict[str, Any]) -> None:
+    before = {"groups": now["groups"], **before}  # which early runs did not note
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         raise ValueError(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from equicalc.models.damped_coulomb import DampedCoulomb
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.models.radial_sums import Pairs, RadialSums, add_up
+from equicalc.nn.damped_coulomb import DampedCoulomb
 
 SOFT_CORE = 1.0  # Angstrom
 SWITCH = 0.8  # of the cutoff: from here on pairs fade

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from equicalc.kernels.cpp import invoke, load_library
 from equicalc.kernels.cpp_vectors import CTYPES
-from equicalc.models.damped_coulomb import DampedCoulomb
+from equicalc.nn.damped_coulomb import DampedCoulomb
 from equicalc.nn.radial import polynomial_envelope
 
 __all__ = ["Pairs", "RadialSums", "Sums", "add_up"]

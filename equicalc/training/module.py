@@ -119,7 +119,11 @@ class TrainingModule(LightningModule):
         self._validation = self.task.validation()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Evaluate the running average on a batch."""
+        """Evaluate the running average on a batch.
+
+        Each of several processes evaluates all of them at the same time: they come to
+        the same decisions, and none waits for another longer than a backend allows.
+        """
         self._validation.add(self.average, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from joblib import Parallel, delayed
 from pack import draw, moved
 from rich.progress import track
 
@@ -38,6 +38,7 @@ from equicalc.crystals.paper import paper_inputs
 from equicalc.crystals.symmetry import operations
 from equicalc.data.smiles import atoms_from_smiles, mmff_charges
 from equicalc.units import KJ_PER_MOL
+from equicalc.workers import Workers
 
 logger = logging.getLogger("figure7_data")
 
@@ -58,18 +59,19 @@ def main() -> None:
     parser.add_argument("--molecules", type=int, default=1000)
     parser.add_argument("--packings", type=int, default=5, help="of each molecule")
     parser.add_argument("--copies", type=int, default=1, help="of each packing")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; 0: all cores")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     chosen.output.mkdir(parents=True, exist_ok=True)
     jobs = [
-        delayed(write)(file, smiles, chosen.packings, chosen.copies)
+        (file, smiles)
         for smiles in draw([chosen.smiles], chosen.molecules)
         if not (file := chosen.output / f"{number(smiles):012x}.npz").exists()
     ]
-    ended = Parallel(chosen.jobs, return_as="generator_unordered")(jobs)
-    for _ in track(ended, "Molecules", total=len(jobs)):
-        pass
+    make = partial(write, packings=chosen.packings, copies=chosen.copies)
+    with Workers(chosen.jobs) as workers:
+        for _ in track(workers.map(make, jobs), "Molecules", total=len(jobs)):
+            pass
 
 
 def number(smiles: str) -> int:
@@ -77,8 +79,9 @@ def number(smiles: str) -> int:
     return int(hashlib.blake2b(smiles.encode(), digest_size=6).hexdigest(), 16)
 
 
-def write(file: Path, smiles: str, packings: int, copies: int) -> None:
+def write(job: tuple[Path, str], packings: int, copies: int) -> None:
     """Write the crystals of a molecule, the file whole or not at all."""
+    file, smiles = job
     try:
         columns: dict[str, Any] = described(crystals_of(smiles, packings, copies))
     except ValueError as error:

@@ -9,18 +9,19 @@ The packed sets hold `mu` (Debye), `homo`, `lumo` and `gap` (eV).
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase.units import Bohr, Debye, Hartree
-from joblib import Parallel, delayed
 from tblite.interface import Calculator
 from tqdm import tqdm
 
 from equicalc.data.arrays import read_npz
 from equicalc.data.packed import PackedDataset
 from equicalc.data.packing import write_packed
+from equicalc.workers import Workers
 
 CHUNK = 500
 
@@ -43,15 +44,15 @@ def molecule(dataset: PackedDataset, row: int) -> dict[str, np.ndarray]:
     return {"z": graph["z"].numpy(), "pos": graph["pos"].numpy()}
 
 
-def label(dataset: PackedDataset, rows: np.ndarray, file: Path) -> Path:
+def label(dataset: PackedDataset, job: tuple[np.ndarray, Path]) -> None:
     """Label some molecules, unless that was done before."""
+    rows, file = job
     if not file.is_file():
         table = [orbitals(**molecule(dataset, row)) for row in rows]
         columns: dict[str, Any] = {k: [r[k] for r in table] for k in table[0]}
-        partial = file.with_suffix(".partial.npz")
-        np.savez(partial, rows=rows, **columns)
-        partial.rename(file)
-    return file
+        part = file.with_suffix(".partial.npz")
+        np.savez(part, rows=rows, **columns)
+        part.rename(file)
 
 
 def records(dataset: PackedDataset, files: list[Path]) -> Iterator[dict[str, Any]]:
@@ -74,7 +75,7 @@ def main() -> None:
         default=[40000, 1000, 4000],
         help="of training, validation and test",
     )
-    parser.add_argument("--jobs", type=int, default=-1)
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0: all cores")
     given = parser.parse_args()
     for part, n in zip(("valid", "test", "train"), np.roll(given.molecules, -1)):
         dataset = PackedDataset(given.qm9 / part)
@@ -82,18 +83,22 @@ def main() -> None:
         chunks = given.output / "chunks" / part
         chunks.mkdir(parents=True, exist_ok=True)
         jobs = [
-            delayed(label)(dataset, rows[k : k + CHUNK], chunks / f"{k:06d}.npz")
+            (rows[k : k + CHUNK], chunks / f"{k:06d}.npz")
             for k in range(0, len(rows), CHUNK)
         ]
-        pool = Parallel(given.jobs, return_as="generator")
-        files: Any = list(tqdm(pool(jobs), desc=part, total=len(jobs)))
+        with Workers(given.jobs) as workers:
+            done = workers.map(partial(label, dataset), jobs)
+            for _ in tqdm(done, desc=part, total=len(jobs)):
+                pass
         if not (given.output / part).exists():
             meta = {
                 "level_of_theory": "GFN2-xTB at B3LYP geometries",
                 "source": "QM9, labelled by examples/training/gfn2_properties.py",
                 "licence": "MIT; geometries CC0",
             }
-            write_packed(given.output / part, records(dataset, files), meta)
+            write_packed(
+                given.output / part, records(dataset, [file for _, file in jobs]), meta
+            )
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def generated(
     """
     builder = load_builder(model)
     begun, begun_cpu = time.perf_counter(), time.process_time()
-    molecules = builder.generate(n, seed, batch_size=batch_size)
+    rules = Rules().settled(builder.model.config)
+    molecules = builder.generate(n, seed, batch_size=batch_size, rules=rules)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
     parts = (
         {} if data is None else {k: PackedDataset(data / k) for k in ("train", "test")}
@@ -96,6 +97,7 @@ def generated(
         "seed": seed,
         "seconds_per_molecule": seconds / n,
         "cpu_seconds_per_molecule": cpu / n,
+        "rules": rules.provenance(),
     } | Temperature().provenance()
     for name, part in parts.items():
         whole = metrics.structures_of_dataset(part, fragments)

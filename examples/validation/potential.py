@@ -24,10 +24,10 @@ from ase.calculators.calculator import BaseCalculator, CalculationFailed
 from ase.io import iread
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
-from ase.neighborlist import natural_cutoffs
 from tables import RESULTS, write_table
 
 from equicalc import EquiCalculator
+from equicalc.data.bonds import bond_matrix
 from equicalc.data.smiles import atoms_from_smiles
 
 app = typer.Typer(help=__doc__, add_completion=False)
@@ -252,10 +252,8 @@ def dynamics(
 
 def bonds_kept(atoms: Atoms, start: np.ndarray) -> bool:
     """Whether the same pairs of atoms are bonded as at the start."""
-    radii = np.array(natural_cutoffs(atoms))
-    reach = 1.3 * (radii[:, None] + radii)
     before, now = (
-        Atoms(atoms.numbers, positions).get_all_distances() < reach
+        bond_matrix(Atoms(atoms.numbers, positions), 1.3)
         for positions in (start, atoms.positions)
     )
     return bool((before == now).all())

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from equicalc.data.bonds import MAX_ITERATIONS, unbonded_molecule
+
 if TYPE_CHECKING:
     from ase import Atoms
     from rdkit.Chem import Mol
@@ -17,8 +19,6 @@ __all__ = ["RADII_2023", "plain_smiles", "strictly_valid", "valid_molecule"]
 RADII_2023 = {1: 0.23, 6: 0.68, 7: 0.68, 8: 0.68, 9: 0.64}
 #: Atoms are bonded within this times the sum of their radii.
 REACH = 1.3
-#: How many valence assignments to try before giving up.
-MAX_ITERATIONS = 100_000
 
 
 def valid_molecule(atoms: Atoms) -> Mol | None:
@@ -53,19 +53,12 @@ def valid_molecule(atoms: Atoms) -> Mol | None:
     numbers, pos = atoms.numbers, atoms.positions
     if unknown := set(numbers.tolist()) - RADII_2023.keys():
         raise ValueError(f"no radius for atomic numbers {sorted(unknown)}")
-    molecule = Chem.RWMol()
-    conformer = Chem.Conformer(len(numbers))
-    for k, (number, place) in enumerate(zip(numbers, pos)):
-        atom = Chem.Atom(int(number))
-        atom.SetNoImplicit(True)
-        molecule.AddAtom(atom)
-        conformer.SetAtomPosition(k, place.tolist())
+    molecule = unbonded_molecule(atoms)
     radii = np.array([RADII_2023[int(number)] for number in numbers])
     distance = np.linalg.norm(pos[:, None] - pos[None], axis=-1)
     near = distance <= REACH * (radii[:, None] + radii)
     for i, j in np.argwhere(np.tril(near, -1)):
         molecule.AddBond(int(i), int(j), Chem.BondType.SINGLE)
-    molecule.AddConformer(conformer)
     whole = molecule.GetMol()
     try:
         with rdBase.BlockLogs():

@@ -101,13 +101,21 @@ def test_analyze_irreps_writes_table_and_figure(cli, tmp_path, network, molecule
     assert "force_change_meV/A" in rows[0]
     assert "force_error_meV/A" not in rows[0]  # there are no labels
     assert float(rows[1]["force_change_meV/A"]) > 0
-    assert (tmp_path / "use" / "irreps.png").stat().st_size > 0
+    figure = tmp_path / "use" / "irreps.png"
+    assert figure.stat().st_size > 0
+    figure.write_text("kept")
+    given = ["analyze", "irreps", network, molecules, "--device", "cpu", "-o", "use"]
+    assert "--overwrite replaces it" in cli(*given, code=2)
+    assert figure.read_text() == "kept"
+    cli(*given, "--overwrite")
+    assert figure.stat().st_size > 4
 
 
 def test_analyze_map_draws_a_property(cli, tmp_path, network, molecules):
     given = ["analyze", "map", network, molecules, "--device", "cpu", "--method", "pca"]
     cli(*given, "-o", "m.png")
     assert (tmp_path / "m.png").stat().st_size > 0
+    assert "--overwrite replaces it" in cli(*given, "-o", "m.png", code=2)
     out = cli(*given, "--property", "nothing", code=2)
     assert "no structure has a number 'nothing'" in out
     given[-1] = "tsne"

@@ -24,8 +24,8 @@ from equicalc.crystals.graphs import crystal_graph
 from equicalc.crystals.predictor import CHUNK
 from equicalc.crystals.strain import Strain
 from equicalc.models import LatticeConfig, LatticeNetwork, radial_sums
-from equicalc.models.damped_coulomb import DAMPING
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.nn.damped_coulomb import DAMPING
 from equicalc.units import COULOMB, KJ_PER_MOL
 
 TIGHT = 2e-3  # kJ/mol, of single precision

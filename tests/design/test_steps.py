@@ -253,6 +253,22 @@ def test_steps_of_a_user_need_one_method():
     assert len(list(Heavy()([molecule("CH4"), molecule("H2O")]))) == 1
 
 
+def test_a_step_by_itself_follows_from_the_step_together():
+    class Light(Step):
+        def many(self, structures) -> list[list[Atoms] | Rejected]:
+            return [Rejected("heavy") if len(a) > 3 else [a] for a in structures]
+
+    water = molecule("H2O")
+    assert Light().each(water) == [water]
+    with pytest.raises(Rejected, match="heavy"):
+        Light().each(molecule("CH4"))
+
+
+def test_a_step_that_does_nothing_is_refused():
+    with pytest.raises(TypeError, match="Idle defines neither each nor many"):
+        type("Idle", (Step,), {})
+
+
 def test_fragments_are_connected_and_without_hydrogens():
     toluene = atoms_from_smiles("Cc1ccccc1")
     sizes = set()

@@ -1,5 +1,6 @@
 """Local processes and a Dask cluster do the same work, even if a worker dies."""
 
+import inspect
 import operator
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -75,6 +77,18 @@ def test_a_missing_scheduler_is_named():
         Workers(scheduler=address, patience=1),
     ):
         pass
+
+
+def test_a_process_that_joblib_replaces_is_no_matter():
+    """It takes networks that were loaded for a leak, and says so from a thread."""
+    from joblib.externals.loky import process_executor
+
+    message = "A worker stopped while some jobs were given"
+    assert message in inspect.getsource(process_executor)
+    with Workers(2):
+        warnings.warn(message, UserWarning, stacklevel=1)
+    with pytest.raises(UserWarning, match="A worker stopped"):
+        warnings.warn(message, UserWarning, stacklevel=1)
 
 
 @pytest.mark.slow

@@ -35,6 +35,15 @@ def test_same_options_same_plan(options):
     assert other.fingerprint != make_plan(options).fingerprint
 
 
+def test_other_groups_are_another_plan(options):
+    core = options.sources[0]
+    alone = replace(options, sources=(core,), dimers=0, clusters=0, crowds=0)
+    now = make_plan(alone)
+    other = make_plan(replace(alone, sources=(replace(core, core=False),)))
+    assert other.fingerprint == now.fingerprint  # the same structures
+    assert other.groups != now.groups
+
+
 def test_variables_in_paths_are_expanded(options, tmp_path, monkeypatch):
     monkeypatch.setenv("MOLECULES", str(tmp_path))
     named = tuple(

@@ -128,6 +128,19 @@ def test_run_of_other_options_is_not_mixed_in(options):
         label(replace(options, seed=1))
 
 
+def test_other_groups_are_refused_and_a_run_that_noted_none_goes_on(options):
+    packed = label(options)
+    file = Path(options.out) / "plan.json"
+    content = json.loads(file.read_text())
+    del content["choices"]["groups"]
+    file.write_text(json.dumps(content))
+    assert label(options) == packed
+    content["choices"]["groups"] = "others"
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="another groups"):
+        label(options)
+
+
 def kill_when(options, folder, n_files):
     """Label in another process and kill it when so many files are finished."""
     script = folder / "killed.py"

@@ -6,12 +6,11 @@ import pickle
 import pytest
 import torch
 
-from equicalc.graph import collate, make_graph
+from equicalc.graph import collate
 from equicalc.kernels import cpp
-from equicalc.models import AnalyticPotential, Potential, PotentialConfig, evaluate
+from equicalc.models import AnalyticPotential, evaluate
 from equicalc.models.analytic import readout, steps
 
-CUTOFF = 3.0
 OUTPUTS = ("energy", "energies", "forces", "embedding")
 SHAPES = {
     "one layer": {"layers": 1},
@@ -25,24 +24,6 @@ SHAPES = {
 pytestmark = pytest.mark.skipif(
     cpp.find_compiler() is None, reason="there is no C++ compiler"
 )
-
-
-def potential(backend="auto", dtype=torch.float64, **changes):
-    references = (-10.0, -40.0, -80.0)
-    shape = {"layers": 2, "channels": 4, "reference_energies": references} | changes
-    config = PotentialConfig(
-        elements=(1, 6, 8), cutoff=CUTOFF, energy_scale=2.0, **shape
-    )
-    return Potential(config, backend).to(dtype).requires_grad_(False)
-
-
-def cluster(n_atoms, spacing=1.1, cell=None, pbc=None):
-    """Atoms near the points of a lattice."""
-    z = torch.tensor([1, 6, 8])[torch.randint(0, 3, (n_atoms,))]
-    sites = torch.cartesian_prod(*[torch.arange(3.0, dtype=torch.float64)] * 3)
-    pos = spacing * sites[:n_atoms] + 0.3 * torch.rand(n_atoms, 3, dtype=torch.float64)
-    graph = make_graph(z, pos, cell, pbc, cutoff=CUTOFF)
-    return graph.update({"pos": pos})
 
 
 def compiled(model):
@@ -61,20 +42,20 @@ def assert_same(model, graph, outputs=OUTPUTS, tolerance=1e-8):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_same_as_autograd(shape):
+def test_same_as_autograd(potential, cluster, shape):
     assert_same(potential(**shape), cluster(9))
 
 
-def test_nothing_is_compiled_where_torch_is_asked_for():
+def test_nothing_is_compiled_where_torch_is_asked_for(potential):
     assert AnalyticPotential.build(potential("torch")) is None
 
 
-def test_nothing_is_compiled_without_a_compiler(monkeypatch):
+def test_nothing_is_compiled_without_a_compiler(potential, monkeypatch):
     monkeypatch.setattr(readout, "load_library", lambda source: None)
     assert AnalyticPotential.build(potential()) is None
 
 
-def test_edges_that_are_not_sorted_are_refused():
+def test_edges_that_are_not_sorted_are_refused(potential, cluster):
     graph = cluster(4)
     graph["edge_index"] = graph["edge_index"].flip(1)
     with pytest.raises(ValueError, match="not sorted by receiver"):
@@ -86,7 +67,7 @@ def test_edges_that_are_not_sorted_are_refused():
     [copy.copy, copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))],
     ids=["copy", "deepcopy", "pickle"],
 )
-def test_copies_give_the_same(again):
+def test_copies_give_the_same(potential, cluster, again):
     engine, graph = compiled(potential()), cluster(5)
     other = again(engine)
     assert isinstance(other, AnalyticPotential)
@@ -94,21 +75,21 @@ def test_copies_give_the_same(again):
         assert torch.equal(evaluate(other, graph, OUTPUTS)[name], value)
 
 
-def test_same_charges_and_dipole():
+def test_same_charges_and_dipole(potential, cluster):
     batch = collate([cluster(7), cluster(4)])
     assert_same(potential(), batch, (*OUTPUTS, "charges", "dipole"))
 
 
-def test_same_stress_in_a_small_cell():
+def test_same_stress_in_a_small_cell(potential, cluster):
     crystal = cluster(6, cell=3.5 * torch.eye(3), pbc=[True] * 3)
     assert_same(potential(), crystal, (*OUTPUTS, "stress"))
 
 
-def test_same_where_atoms_repel_each_other():
+def test_same_where_atoms_repel_each_other(potential, cluster):
     assert_same(potential(), cluster(5, spacing=0.7))
 
 
-def test_a_repeated_step_is_a_first_step_to_the_last_bit():
+def test_a_repeated_step_is_a_first_step_to_the_last_bit(potential, cluster):
     """The same atoms elsewhere, a few edges more or less, other elements."""
     model = potential(repulsion=True)
     used = compiled(model)
@@ -119,7 +100,7 @@ def test_a_repeated_step_is_a_first_step_to_the_last_bit():
         assert all(torch.equal(again[name], first[name]) for name in OUTPUTS)
 
 
-def test_a_step_leaves_the_results_of_the_last_one():
+def test_a_step_leaves_the_results_of_the_last_one(potential, cluster):
     engine, graph = compiled(potential()), cluster(5)
     outputs = (*OUTPUTS, "charges", "dipole")
     kept = evaluate(engine, graph, outputs)
@@ -128,17 +109,17 @@ def test_a_step_leaves_the_results_of_the_last_one():
     assert all(torch.equal(kept[name], copies[name]) for name in outputs)
 
 
-def test_a_large_step_is_not_recorded_and_the_same(monkeypatch):
+def test_a_large_step_is_not_recorded_and_the_same(potential, cluster, monkeypatch):
     monkeypatch.setattr(steps, "FEW_EDGES", 10)
     assert_same(potential(), cluster(9))
 
 
 @pytest.mark.parametrize("n_atoms", [0, 1])
-def test_without_edges(n_atoms):
+def test_without_edges(potential, cluster, n_atoms):
     assert_same(potential(), cluster(n_atoms))
 
 
-def test_close_to_the_plain_model_in_single_precision():
+def test_close_to_the_plain_model_in_single_precision(potential, cluster):
     """The bound that is stated: 1e-6 of the energy, 1e-5 eV/Angstrom."""
     model, graph = potential(dtype=torch.float32, channels=16), cluster(20)
     plain, found = evaluate(model, graph), evaluate(compiled(model), graph)

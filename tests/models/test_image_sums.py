@@ -9,10 +9,10 @@ import torch
 
 from equicalc.graph import molecule_edges
 from equicalc.models import LatticeConfig, LatticeNetwork
-from equicalc.models.damped_coulomb import DAMPING
 from equicalc.models.image_sums import SOFT_CORE, SWITCH
 from equicalc.models.lattice import COULOMB, FEW
 from equicalc.models.lattice_graph import LatticeGraph
+from equicalc.nn.damped_coulomb import DAMPING
 from equicalc.nn.radial import BesselBasis
 from equicalc.units import KJ_PER_MOL
 

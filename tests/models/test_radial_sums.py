@@ -5,8 +5,8 @@ import torch
 
 from equicalc.kernels import cpp
 from equicalc.models import radial_sums
-from equicalc.models.damped_coulomb import DampedCoulomb
 from equicalc.models.radial_sums import Pairs, RadialSums
+from equicalc.nn.damped_coulomb import DampedCoulomb
 from equicalc.nn.radial import BesselBasis
 
 SIZE, N_BLOCKS, N_IMAGES, N_PAIRS = 5, 4, 3, 400  # two crystals of two molecules

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equicalc.analysis import find_bonds
+from equicalc.data.bonds import find_bonds
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -72,14 +73,14 @@ class Workers:
         if self.n == 1 and self.scheduler is None:
             yield
             return
-        try:
-            from joblib import parallel_config
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                'several processes need joblib: pip install "equicalc[cluster]"'
-            ) from error
+        from joblib import parallel_config
+
         if self.scheduler is None:
-            with parallel_config("loky", n_jobs=self.n or -1, inner_max_num_threads=1):
+            local: Any = {"n_jobs": self.n or -1, "inner_max_num_threads": 1}
+            with parallel_config("loky", **local), warnings.catch_warnings():
+                # a process that has loaded its networks looks to joblib as if it
+                # leaked memory, and is replaced; nothing is lost
+                warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
                 yield
             return
         with _client(self.scheduler, self.patience) as client:
