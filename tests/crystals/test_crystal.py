@@ -259,6 +259,8 @@ def test_slab_is_not_a_crystal():
 
 def test_odd_electrons_and_ions_are_told_apart():
     with pytest.raises(errors.MissingHydrogensError, match="odd number"):
+        MolecularCrystal.from_atoms(box(molecule("CN")))
+    with pytest.raises(errors.MissingHydrogensError, match=r"atom 1 \(N or O\)"):
         MolecularCrystal.from_atoms(box(without(METHANOL, 3)))
     with pytest.raises(errors.SaltError, match="ions"):
         MolecularCrystal.from_atoms(two_kinds("CH3O"))
