@@ -28,6 +28,7 @@ SUPERCELL = "A supercell has the energy of its cells and the same forces"
 FAR = "Nothing changes 100,000 Angstrom from the origin"
 CONSERVATION = "Molecular dynamics without a thermostat keeps its total energy"
 TURNED = "Energy stays and forces turn with the molecule"
+COPIED = "The calculator survives copying"
 PICKLE = "The calculator survives pickling"
 GLOBAL = "Calculating leaves environment, filters, random numbers and precision alone"
 NAN = "A position that is not a number is refused"
@@ -238,7 +239,7 @@ def test_what_is_not_offered_is_skipped():
     class EnergyOnly(Springs):
         implemented_properties = ["energy"]  # noqa: RUF012
 
-    report = validate_calculator(EnergyOnly(), only=[GRADIENT, PICKLE, SMOOTH])
+    report = validate_calculator(EnergyOnly(), only=[GRADIENT, COPIED, SMOOTH])
     assert {check.status for check in report.checks} == {"skip"}, str(report)
     assert "does not offer forces" in report[GRADIENT].detail
 

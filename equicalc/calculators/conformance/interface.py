@@ -192,6 +192,7 @@ COPIES = (dictionary, pickled, deep_copied)
 
 
 def _same_answer(subject: Subject, other: BaseCalculator) -> Measure:
+    subject.need("forces")
     atoms = _nudged(subject.molecule)
     difference = other.get_property("forces", atoms.copy()) - subject.forces(atoms)
     return Measure(largest(difference), subject.tolerances.forces, "eV/Angstrom")
