@@ -14,7 +14,12 @@ from equicalc.data.damage import reason
 from equicalc.data.text_files import check_text
 
 from . import errors
-from .fragments import find_fragments, require_crystal, require_one_neutral_species
+from .fragments import (
+    find_fragments,
+    require_crystal,
+    require_neutral,
+    require_one_neutral_species,
+)
 from .neighbours import AtomPairs, Neighbour, neighbours_of, pairs_around
 from .pose import parameters_of, place
 from .shape import vdw_radii, vdw_volume
@@ -84,6 +89,7 @@ class MolecularCrystal:
         from ase import Atoms
 
         require_crystal(atoms)
+        require_neutral(atoms)
         fragments = find_fragments(atoms)
         require_one_neutral_species(fragments)
         found = find_symmetry(

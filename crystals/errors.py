@@ -83,7 +83,7 @@ class SeveralSpeciesError(CrystalError):
 
 
 class MissingHydrogensError(CrystalError):
-    """Carbon with open valences, as in files without hydrogen positions."""
+    """Atoms with open valences, as in files without hydrogen positions."""
 
     code = "hydrogens"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,14 +23,19 @@ __all__ = [
     "find_fragments",
     "polar_hydrogens",
     "require_crystal",
+    "require_neutral",
     "require_one_neutral_species",
 ]
 
 OVERLAPPING = 0.55  # in sums of covalent radii
 TERMINAL_CARBON = 1.28  # Angstrom: CO, CN and C#C are shorter, a C-C bond is not
+TERMINAL_NITROGEN = 1.25  # N2 and C#N are shorter, C=N and C-N of C-NH2 are not
+SINGLE_NITROGEN = 1.41  # nitrogen with two neighbours has a double bond, C=N or C:N
+TERMINAL_OXYGEN = 1.33  # C=O and carboxylates are shorter, C-OH is not
 BENT = 150.0  # degrees: carbon with two neighbours is linear
 PYRAMIDAL = 340.0  # degrees: three bonds of carbon are in a plane
 POLAR = (7, 8, 9, 16, 17)  # hydrogen on them is acidic: N O F S Cl
+CHARGED = 0.5  # e; partial charges of a file add up to zero only so well
 ROUNDS = 4  # of telling atoms apart by their neighbours
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 
@@ -180,6 +186,22 @@ def require_one_neutral_species(fragments: Sequence[Fragment]) -> None:
         )
 
 
+def require_neutral(atoms: Atoms) -> None:
+    """Refuse a structure whose ``info`` or initial charges say that it is charged.
+
+    Raises
+    ------
+    SaltError
+        With the charge.
+    """
+    charge = atoms.info.get("charge", atoms.get_initial_charges().sum())
+    if isinstance(charge, Real) and abs(charge) > CHARGED:
+        raise errors.SaltError(
+            f"{atoms.info.get('smiles', atoms.get_chemical_formula())} has the charge "
+            f"{float(charge):+g}: only crystals of neutral molecules can be treated"
+        )
+
+
 def polar_hydrogens(molecule: Atoms) -> NDArray[np.bool_]:
     """Tell which atoms of a molecule are hydrogens with N, O, F, S or Cl nearest."""
     hydrogen = molecule.numbers == 1
@@ -284,12 +306,12 @@ def _is_ion(fragment: Fragment, n_kinds: int) -> bool:
 
 
 def _require_hydrogens(fragment: Fragment) -> None:
-    open_valences = _open_carbons(fragment)
-    if open_valences.size:
-        raise errors.MissingHydrogensError(
-            f"hydrogen is missing at atom {fragment.indices[open_valences[0]]} (C) of "
-            f"{fragment.formula()}; add hydrogens to the file"
-        )
+    for symbol, find in (("C", _open_carbons), ("N or O", _open_others)):
+        if (open_valences := find(fragment)).size:
+            raise errors.MissingHydrogensError(
+                f"hydrogen is missing at atom {fragment.indices[open_valences[0]]} "
+                f"({symbol}) of {fragment.formula()}; add hydrogens to the file"
+            )
     if 6 in fragment.numbers and fragment.numbers.sum() % 2:
         raise errors.MissingHydrogensError(
             f"{fragment.formula()} has an odd number of electrons: a hydrogen is "
@@ -315,3 +337,31 @@ def _open_carbons(fragment: Fragment) -> NDArray[np.int64]:
         angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
         found.append(atoms[angles.sum(axis=1) < least])
     return np.sort(np.concatenate(found))
+
+
+def _open_others(fragment: Fragment) -> NDArray[np.int64]:
+    """Nitrogen and oxygen atoms with bonds to carbon too long for a double bond.
+
+    Only of those that lack hydrogen for certain: an amide with two carbon atoms on its
+    nitrogen, or a carboxylic acid, is not told by its bonds.
+    """
+    center, near = fragment.bonds.T
+    numbers = fragment.numbers
+    lengths = np.linalg.norm(
+        fragment.positions[near] - fragment.positions[center], axis=1
+    )
+    shortest = np.full(len(numbers), np.inf)
+    np.minimum.at(shortest, center, lengths)
+    degree = np.bincount(center, minlength=len(numbers))
+    others = np.bincount(center[numbers[near] != 6], minlength=len(numbers)) > 0
+    nitrogen, oxygen = numbers == 7, numbers == 8
+    lacking = np.select(
+        [nitrogen & (degree == 1), nitrogen & (degree == 2), oxygen & (degree == 1)],
+        [
+            shortest > TERMINAL_NITROGEN,
+            shortest > SINGLE_NITROGEN,
+            shortest > TERMINAL_OXYGEN,
+        ],
+        default=False,
+    )
+    return np.flatnonzero(lacking & ~others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from equicalc.data.damage import naming
+from equicalc.data.damage import naming, reason
 from equicalc.data.locking import locked
 from equicalc.data.text_files import check_text
 from equicalc.workers import Workers
@@ -142,24 +143,46 @@ _Frame = tuple[str, "Atoms", "LabelledCrystal | None"]
 
 
 def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
-    """Name and structure of each frame; of a file that cannot be read its failure."""
+    """Name and structure of each frame; of a file that cannot be read its failure.
+
+    A name may end in the index of a frame or a slice, ``x.extxyz@-1``.
+    """
     from ase import Atoms
     from ase.io import read
+    from ase.io.formats import string2index
 
     for file in files:
+        path, index = _path_and_index(str(file))
         try:
-            check_text(file)
-            frames = cast("list[Atoms]", read(file, ":"))
+            check_text(path)
+            frames = cast("list[Atoms]", read(Path(path), ":"))
             if not frames:
                 raise ValueError("no structures")
+            chosen = range(len(frames))
+            if index:
+                try:
+                    some = chosen[string2index(index)]
+                except IndexError:
+                    raise ValueError(
+                        f"there is no frame {index}, of {len(frames)}"
+                    ) from None
+                chosen = [some] if isinstance(some, int) else some
         except Exception as error:  # every format has its own
-            reason = f"cannot read {file}: {str(error) or type(error).__name__}"
-            failed = LabelledCrystal(str(file), UnreadableFileError.code, reason)
+            message = f"cannot read {file}: {reason(error)}"
+            failed = LabelledCrystal(str(file), UnreadableFileError.code, message)
             yield str(file), Atoms(), failed
             continue
-        for index, atoms in enumerate(frames):
-            name = str(file) if len(frames) == 1 else f"{file}@{index}"
-            yield name, atoms, None
+        for number in chosen:
+            name = path if len(frames) == 1 else f"{path}@{number}"
+            yield name, frames[number], None
+
+
+def _path_and_index(text: str) -> tuple[str, str]:
+    """Split ``file@index``; no index if there is a file of the whole name."""
+    path, _, index = text.rpartition("@")
+    if path and re.fullmatch(r"[-\d:]+", index) and not Path(text).exists():
+        return path, index
+    return text, ""
 
 
 def _work(

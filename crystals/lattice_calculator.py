@@ -86,6 +86,9 @@ class LatticeCalculator(Calculator):
             "stress": full_3x3_to_voigt_6_stress(virial / crystal.get_volume()),
         }
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(molecules={self.molecules!r})"
+
     def _torn(self, crystal: Atoms) -> bool:
         """Whether a bond of the molecules that are known is none in this structure."""
         from ase.data import covalent_radii

@@ -21,7 +21,7 @@ from .errors import (
     RadicalError,
     SeveralSpeciesError,
 )
-from .fragments import find_fragments
+from .fragments import find_fragments, require_neutral
 from .minimise import BatchedBFGS
 from .pairwise import energy_per_molecule
 from .potentials import LennardJones, PairPotential
@@ -98,7 +98,7 @@ def random_crystals(
     ------
     ValueError
         If the SMILES, the group or a number makes no sense, or the structure is not
-        one molecule with paired electrons.
+        one neutral molecule with paired electrons.
 
     Notes
     -----
@@ -114,11 +114,10 @@ def random_crystals(
     >>> len(energies), energies == sorted(energies)
     (2, True)
     """
-    if n < 1 or not 0 < packing < 1:
-        raise ValueError(
-            f"n = {n} and packing = {packing} given; at least 1 and between 0 and 1 "
-            "needed"
-        )
+    if n < 1:
+        raise ValueError(f"n = {n} crystals are asked for; at least 1 is needed")
+    if not 0 < packing < 1:
+        raise ValueError(f"packing is {packing}; give a number between 0 and 1")
     rigid = _structure(molecule, seed)
     operations(spacegroup)  # refuses groups that do not exist
     potential = potential or LennardJones()
@@ -158,6 +157,7 @@ def _structure(molecule: str | Atoms, seed: int) -> Atoms:
         else molecule.copy()
     )
     _require_molecule(rigid, molecule)
+    require_neutral(rigid)
     _require_closed_shell(rigid)
     rigid.positions -= rigid.positions.mean(axis=0)
     rigid.cell = None
@@ -176,9 +176,9 @@ def _require_molecule(atoms: Atoms, given: str | Atoms) -> None:
             f"the molecule is periodic along {atoms.pbc.tolist()}: give a molecule in "
             "empty space, atoms.pbc = False"
         )
-    if isinstance(given, str):
-        pieces = given.split(".")
-    else:
+    smiles = given if isinstance(given, str) else str(atoms.info.get("smiles", ""))
+    pieces = smiles.split(".")
+    if len(pieces) == 1:
         pieces = [piece.formula() for piece in find_fragments(atoms)]
     if len(pieces) > 1:
         raise SeveralSpeciesError(

@@ -140,7 +140,7 @@ class Builder:
         molecules = self.stream(
             None if valid_only else n,
             seed,
-            batch_size=min(batch_size, n),
+            batch_size=min(batch_size, max(n, 1)),
             temperature=temperature,
             first=first,
             rules=rules,
@@ -213,7 +213,7 @@ class Builder:
 
         def completions() -> Iterator[Atoms]:
             end = None if valid_only else n
-            for numbers in batches(end, first, min(batch_size, n)):
+            for numbers in batches(end, first, min(batch_size, max(n, 1))):
                 growing = self.sampler.given([fragment] * len(numbers), numbers, rules)
                 if grow_from is not None:
                     growing.may_focus[:, : len(fragment)] = False
@@ -273,7 +273,14 @@ class Builder:
             Below 1: safer and less varied.
         rules
             What the new atom must keep to.
+
+        Raises
+        ------
+        ValueError
+            If `k` is below 1, or as for `complete`.
         """
+        if k < 1:
+            raise ValueError(f"k is {k}; give at least 1")
         rules = (rules or Rules()).settled(self.model.config)
         check_fragment(fragment, self.model, None)
         rules.check(self.model.config, fragment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,8 @@ def check_fragment(
         )
     if grow_from is None:
         return
+    if odd := [k for k in grow_from if type(k) is bool or not isinstance(k, Integral)]:
+        raise ValueError(f"grow_from has {odd[0]!r}: give indices of atoms")
     if outside := [k for k in grow_from if not -n <= k < n]:
         raise ValueError(f"grow_from {outside[0]}: the fragment has atoms 0 to {n - 1}")
     foci = fragment.numbers[list(grow_from)]

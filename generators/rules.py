@@ -68,6 +68,10 @@ class Rules:
                 f"max_atoms {self.max_atoms} is below "
                 + (f"min_atoms {self.min_atoms}" if self.min_atoms > 1 else "1")
             )
+        if self.formula is not None and not self.formula.strip():
+            raise ValueError("the formula is empty: write C2H6O, or leave it out")
+        if self.elements is not None and not any(self.elements):
+            raise ValueError("elements are empty: name some, or leave them out")
         if self.formula is not None and (self.min_atoms or self.max_atoms):
             raise ValueError("give a formula or a number of atoms, not both")
 

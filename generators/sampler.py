@@ -132,7 +132,15 @@ class Sampler:
 
 
 def batches(n: int | None, first: int, size: int) -> Iterator[range]:
-    """Yield the numbers of batches; without end if n is None."""
+    """Yield the numbers of batches; without end if n is None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such number of molecules, or of those in a batch.
+    """
+    if (n is not None and n < 0) or size < 1:
+        raise ValueError(f"n is {n} and batch_size {size}; give at least 0, and 1")
     end = None if n is None else first + n
     for begin in count(first, size):
         if end is not None and begin >= end:

@@ -74,7 +74,7 @@ def check_format(path: str | Path) -> Path:
     return Path(path)
 
 
-def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
+def written_molecules(path: str | Path, seed: int, **made: float) -> tuple[int, int]:
     """Return how many molecules a file has, and the number of the first to make.
 
     Parameters
@@ -83,6 +83,9 @@ def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
         An extxyz file or a database; (0, 0) if it does not exist.
     seed
         That its molecules must be of.
+    **made
+        What else the ``info`` of its molecules must say, ``focus_temperature`` for
+        instance, where it says it.
 
     Raises
     ------
@@ -98,6 +101,12 @@ def written_molecules(path: str | Path, seed: int) -> tuple[int, int]:
         _drop_cut_frame(path)
     molecules = read_molecules(path)
     last = molecules[-1].info if molecules else {"seed": seed, "molecule": -1}
+    for name, value in made.items():
+        if not np.isclose(float(last.get(name, value)), value):
+            raise ValueError(
+                f"{path} ends with a molecule of {name} {last[name]}, not {value}: "
+                "give that again, or another file"
+            )
     if last.get("seed") != seed or not isinstance(last.get("molecule"), Integral):
         raise ValueError(
             f"{path} ends with a molecule of seed {last.get('seed')}, not {seed}: "

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 Files = Annotated[
     list[str],
-    typer.Argument(help="Crystals in any ASE format.", metavar="FILE..."),
+    typer.Argument(
+        help="Crystals in any ASE format; one frame only: FILE@0.", metavar="FILE..."
+    ),
 ]
 Predictor = Annotated[
     str | None,

@@ -106,7 +106,10 @@ def build(
 def label(
     files: Annotated[
         list[str],
-        typer.Argument(help="Crystals in any ASE format.", metavar="FILE..."),
+        typer.Argument(
+            help="Crystals in any ASE format; one frame only: FILE@0.",
+            metavar="FILE...",
+        ),
     ],
     method: MethodName = "gfn2-2b",
     relax: Annotated[

@@ -225,8 +225,12 @@ class _Job:
         with locked(self.output):
             if self.options.overwrite:
                 self.output.unlink(missing_ok=True)
-            seed = self.options.seed
-            self.written, self.first = written_molecules(self.output, seed)
+            self.written, self.first = written_molecules(
+                self.output,
+                self.options.seed,
+                focus_temperature=self.options.focus_temperature,
+                position_temperature=self.options.position_temperature,
+            )
             self._write(batch)
 
     def _write(self, batch: Callable[[int, int], list[Atoms]]) -> None:
@@ -272,7 +276,9 @@ class _Job:
 def _one_structure(text: str, seed: int) -> Atoms:
     (first, *others) = inputs.read_structures([text], seed)
     if others:
-        raise ValueError(f"{text} holds {len(others) + 1} structures: name one")
+        raise ValueError(
+            f"{text} holds {len(others) + 1} structures: name one, {text}@0"
+        )
     return first.atoms
 
 

@@ -272,16 +272,16 @@ def _path_and_index(text: str) -> tuple[Path | None, str]:
 def _frames(path: Path, index: str) -> Iterator[tuple[str, Atoms]]:
     from ase.io import read
 
+    from equicalc.data.damage import reason
     from equicalc.data.text_files import check_text
 
     try:
         check_text(path)
         frames = read(path, index)
     except Exception as error:  # every format has its own
-        reason = str(error) or type(error).__name__
-        if isinstance(error, (StopIteration, IndexError)):
-            reason = f"there is no frame {index}"
-        raise ValueError(f"cannot read a structure from {path}: {reason}") from error
+        no_frame = isinstance(error, (StopIteration, IndexError))
+        why = f"there is no frame {index}" if no_frame else reason(error)
+        raise ValueError(f"cannot read a structure from {path}: {why}") from error
     frames = frames if isinstance(frames, list) else [frames]
     if not frames or not all(len(frame) for frame in frames):
         raise ValueError(f"{path} holds no atoms")

@@ -64,6 +64,10 @@ def md(
     if not (0 < timestep < math.inf and 0 <= time < math.inf):
         raise ValueError(f"no run of {time} ps in steps of {timestep} fs is possible")
     steps = round(1000 * time / timestep)
+    if time and not steps:
+        raise ValueError(f"{time} ps are less than one step of {timestep} fs")
+    if pressure and ensemble != "npt":
+        raise ValueError(f"{ensemble} keeps no pressure: give --ensemble npt with it")
     found = inputs.read_structures(structures, seed)
     folder = inputs.output_folder(output)
     paths = {named.name: folder / f"{named.name}.md.extxyz" for named in found}

@@ -56,6 +56,10 @@ def reason(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, KeyError) and error.args[0] in ("D", "T"):
+        return f"{error.args[0]} is no element that ASE knows: write H"
+    if type(error).__name__ == "UnknownFileTypeError":
+        return "neither suffix nor content tell a format that ASE knows"
     text = " ".join(str(error).split())
     if len(text) > 500:
         text = text[:500] + " ..."

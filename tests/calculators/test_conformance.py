@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
@@ -27,6 +28,7 @@ SUPERCELL = "A supercell has the energy of its cells and the same forces"
 FAR = "Nothing changes 100,000 Angstrom from the origin"
 CONSERVATION = "Molecular dynamics without a thermostat keeps its total energy"
 TURNED = "Energy stays and forces turn with the molecule"
+COPIED = "The calculator survives copying"
 PICKLE = "The calculator survives pickling"
 GLOBAL = "Calculating leaves environment, filters, random numbers and precision alone"
 NAN = "A position that is not a number is refused"
@@ -219,6 +221,27 @@ def test_wrong_arguments_are_named():
         validate_calculator(Springs(), only=["is beautiful"])
     with pytest.raises(ValueError, match="no tolerances 'float16'"):
         validate_calculator(Springs(), tolerances="float16", only=[])
+
+
+@pytest.mark.parametrize("calc", [None, "emt", EMT, object()])
+def test_what_is_no_calculator_is_refused(calc):
+    with pytest.raises(ValueError, match=r"no ASE calculator|is a class"):
+        validate_calculator(calc, only=[])
+
+
+def test_structures_of_the_wrong_kind_are_refused():
+    for wrong in ("H2O", Atoms(), molecule("H2O", vacuum=3, pbc=True)):
+        with pytest.raises(ValueError, match="molecule is"):
+            validate_calculator(EMT(), wrong, only=[])
+
+
+def test_what_is_not_offered_is_skipped():
+    class EnergyOnly(Springs):
+        implemented_properties = ["energy"]  # noqa: RUF012
+
+    report = validate_calculator(EnergyOnly(), only=[GRADIENT, COPIED, SMOOTH])
+    assert {check.status for check in report.checks} == {"skip"}, str(report)
+    assert "does not offer forces" in report[GRADIENT].detail
 
 
 def test_tolerances_can_be_given():

@@ -191,6 +191,19 @@ def test_md_in_nve_shows_the_drift(cli):
     assert "drift" in out
 
 
+def test_options_of_dynamics_that_contradict_each_other_are_refused(cli):
+    short = ["md", "O", "-c", "emt", "--time", 0.01]
+    assert "less than one step" in cli(*short, "--timestep", 50, code=2)
+    assert "--ensemble npt" in cli(*short, "--pressure", 1, code=2)
+
+
+def test_deuterium_and_unknown_formats_are_named(cli, tmp_path):
+    (tmp_path / "d2o.xyz").write_text("3\n\nO 0 0 0\nD 1 0 0\nD 0 1 0\n")
+    (tmp_path / "a.foo").write_text("hello")
+    assert "D is no element that ASE knows: write H" in cli("relax", "d2o.xyz", code=2)
+    assert "a format that ASE knows" in cli("relax", "a.foo", code=2)
+
+
 def test_md_reports_an_explosion(cli):
     write("hot.xyz", molecule("H2O"))
     options = ["md", "hot.xyz", "-c", "emt", "--timestep", 20, "--time", 10]

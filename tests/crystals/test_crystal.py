@@ -10,9 +10,11 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from equicalc.crystals import MolecularCrystal, errors, neighbours
+from equicalc.crystals.fragments import polar_hydrogens
 from equicalc.crystals.neighbours import pairs_around
 from equicalc.crystals.shape import standard_orientation, vdw_radii, vdw_volume
 from equicalc.crystals.symmetry import lattice_basis, operations
+from equicalc.data.smiles import atoms_from_smiles
 
 METHANOL = molecule("CH3OH")
 WATER = molecule("H2O")
@@ -228,6 +230,26 @@ def test_bad_crystals_have_named_errors(code):
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("smiles", ["CN", "CC(N)=O", "NC(=O)N", "OCCO", "C1CNCCN1"])
+def test_hydrogen_missing_on_nitrogen_or_oxygen_is_named(smiles):
+    whole = atoms_from_smiles(smiles)
+    MolecularCrystal.from_atoms(box(whole))
+    with pytest.raises(errors.MissingHydrogensError, match=r"\(N or O\)"):
+        MolecularCrystal.from_atoms(box(whole[~polar_hydrogens(whole)]))
+
+
+@pytest.mark.parametrize("name", ["N2", "CH3CN", "C5H5N", "CO2", "HCOOH", "N2O"])
+def test_nitrogen_and_oxygen_without_hydrogen_are_no_mistake(name):
+    MolecularCrystal.from_atoms(box(molecule(name)))
+
+
+def test_charged_crystals_are_refused():
+    charged = box(molecule("H2O"))
+    charged.info["charge"] = 1
+    with pytest.raises(errors.SaltError, match=r"charge \+1"):
+        MolecularCrystal.from_atoms(charged)
+
+
 def test_slab_is_not_a_crystal():
     slab = box(molecule("H2O"))
     slab.pbc = [True, True, False]
@@ -237,6 +259,8 @@ def test_slab_is_not_a_crystal():
 
 def test_odd_electrons_and_ions_are_told_apart():
     with pytest.raises(errors.MissingHydrogensError, match="odd number"):
+        MolecularCrystal.from_atoms(box(molecule("CN")))
+    with pytest.raises(errors.MissingHydrogensError, match=r"atom 1 \(N or O\)"):
         MolecularCrystal.from_atoms(box(without(METHANOL, 3)))
     with pytest.raises(errors.SaltError, match="ions"):
         MolecularCrystal.from_atoms(two_kinds("CH3O"))

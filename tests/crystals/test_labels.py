@@ -14,6 +14,7 @@ from ase.db import connect
 from ase.io import write
 
 from equicalc.crystals import MolecularCrystal, label_crystals
+from equicalc.crystals.labels import read_frames
 
 ROOT = Path(__file__).parents[2]
 SLOW = """
@@ -57,6 +58,20 @@ def test_bad_files_are_rows_with_their_reason(files, tmp_path):
     assert {row.method for row in stored} == {"lj"}
     assert all(row.version.startswith("equicalc") for row in stored)
     assert stored[0].toatoms().pbc.all()
+
+
+def test_frames_are_chosen(files):
+    good = str(files[1])
+
+    def names(index):
+        return [name.removeprefix(good) for name, _, _ in read_frames([good + index])]
+
+    assert names("@2") == ["@2"]
+    assert names("@-1") == ["@5"]
+    assert names("@1:3") == ["@1", "@2"]
+    ((_, _, failed),) = read_frames([good + "@6"])
+    assert failed is not None
+    assert "no frame 6, of 6" in failed.message
 
 
 def test_finished_crystals_are_not_done_again(files, tmp_path):

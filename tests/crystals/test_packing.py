@@ -14,10 +14,11 @@ from equicalc.crystals import (
     pair_energy,
     random_crystals,
 )
-from equicalc.crystals.errors import RadicalError
+from equicalc.crystals.errors import RadicalError, SaltError, SeveralSpeciesError
 from equicalc.crystals.minimise import BatchedBFGS
 from equicalc.crystals.rigid import REACH, RigidCrystals
 from equicalc.crystals.symmetry import operations
+from equicalc.data.smiles import atoms_from_smiles
 
 WATER = molecule("H2O")
 GROUPS = [1, 2, 4, 14, 19, 61, 76, 146, 148, 173, 198, 225]
@@ -156,6 +157,15 @@ def test_what_is_not_one_molecule_is_refused():
             random_crystals(two, 14, n=1)
     with pytest.raises(ValueError, match="no atoms"):
         random_crystals(Atoms(), 14, n=1)
+
+
+def test_ions_are_not_packed():
+    pair = atoms_from_smiles("[Na+].[Cl-]")
+    with pytest.raises(SeveralSpeciesError, match="2 molecules"):
+        random_crystals(pair, 14, n=1)
+    for ion in ("[NH4+]", atoms_from_smiles("CC(=O)[O-]")):
+        with pytest.raises(SaltError, match="charge"):
+            random_crystals(ion, 14, n=1)
 
 
 @pytest.mark.parametrize("radical", ["CC[Se]", "[CH3]", "[CH2]", molecule("NO")])

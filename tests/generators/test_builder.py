@@ -56,6 +56,9 @@ def test_files_keep_the_provenance_and_can_be_continued(builder, tmp_path, suffi
     assert written_molecules(path, seed=1) == (3, 3)
     with pytest.raises(ValueError, match="seed 1, not 2"):
         written_molecules(path, seed=2)
+    assert written_molecules(path, seed=1, focus_temperature=1.0) == (3, 3)
+    with pytest.raises(ValueError, match=r"focus_temperature 1.0, not 0.5"):
+        written_molecules(path, seed=1, focus_temperature=0.5)
     back = read_molecules(path)
     assert len(back) == 3
     for a, b in zip(made, back):
@@ -134,6 +137,9 @@ def test_probability_does_not_depend_on_the_frame(builder, methanol):
         (Atoms("C", [[np.nan, 0, 0]]), {}, "not finite"),
         (Atoms("C"), {"grow_from": [3]}, "grow_from 3: the fragment has atoms 0 to 0"),
         (Atoms("CH", [[0, 0, 0], [0, 0, 1]]), {"grow_from": [1]}, "no atom but"),
+        (Atoms("C"), {"grow_from": [True]}, "grow_from has True: give indices"),
+        (Atoms("C"), {"grow_from": [0.5]}, "grow_from has 0.5: give indices"),
+        (Atoms("C"), {"n": -1}, "n is -1"),
     ],
 )
 def test_bad_fragments_are_refused(builder, fragment, options, match):

@@ -160,6 +160,8 @@ def test_impossible_rules_are_refused(builder, rules, match):
         ({"attempts": 0}, "at least 1"),
         ({"min_atoms": 5, "max_atoms": 3}, "max_atoms 3 is below min_atoms 5"),
         ({"formula": "CH4", "max_atoms": 3}, "not both"),
+        ({"formula": ""}, "formula is empty"),
+        ({"elements": [""]}, "elements are empty"),
         ({"environment": Atoms("Au", cell=[3, 3, 3], pbc=True)}, "periodic"),
     ],
 )

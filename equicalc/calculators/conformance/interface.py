@@ -86,6 +86,7 @@ def cached(subject: Subject) -> None:
 
 def results_are_copies(subject: Subject) -> None:
     """Writing into returned forces does not change later answers."""
+    subject.need("forces")
     atoms = subject.molecule.copy()
     forces = np.asarray(subject.calc.get_property("forces", atoms))
     before = forces.copy()
@@ -99,7 +100,7 @@ def inputs_unchanged(subject: Subject) -> None:
     """Structures are not changed."""
     atoms = subject.molecule.copy()
     before = atoms.copy()
-    subject.calc.get_property("forces", atoms)
+    subject.calc.get_property("energy", atoms)
     same = atoms == before and atoms.info == before.info
     if not same or atoms.arrays.keys() != before.arrays.keys():
         raise Failure("atoms differ after the calculation")
@@ -191,6 +192,7 @@ COPIES = (dictionary, pickled, deep_copied)
 
 
 def _same_answer(subject: Subject, other: BaseCalculator) -> Measure:
+    subject.need("forces")
     atoms = _nudged(subject.molecule)
     difference = other.get_property("forces", atoms.copy()) - subject.forces(atoms)
     return Measure(largest(difference), subject.tolerances.forces, "eV/Angstrom")

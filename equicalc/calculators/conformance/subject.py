@@ -43,7 +43,8 @@ class Subject:
     tolerances: Tolerances
 
     def get(self, name: str, atoms: Atoms) -> Any:
-        """Return a property of a copy of a structure."""
+        """Return a property of a copy of a structure; skip the check without it."""
+        self.need(name)
         return self.calc.get_property(name, atoms.copy())
 
     def energy(self, atoms: Atoms) -> float:
@@ -94,7 +95,9 @@ def default_molecule(calc: BaseCalculator) -> Atoms:
     candidates += [Atoms(bulk(name, cubic=True), pbc=False) for name in clusters]
     atoms, reason = _first_taken(calc, (_distorted(atoms) for atoms in candidates))
     if atoms is None:
-        raise ValueError(f"{calc} takes no test structure, give molecule=: {reason}")
+        raise ValueError(
+            f"{shown(calc)} takes no test structure, give molecule=: {reason}"
+        )
     return atoms
 
 
@@ -105,6 +108,12 @@ def default_crystal(calc: BaseCalculator, molecule: Atoms) -> tuple[Atoms | None
     packed.cell = Cell.fromcellpar([*size, 84.0, 96.0, 101.0])
     packed.pbc = True
     return _first_taken(calc, [packed])
+
+
+def shown(calc: BaseCalculator) -> str:
+    """Return how a calculator shows itself, or the name of its class."""
+    text = repr(calc)
+    return f"{type(calc).__name__}()" if text.startswith("<") else text
 
 
 def error_of(call: Callable[[], Any]) -> Exception | None:

@@ -24,6 +24,7 @@ from equicalc.calculators.conformance.subject import (
     Subject,
     default_crystal,
     default_molecule,
+    shown,
 )
 from equicalc.calculators.conformance.tolerances import TOLERANCES, Tolerances
 
@@ -71,7 +72,7 @@ def validate_calculator(
     Raises
     ------
     ValueError
-        If the calculator takes no test structure, or a name is unknown.
+        If `calc` is no calculator, takes no test structure, or a name is unknown.
 
     Examples
     --------
@@ -80,6 +81,8 @@ def validate_calculator(
     >>> validate_calculator(EMT(), only=[name]).passed
     True
     """
+    _require_calculator(calc)
+    only = [only] if isinstance(only, str) else only
     if unknown := set(only) - _CHECKS.keys():
         raise ValueError(f"no checks {sorted(unknown)}; there are: {'; '.join(CHECKS)}")
     name = tolerances or _precision(calc)
@@ -87,6 +90,11 @@ def validate_calculator(
         raise ValueError(f"no tolerances {name!r}; there are {', '.join(TOLERANCES)}")
     limits = TOLERANCES[name] if isinstance(name, str) else name
     molecule = default_molecule(calc) if molecule is None else molecule
+    if not isinstance(molecule, Atoms) or not len(molecule) or molecule.pbc.any():
+        raise ValueError(
+            f"molecule is {molecule!r}; give ase.Atoms of at least one atom, not "
+            "periodic (a periodic one as crystal=)"
+        )
     refusal = ""
     if crystal is None:
         crystal, refusal = default_crystal(calc, molecule)
@@ -94,10 +102,18 @@ def validate_calculator(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of calculators given nonsense
         checks = [_run(title, subject) for title in CHECKS if title in only]
-    shown = repr(calc)
-    return ValidationReport(
-        f"{type(calc).__name__}()" if shown.startswith("<") else shown, tuple(checks)
-    )
+    return ValidationReport(shown(calc), tuple(checks))
+
+
+def _require_calculator(calc: object) -> None:
+    if isinstance(calc, type):
+        raise ValueError(f"{calc.__name__} is a class: give a calculator made of it")
+    needed = ("get_property", "calculate", "implemented_properties")
+    if missing := [name for name in needed if not hasattr(calc, name)]:
+        raise ValueError(
+            f"{calc!r} is no ASE calculator, it has no {', '.join(missing)}: give an "
+            "object of a subclass of ase.calculators.calculator.Calculator"
+        )
 
 
 def _run(title: str, subject: Subject) -> Check:
@@ -127,7 +143,7 @@ def _outcome(title: str, subject: Subject) -> Check:
 
 def _precision(calc: BaseCalculator) -> str:
     """Guess the name of the tolerances that fit a calculator."""
-    settings = dict(calc.parameters or {})
+    settings = dict(getattr(calc, "parameters", None) or {})
     dtype = str(settings.get("dtype", "")).removeprefix("torch.")
     if dtype in TOLERANCES:
         return dtype
