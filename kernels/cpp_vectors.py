@@ -13,7 +13,8 @@ SOURCE = """\
 #include <cmath>
 #include <cstring>
 typedef {ctype} T;
-constexpr int W = {width}, TILE = 4;
+constexpr int REGISTER = std::max(16, __BIGGEST_ALIGNMENT__) / sizeof(T), TILE = 4;
+constexpr int W = std::min({width}, REGISTER);  // longer vectors live in memory
 typedef T V __attribute__((vector_size(W * sizeof(T))));
 typedef V {ctype}_v;
 typedef V U __attribute__((aligned(sizeof(T))));  // a vector anywhere in memory
@@ -60,7 +61,7 @@ static void multiply(int n, const T* x, long x_pitch, const T* m, T* to, long to
 
 
 def vector_width(channels: int, ctype: str) -> int:
-    """Channels in a vector: as many as fit, that divide them."""
+    """Channels in a vector at most: as many as fit into 64 bytes, that divide them."""
     widest = 16 if ctype == "float" else 8
     return next(w for w in (16, 8, 4, 2, 1) if w <= widest and channels % w == 0)
 
