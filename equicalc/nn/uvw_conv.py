@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ class UVWConv(UVWConvolution):
     ) -> Tensor:
         """Convolve, see `UVWConvolution.forward`."""
         if self._is_compiled(x, y, hidden, matrix, adj):
-            return _convolve(self, adj, x, y, hidden, matrix)
+            return _convolve(self, adj, x, y, hidden, matrix)  # pyright: ignore[reportCallIssue]
         return super().forward(x, y, hidden, matrix, adj)
 
     def _is_compiled(
@@ -66,7 +65,7 @@ class _Compiled(torch.autograd.Function):
     """The loops, and torch for derivatives of the gradients."""
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(
         ctx: Any,
         module: UVWConvolution,
         adj: Adjacency,
@@ -80,7 +79,9 @@ class _Compiled(torch.autograd.Function):
         return uvw_loops.convolve(module.paths, x, y, hidden, matrix, adj)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, g: Tensor
+    ) -> tuple[Tensor | None, ...]:
         module, adj = ctx.module, ctx.adj
         x, y, hidden, matrix = inputs = ctx.saved_tensors
         if not torch.is_grad_enabled():
@@ -92,4 +93,6 @@ class _Compiled(torch.autograd.Function):
         return None, None, *(next(given) if t.requires_grad else None for t in inputs)
 
 
-_convolve: Callable[..., Tensor] = torch.compiler.disable(_Compiled.apply)
+@torch.compiler.disable  # it calls compiled loops, which cannot be traced
+def _convolve(*given: Any) -> Tensor:
+    return cast(Tensor, _Compiled.apply(*given))
