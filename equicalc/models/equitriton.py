@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from equicalc.kernels import SphericalHarmonics
-from equicalc.kernels.convolution import UVWConvolution
 from equicalc.models.fields import freeze
 from equicalc.models.property_network import (
     PropertyNetwork,
@@ -18,6 +17,7 @@ from equicalc.models.property_network import (
 from equicalc.nn.e3nn_product import E3nnConvolution
 from equicalc.nn.gate import NormGate
 from equicalc.nn.radial import BesselBasis, RadialFilter
+from equicalc.nn.uvw_conv import UVWConv
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class GraphConvolution(nn.Module):
     ) -> None:
         super().__init__()
         h, ls = config.channels, config.ls
-        kind = E3nnConvolution if backend == "e3nn" else UVWConvolution
+        kind = E3nnConvolution if backend == "e3nn" else UVWConv
         self.convolution = kind(ls_in, ls, ls, h, h)
         self.filters = RadialFilter(
             config.n_radial,

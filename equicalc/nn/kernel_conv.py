@@ -7,8 +7,9 @@ from itertools import product
 
 from torch import Tensor, nn
 
-from equicalc.kernels.convolution import Adjacency, UVWConvolution
+from equicalc.kernels.convolution import Adjacency
 from equicalc.nn.radial import RadialFilter
+from equicalc.nn.uvw_conv import UVWConv
 
 
 class KernelConv(nn.Module):
@@ -22,7 +23,7 @@ class KernelConv(nn.Module):
 
     with one radial perceptron for all weights R. The constants n give features of unit
     variance from features and weights of unit variance. Every pair of degrees is a
-    re-associated convolution, see `UVWConvolution`.
+    re-associated convolution, see `UVWConv`.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class KernelConv(nn.Module):
         self.ls_edge = tuple(range(self.ls_in[-1] + ls_out[-1] + 1))
         self.scale = (avg_neighbors * len(channels_in)) ** -0.5
         convolutions = [
-            UVWConvolution(
+            UVWConv(
                 (l,),
                 tuple(range(abs(l - k), l + k + 1)),
                 (k,),
