@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -195,7 +194,7 @@ def require_neutral(atoms: Atoms) -> None:
         With the charge.
     """
     charge = atoms.info.get("charge", atoms.get_initial_charges().sum())
-    if isinstance(charge, Real) and abs(charge) > CHARGED:
+    if isinstance(charge, int | float | np.integer) and abs(charge) > CHARGED:
         raise errors.SaltError(
             f"{atoms.info.get('smiles', atoms.get_chemical_formula())} has the charge "
             f"{float(charge):+g}: only crystals of neutral molecules can be treated"

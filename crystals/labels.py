@@ -149,7 +149,7 @@ def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
     """
     from ase import Atoms
     from ase.io import read
-    from ase.io.formats import string2index
+    from ase.utils import string2index
 
     for file in files:
         path, index = _path_and_index(str(file))
@@ -161,7 +161,7 @@ def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
             chosen = range(len(frames))
             if index:
                 try:
-                    some = chosen[string2index(index)]
+                    some = chosen[cast("slice", string2index(index))]
                 except IndexError:
                     raise ValueError(
                         f"there is no frame {index}, of {len(frames)}"

@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import cast
 
 import numpy as np
 import pytest
@@ -230,7 +231,8 @@ def test_what_is_no_calculator_is_refused(calc):
 
 
 def test_structures_of_the_wrong_kind_are_refused():
-    for wrong in ("H2O", Atoms(), molecule("H2O", vacuum=3, pbc=True)):
+    periodic = molecule("H2O", vacuum=3, pbc=True)
+    for wrong in cast("list[Atoms]", ["H2O", Atoms(), periodic]):
         with pytest.raises(ValueError, match="molecule is"):
             validate_calculator(EMT(), wrong, only=[])
 
