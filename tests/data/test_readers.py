@@ -71,7 +71,7 @@ def truncated_gzip(path, structures):
         ("set.xyz.gz", truncated_gzip, "cannot be read"),
         ("set.xyz", lambda p, s: p.write_text("hello\n"), "structure 0 cannot be read"),
         ("set.xyz", lambda p, s: p.write_bytes(b""), "structure 0|no structure"),
-        ("set.what", lambda p, s: p.write_text("x"), "UnknownFileTypeError"),
+        ("set.what", lambda p, s: p.write_text("x"), "neither suffix nor content"),
         ("set.db", lambda p, s: p.write_text("x" * 99), "structure 0 cannot be read"),
         ("none.xyz", lambda p, s: None, "is no file"),
     ],
