@@ -27,18 +27,17 @@ PADDED = 16  # a multiple of any vector's numbers
 SOURCE = """\
 #include <vector>
 
-// pose: x, y, z of n_padded atoms each; pair: a number of each pair of atoms
+// poses: x, y, z of n_padded atoms each; pairs: a number of each pair of atoms
 extern "C" void pair_sums(const T* poses, const long* owner, const T* turns,
                           const T* places, const T* weights, const T* pairs,
                           T* energies, T* by_pose, T* by_place, long n_atoms,
                           long n_padded, long n_dimers) {{
-  std::vector<T> into(3 * n_padded);
+  std::vector<T> pulls(3 * n_padded);  // on the atoms of the copy
   for (long d = 0; d < n_dimers; d++) {{
     const T *x = poses + owner[d] * 3 * n_padded, *y = x + n_padded, *z = y + n_padded;
     const T *turn = turns + 9 * d, *place = places + 3 * d;
     T *by_x = by_pose + owner[d] * 3 * n_padded, *by_y = by_x + n_padded;
     T *by_z = by_y + n_padded, *by = by_place + 3 * d;
-    T* pulls = into.data();
     V sum{{}};
     for (long j = 0; j < n_atoms; j++) {{
       T other[3];

@@ -70,7 +70,7 @@ class PairPotential(ABC):
         """C++ of `terms`, if it takes but plain arithmetic and one number of a pair.
 
         It defines ``energy`` and ``slope`` from ``squared`` and ``pair``, vectors of
-        floats of type ``V``.
+        floats of type ``V``. Both must be zero where ``pair`` is: rows are padded.
         """
         return None
 
@@ -127,8 +127,8 @@ class LennardJones(PairPotential):
         return f"""\
 const V inverse = 1 / squared, ratio = pair * inverse;
 const V sixth = ratio * ratio * ratio, twelfth = sixth * sixth;
-const V energy = {4 * self.epsilon!r}f * (twelfth - sixth);
-const V slope = {12 * self.epsilon!r}f * inverse * (sixth - 2 * twelfth);
+const V energy = {float(4 * self.epsilon)!r}f * (twelfth - sixth);
+const V slope = {float(12 * self.epsilon)!r}f * inverse * (sixth - 2 * twelfth);
 """
 
     def sites(self, molecule: Atoms) -> Tensor:
