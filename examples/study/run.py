@@ -18,6 +18,7 @@ from typing import Any
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.training import TrainConfig, load_config, train
+from equicalc.training.config import StopConfig
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path("runs/study")
@@ -184,10 +185,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RUNS / "results")
     given = parser.parse_args()
     base = load_config(ROOT / "configs" / "study" / f"{given.study}.yaml")
-    if given.steps is not None:
-        base = replace(base, stop=replace(base.stop, max_steps=given.steps))
-    if given.minutes is not None:
-        base = replace(base, stop=replace(base.stop, max_time=60 * given.minutes))
+    if given.steps is not None or given.minutes is not None:
+        seconds = None if given.minutes is None else 60 * given.minutes
+        base = replace(base, stop=StopConfig(max_steps=given.steps, max_time=seconds))
     if given.val_every is not None:
         trainer = replace(base.trainer, val_every_steps=given.val_every)
         base = replace(base, trainer=trainer)

@@ -14,10 +14,17 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from equicalc.kernels import patch, unpatch
-from equicalc.models import Potential, PotentialConfig, ReplayedPotential, evaluate
+from equicalc.models import (
+    CompiledForces,
+    Potential,
+    PotentialConfig,
+    ReplayedPotential,
+    compile_forces,
+    evaluate,
+)
 
 from .peers import mace_data, mace_model, nequip_data, nequip_model
-from .plain_e3nn import check_twin, plain_twin
+from .plain_e3nn import PlainPotential, check_twin, plain_twin
 from .report import device_name, print_table, write_results
 from .structures import batch_of_boxes, box
 from .timing import check_close, medians
@@ -39,12 +46,13 @@ Row = dict[str, object]
 Runs = dict[tuple[str, str], Callable[[], object]]
 
 
-def training_step(model: nn.Module, graph: Data) -> list[Tensor]:
+def training_step(
+    model: Potential | CompiledForces, graph: Data, weights: list[nn.Parameter]
+) -> tuple[Tensor, ...]:
     """Gradients of a loss on energy and forces."""
     out = evaluate(model, graph, create_graph=True)
     loss = out["energy"].square().mean() + out["forces"].square().mean()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return list(torch.autograd.grad(loss, parameters, allow_unused=True))
+    return torch.autograd.grad(loss, weights, materialize_grads=True)
 
 
 def potentials(device: str, rounds: int) -> list[Row]:
@@ -62,13 +70,32 @@ def potentials(device: str, rounds: int) -> list[Row]:
             for name, model in {**models, **replayed(ours, graph)}.items()
         }
         rows += timed(runs, graph, device, rounds)
+    return rows + training_steps(ours, twin, device, rounds)
+
+
+def training_steps(
+    ours: Potential, twin: PlainPotential, device: str, rounds: int
+) -> list[Row]:
+    """Training steps; on a CPU ours as one compiled program, too."""
     graph = batch_of_boxes(BATCH, BATCH_ATOMS, CONFIG.elements).to(device)
     check_twin(ours, twin, graph)
-    runs = {
-        (name, "training step"): lambda m=model, g=graph: training_step(m, g)
+    models = {"equicalc": ours, "plain e3nn": twin}
+    weights = {name: list(model.parameters()) for name, model in models.items()}
+    if device == "cpu":  # compiling takes minutes, and GPUs are lent for few
+        compiled = compile_forces(ours)
+        name = "equicalc, compiled"
+        models[name], weights[name] = compiled, weights["equicalc"]
+        wanted = training_step(ours, graph, weights[name])
+        found = training_step(compiled, graph, weights[name])
+        for a, b in zip(found, wanted, strict=True):
+            check_close("compiled training step", a, b, PEER_TOLERANCE)
+    runs: Runs = {
+        (name, "training step"): lambda m=model, w=weights[name]: training_step(
+            m, graph, w
+        )
         for name, model in models.items()
     }
-    return rows + timed(runs, graph, device, rounds)
+    return timed(runs, graph, device, rounds)
 
 
 def replayed(ours: Potential, graph: Data) -> dict[str, ReplayedPotential]:

@@ -34,6 +34,8 @@ extern "C" void {name}({arguments}, const long* ptr, const long* order,
       {before}
       for (int i = 0; i < n; i++) {{
         const long edge = edges[i], peer = other[edge];
+        const long next = std::min(first + i + 1, ptr[n_nodes] - 1);
+        const long next_edge = order ? order[next] : next, next_peer = other[next_edge];
         {scalars}
         for (long u = 0; u < {channels}; u += W) {{
           {vectors}
@@ -90,6 +92,8 @@ class Writer:
                 self._arguments_of_weights(body, array)
             if array not in outputs:
                 self._load(body, array, row)
+            if row in ("edge", "peer") and not array.endswith("y"):
+                self._fetch(body, array, row)
         flat = [e for columns in outputs.values() for e in columns]
         lines, values = cpp_statements(self.product.graph, flat, f"{self.ctype}_v")
         body.vectors += lines
@@ -159,6 +163,13 @@ class Writer:
             f"const V {column.value} = {self._at(array, row, len(columns), j)};"
             for j, column in enumerate(columns)
         ]
+
+    def _fetch(self, body: Body, array: str, row: str) -> None:
+        """Ask for what the next edge needs: strides this long the processor misses."""
+        columns = self.product.inputs
+        n = len(columns.get(array) or columns[array[1:]])
+        ahead = (self._at(array, f"next_{row}", n, j) for j in range(n))
+        body.vectors += [f"__builtin_prefetch(&{text});" for text in ahead]
 
     def _load_harmonics(self, body: Body, array: str, row: str) -> None:
         """Read y (or its tangent) and compute B from it."""
