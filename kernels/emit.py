@@ -1,6 +1,6 @@
 """Write expressions as statements of C++, Triton or torch.
 
-All three take the graph and the outputs and return ``(statements, results)``: the
+Three functions take the graph and the outputs and return ``(statements, results)``: the
 lines that compute every intermediate value once, and for each output the text of an
 expression (a variable or a literal) that holds it. Inputs appear under their names.
 
@@ -18,17 +18,60 @@ Examples
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from equicalc.kernels.expr import RSQRT_GUARD, Expr, Graph
 
-__all__ = ["Statements", "cpp_statements", "torch_statements", "triton_statements"]
+__all__ = ["cpp_block", "cpp_statements", "torch_statements", "triton_statements"]
 
 Statements = tuple[list[str], list[str]]
+
+OPERATIONS = {"add": "{} + {}", "mul": "{} * {}"}
 
 
 def cpp_statements(graph: Graph, outputs: Sequence[Expr], ctype: str) -> Statements:
     """Write C++ for values of type `ctype`, whose name begins with float or double."""
+    lines, text = _statements(graph.topological(outputs), *_cpp(ctype))
+    return lines, [text[output] for output in outputs]
+
+
+def cpp_block(
+    graph: Graph,
+    loads: Mapping[Expr, str],
+    stores: Mapping[Expr, Sequence[str]],
+    rank: Mapping[Expr, int],
+    ctype: str,
+) -> list[str]:
+    """Write C++ from memory to memory, in the order of `Graph.ranked`.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of all expressions.
+    loads : mapping
+        For every input the line that defines it, written before its first use.
+    stores : mapping
+        For every output lines with a place for its value, written once it is there.
+    rank : mapping
+        Of inputs.
+    ctype : str
+        Of the values, see `cpp_statements`.
+    """
+    order = graph.ranked(list(stores), rank)
+    return _statements(order, *_cpp(ctype), loads, stores)[0]
+
+
+def triton_statements(graph: Graph, outputs: Sequence[Expr]) -> Statements:
+    """Write Triton for blocks; literals stay inline and take the blocks' dtype."""
+    rsqrt = f"tl.rsqrt(tl.maximum({{0}}, {RSQRT_GUARD!r}))"
+    order = graph.topological(outputs)
+    lines, text = _statements(order, repr, "{} = {}", rsqrt)
+    return lines, [text[output] for output in outputs]
+
+
+def _cpp(ctype: str) -> tuple[Callable[[float], str], str, str]:
+    """Write literals, definitions and the inverse root in C++."""
     suffix = "f" if ctype.startswith("float") else ""
 
     def literal(value: float) -> str:
@@ -36,42 +79,33 @@ def cpp_statements(graph: Graph, outputs: Sequence[Expr], ctype: str) -> Stateme
 
     guard = literal(RSQRT_GUARD)
     rsqrt = f"{literal(1.0)} / std::sqrt({{0}} > {guard} ? {{0}} : {guard})"
-    return _statements(graph, outputs, literal, f"const {ctype} {{}} = {{}};", rsqrt)
-
-
-def triton_statements(graph: Graph, outputs: Sequence[Expr]) -> Statements:
-    """Write Triton for blocks; literals stay inline and take the blocks' dtype."""
-    rsqrt = f"tl.rsqrt(tl.maximum({{0}}, {RSQRT_GUARD!r}))"
-    return _statements(graph, outputs, repr, "{} = {}", rsqrt)
+    return literal, f"const {ctype} {{}} = {{}};", rsqrt
 
 
 def _statements(
-    graph: Graph,
-    outputs: Sequence[Expr],
+    order: Sequence[Expr],
     literal: Callable[[float], str],
     assign: str,
     rsqrt: str,
-) -> Statements:
+    loads: Mapping[Expr, str] = MappingProxyType({}),
+    stores: Mapping[Expr, Sequence[str]] = MappingProxyType({}),
+) -> tuple[list[str], dict[Expr, str]]:
     text: dict[Expr, str] = {}
     lines = []
-    for node in graph.topological(outputs):
+    for node in order:
         args = [text[arg] for arg in node.args]
         match node.op:
             case "input":
                 text[node] = str(node.value)
-                continue
+                lines += [loads[node]] if node in loads else []
             case "const":
                 text[node] = literal(float(node.value or 0.0))
-                continue
-            case "add":
-                value = f"{args[0]} + {args[1]}"
-            case "mul":
-                value = f"{args[0]} * {args[1]}"
-            case "rsqrt":
-                value = rsqrt.format(args[0])
-        text[node] = f"t{node.index}"
-        lines.append(assign.format(text[node], value))
-    return lines, [text[output] for output in outputs]
+            case _:
+                text[node] = f"t{node.index}"
+                value = OPERATIONS.get(node.op, rsqrt).format(*args)
+                lines.append(assign.format(text[node], value))
+        lines += [line.format(text[node]) for line in stores.get(node, ())]
+    return lines, text
 
 
 def torch_statements(graph: Graph, outputs: Sequence[Expr]) -> Statements:

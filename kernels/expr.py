@@ -16,7 +16,7 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -180,6 +180,20 @@ class Graph:
             else:
                 order.setdefault(stack.pop())
         return list(order)
+
+    def ranked(self, outputs: Sequence[Expr], rank: Mapping[Expr, int]) -> list[Expr]:
+        """Return the nodes the outputs need, those of low rank first.
+
+        The rank of a node is the highest one of the inputs that it needs; inputs come
+        when they are needed. Sums of terms of different ranks thus grow by and by, and
+        few values are alive where few inputs of one rank are.
+        """
+        highest: dict[Expr, int] = {}
+        for node in self.topological(outputs):
+            below = (highest[arg] for arg in node.args)
+            highest[node] = max(rank.get(node, -1), *below, -1)
+        inner = sorted((node for node in highest if node.args), key=highest.__getitem__)
+        return self.topological([*inner, *outputs])
 
     def vjp(
         self,

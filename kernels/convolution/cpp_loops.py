@@ -8,9 +8,10 @@ the processor's cache.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from equicalc.kernels.emit import cpp_statements
+from equicalc.kernels.emit import cpp_block, cpp_statements
+from equicalc.kernels.expr import Expr
 
 from .cpp_weights import GIVEN, Weights, weights_source
 from .paths import Paths
@@ -60,6 +61,8 @@ class Body:
     vectors: list[str] = field(default_factory=list)  # per edge and vector of channels
     reduce: list[str] = field(default_factory=list)  # per edge, after its channels
     after: list[str] = field(default_factory=list)  # per block of edges
+    loads: dict[Expr, str] = field(default_factory=dict)  # what becomes vectors:
+    stores: dict[Expr, list[str]] = field(default_factory=dict)  # see `cpp_block`
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,15 @@ class Writer:
                 self._arguments_of_weights(body, array)
             if array not in outputs:
                 self._load(body, array, row)
-            if row in ("edge", "peer") and not array.endswith("y"):
-                self._fetch(body, array, row)
-        flat = [e for columns in outputs.values() for e in columns]
-        lines, values = cpp_statements(self.product.graph, flat, f"{self.ctype}_v")
-        body.vectors += lines
-        remaining = iter(values)
         for array, columns in outputs.items():
-            texts = [next(remaining) for _ in columns]
             if array == "gy":
-                self._reduce(body, texts)
+                self._reduce(body, columns)
             else:
-                self._store(body, array, where[array], texts)
-        places = {f.name: "\n".join(getattr(body, f.name)) for f in fields(body)}
+                self._store(body, array, where[array], columns)
+        graph, path, ctype = self.product.graph, self.product.path, f"{self.ctype}_v"
+        body.vectors += cpp_block(graph, body.loads, body.stores, path, ctype)
+        lists = ((k, v) for k, v in vars(body).items() if isinstance(v, list))
+        places = {name: "\n".join(lines) for name, lines in lists}
         places["arguments"] = ", ".join(body.arguments)
         return LOOP.format(
             name=loop.name, channels=self.channels, block=self.block, **places
@@ -159,17 +158,9 @@ class Writer:
         if array.endswith("y"):
             self._load_harmonics(body, array, row)
             return
-        body.vectors += [
-            f"const V {column.value} = {self._at(array, row, len(columns), j)};"
-            for j, column in enumerate(columns)
-        ]
-
-    def _fetch(self, body: Body, array: str, row: str) -> None:
-        """Ask for what the next edge needs: strides this long the processor misses."""
-        columns = self.product.inputs
-        n = len(columns.get(array) or columns[array[1:]])
-        ahead = (self._at(array, f"next_{row}", n, j) for j in range(n))
-        body.vectors += [f"__builtin_prefetch(&{text});" for text in ahead]
+        places = self._places(body, array, row, len(columns))
+        for column, place in zip(columns, places, strict=True):
+            body.loads[column] = f"const V {column.value} = {place};"
 
     def _load_harmonics(self, body: Body, array: str, row: str) -> None:
         """Read y (or its tangent) and compute B from it."""
@@ -186,30 +177,34 @@ class Writer:
             f"const T {matrix}{j} = {value};" for j, value in enumerate(values)
         ]
 
-    def _store(self, body: Body, array: str, row: str, texts: list[str]) -> None:
+    def _store(self, body: Body, array: str, row: str, columns: list[Expr]) -> None:
         """Write to an edge, or add to a node that starts from zero."""
         if row == "node":
-            size = len(texts) * self.channels
+            size = len(columns) * self.channels
             start = f"{array} + node * {size}"
             body.clear.append(f"std::memset({start}, 0, {size} * sizeof(T));")
         sign = "+=" if row == "node" else "="
-        body.vectors += [
-            f"{self._at(array, row, len(texts), j)} {sign} {text};"
-            for j, text in enumerate(texts)
-        ]
+        places = self._places(body, array, row, len(columns))
+        for column, place in zip(columns, places, strict=True):
+            body.stores.setdefault(column, []).append(f"{place} {sign} {{}};")
 
-    def _reduce(self, body: Body, texts: list[str]) -> None:
+    def _reduce(self, body: Body, columns: list[Expr]) -> None:
         """Sum over the channels: in vectors first, across a vector at the end."""
-        n = len(texts)
+        n = len(columns)
         body.scalars += [f"V sum{j} = {{}};" for j in range(n)]
-        body.vectors += [f"sum{j} += {text};" for j, text in enumerate(texts)]
+        for j, column in enumerate(columns):
+            body.stores.setdefault(column, []).append(f"sum{j} += {{}};")
         body.reduce += [f"gy[edge * {n} + {j}] = total(sum{j});" for j in range(n)]
 
-    def _at(self, array: str, row: str, n_columns: int, column: int) -> str:
-        """Vector of channels in a column of a row of an array."""
-        pitch, offset = n_columns * self.channels, column * self.channels
-        constant = "const " if array in self.product.inputs else ""
-        return f"*({constant}U*)({array} + {row} * {pitch} + {offset} + u)"
+    def _places(self, body: Body, array: str, row: str, n: int) -> list[str]:
+        """Vectors of channels in the n columns of a row; ask for the next edge's."""
+        kind = "const U" if array in self.product.inputs else "U"
+        start = f"{array} + {{}} * {n * self.channels}"
+        offsets = [f" + {j * self.channels} + u" for j in range(n)]
+        if row in ("edge", "peer"):
+            ahead = start.format(f"next_{row}")
+            body.vectors += [f"__builtin_prefetch({ahead}{at});" for at in offsets]
+        return [f"*({kind}*)({start.format(row)}{at})" for at in offsets]
 
 
 def cpp_source(

@@ -48,6 +48,7 @@ class Product:
         self.coupled: Named = {"b": [], "vb": []}  # B and its tangent, from y and vy
         self.names: Named = {"b": [], "vb": []}  # the same as inputs of channel loops
         self.coefficients: list[list[tuple[int, float]]] = []
+        self.path: dict[Expr, int] = {}  # of the inputs that belong to one
         self.forward = [graph.const(0.0)] * paths.rows
         self._couple()
         self._differentiate()
@@ -56,9 +57,12 @@ class Product:
         """Write B and the forward pass."""
         x, w = self.inputs["x"], self.inputs["w"]
         for p, (l1, l2, l3) in enumerate(self.paths.couplings):
+            rows = self.paths.row_of[p]
+            mine = [w[p], self.inputs["vw"][p], *(self.inputs["g"][k] for k in rows)]
+            self.path |= dict.fromkeys(mine, p)
             first_x, first_y = self.paths.offsets[p]
             C = coupling_tensor(l1, l2, l3)
-            for k, row in enumerate(self.paths.row_of[p]):
+            for k, row in enumerate(rows):
                 terms = []
                 for m in range(2 * l1 + 1):
                     column = C[m, :, k].tolist()
@@ -66,16 +70,17 @@ class Product:
                         (first_y + b, c) for b, c in enumerate(column) if abs(c) > 1e-12
                     ]
                     if nonzero:
-                        terms.append(self._entry(nonzero) * x[first_x + m])
+                        terms.append(self._entry(nonzero, p) * x[first_x + m])
                 self.forward[row] = w[p] * self.graph.sum(terms)
 
-    def _entry(self, nonzero: list[tuple[int, float]]) -> Expr:
+    def _entry(self, nonzero: list[tuple[int, float]], path: int) -> Expr:
         """Add one element of B; return it as an input of the channel loops."""
         for v in ("", "v"):
             y = self.inputs[v + "y"]
             self.coupled[v + "b"].append(self.graph.sum([c * y[b] for b, c in nonzero]))
-            name = f"{v}b{len(self.names[v + 'b'])}"
-            self.names[v + "b"].append(self.graph.input(name))
+            entry = self.graph.input(f"{v}b{len(self.names[v + 'b'])}")
+            self.names[v + "b"].append(entry)
+            self.path[entry] = path
         self.coefficients.append(nonzero)
         return self.names["b"][-1]
 

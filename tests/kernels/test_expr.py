@@ -5,7 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from equicalc.kernels.emit import cpp_statements, torch_statements, triton_statements
+from equicalc.kernels.emit import (
+    cpp_block,
+    cpp_statements,
+    torch_statements,
+    triton_statements,
+)
 from equicalc.kernels.expr import Graph
 
 
@@ -104,3 +109,28 @@ def test_torch_frees_tensors_after_their_last_use(graph):
     square = x * y
     lines, (result,) = torch_statements(graph, [square * square])
     assert lines[-1] == f"{result} = t2 * t2; del t2"
+
+
+def test_ranked_order_needs_inputs_of_one_rank_at_a_time(graph):
+    inputs = graph.inputs(["x", "a0", "b0", "a1", "b1"])
+    x, a0, b0, a1, b1 = inputs
+    total = a0 * b0 * x + a1 * b1 * x
+    order = graph.ranked([total, a1], dict(zip(inputs, [-1, 0, 0, 1, 1])))
+    assert set(order) == set(graph.topological([total, a1]))
+    place = {node: k for k, node in enumerate(order)}
+    assert all(place[arg] < place[node] for node in order for arg in node.args)
+    assert max(place[a0], place[b0], place[a0 * b0 * x]) < min(place[a1], place[b1])
+
+
+def test_a_block_loads_before_and_stores_after(graph):
+    x, y = graph.inputs("xy")
+    loads = {x: "const float x = from[0];", y: "const float y = from[1];"}
+    stores = {x * x: ["to[0] = {};"], y: ["to[1] = {};", "to[2] = {};"]}
+    assert cpp_block(graph, loads, stores, {x: 0, y: 1}, "float") == [
+        loads[x],
+        f"const float t{(x * x).index} = x * x;",
+        f"to[0] = t{(x * x).index};",
+        loads[y],
+        "to[1] = y;",
+        "to[2] = y;",
+    ]
