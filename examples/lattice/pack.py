@@ -28,7 +28,7 @@ from equicalc.data.smiles import atoms_from_smiles, mmff_charges, numbered_smile
 logger = logging.getLogger("build")
 
 ELEMENTS = {1, 6, 7, 8, 9, 16, 17}
-PACKS_AS = {9: 8, 16: 17}  # exp-6 has no parameters for fluorine and sulphur
+PACKS_AS = {9: 7, 16: 6}  # exp-6 has no parameters for fluorine and sulphur
 GROUPS = (14, 2, 19, 4, 15, 61, 33, 1)
 SHARES = (0.36, 0.24, 0.14, 0.08, 0.06, 0.05, 0.04, 0.03)
 HEAVY, MOST_ATOMS = (2, 11), 24
