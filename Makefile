@@ -67,7 +67,7 @@ bench: $(READY)
 # No $(READY): a machine with a GPU may have torch, numpy, e3nn, torch-geometric, triton
 # and pytest only. What lacks a package is left out.
 bench-gpu:          ## tests and benchmarks on a CUDA device with $(PYTHON), into BENCH_OUT
-	timeout 170 $(PYTHON) -m pytest -c /dev/null --rootdir=. --import-mode=importlib -m gpu tests/kernels
+	timeout 170 $(PYTHON) -m pytest -c /dev/null --rootdir=. --import-mode=importlib -m gpu tests/kernels tests/models/test_replayed_gpu.py
 	timeout 420 $(PYTHON) -m equicalc.kernels.benchmarks all --device cuda --rounds 5 --out $(BENCH_OUT)
 
 constraints: $(READY)   ## write down the versions that this environment has

@@ -8,6 +8,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for libraries that read it once
 
+import torch
+
 from . import (
     accuracy,
     calculator,
@@ -47,6 +49,12 @@ def main() -> None:
         "--largest", type=int, default=10_000, help="atoms, of the calculator"
     )
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("torch finds no CUDA device here: leave --device away")
+    if arguments.rounds < 1 or arguments.largest < calculator.SMALLEST:
+        parser.error(
+            f"--rounds is at least 1, --largest at least {calculator.SMALLEST} atoms"
+        )
     given: str = arguments.benchmark
     name = ALIASES.get(given, given)
     settings = {"device": arguments.device, "rounds": arguments.rounds}

@@ -35,8 +35,8 @@ def run(device: str, out: Path | None, rounds: int) -> None:
                 {
                     "dtype": str(dtype).removeprefix("torch."),
                     "l": l,
-                    "equicalc": f"{float((ours - wanted).abs().max()):.2e}",
-                    "e3nn": f"{float((theirs - wanted).abs().max()):.2e}",
+                    "equicalc_error": f"{float((ours - wanted).abs().max()):.2e}",
+                    "e3nn_error": f"{float((theirs - wanted).abs().max()):.2e}",
                 }
             )
     print_table(

@@ -24,6 +24,7 @@ from .report import device_name, print_table, write_results
 from .timing import medians
 
 MOLECULES = (1, 2, 5, 11, 33, 111, 333, 1111, 2222, 5555, 11111)
+SMALLEST = 9  # atoms, of one molecule
 MEMORY = 20e9  # bytes
 PEERS = {"plain e3nn": (15.0, 1), "GFN2-xTB": (60.0, 3)}  # seconds at most, growth
 TOLERANCE = 1e-3  # eV/Angstrom, of float32 through different kernels

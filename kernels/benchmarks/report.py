@@ -65,10 +65,18 @@ def _commit() -> str:
 def write_results(
     path: Path | None, rows: Sequence[Mapping[str, object]], device: str
 ) -> None:
-    """Save rows with where and when they were measured, if there is a path."""
+    """Save rows with where and when they were measured, if there is a path.
+
+    Raises
+    ------
+    ValueError
+        If a column has the name of one of those, which would take its place.
+    """
     if path is None:
         return
     context = environment(device)
+    if taken := rows[0].keys() & context.keys():
+        raise ValueError(f"call these columns something else: {', '.join(taken)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0], *context], lineterminator="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -116,9 +117,20 @@ class UVUConvolution(nn.Module):
         Tensor
             (n_nodes, rows, channels); per degree of the output its components, in
             them the paths.
+
+        Raises
+        ------
+        ValueError
+            If the arrays do not fit to each other.
         """
+        n_edges, columns = adj.src.shape[0], (self.n_paths, x.shape[-1])
+        given = {"w": (w, (n_edges, *columns))}
+        if matrix is not None:
+            shape = matrix.shape[0], math.prod(columns)
+            given = {"w": (w, (n_edges, shape[0])), "matrix": (matrix, shape)}
+        adj.check(self.paths, x.shape[-1], x, y, **given)
         if matrix is not None and not self._mixes(x, matrix):
-            w = (w @ matrix).unflatten(1, (self.n_paths, x.shape[2]))
+            w = (w @ matrix).unflatten(1, columns)
             matrix = None
         hidden = 0 if matrix is None else len(matrix)
         if self._compiled(x, hidden):
@@ -130,10 +142,11 @@ class UVUConvolution(nn.Module):
         training = torch.is_grad_enabled() and matrix.requires_grad
         if training and len(matrix) > MAX_HIDDEN_IN_TRAINING:
             return False
-        return self._compiled(x, len(matrix))
+        return len(matrix) > 0 and self._compiled(x, len(matrix))
 
     def _compiled(self, x: Tensor, hidden: int) -> bool:
-        if self.backend == "torch" or x.device.type not in ("cpu", "cuda"):
+        devices = () if self.backend == "torch" else ("cpu", "cuda")
+        if x.device.type not in devices or not x.shape[2]:
             return False
         if x.is_cuda:  # Triton takes the weights of every edge
             return self.backend != "cpp" and not hidden and jit.available()

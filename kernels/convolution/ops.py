@@ -137,8 +137,7 @@ Index = list[Tensor]  # src, dst, dst_ptr, src_order, src_ptr of an Adjacency
 def uvu(
     x: Tensor, y: Tensor, w: Tensor, m: Tensor | None, adj: Index, paths: str
 ) -> Tensor:
-    """Convolve; see `UVUConvolution` for shapes."""
-    _check(x, y, w, m, adj, parse_paths(paths))
+    """Convolve; see `UVUConvolution`, which checks the shapes."""
     src, _, dst_ptr, _, _ = adj
     out = x.new_empty(x.shape[0], parse_paths(paths).rows, x.shape[2])
     arrays = {"x": x, "w": w, "m": m, "y": y, "out": out}
@@ -193,33 +192,6 @@ def uvu_double(
     receive |= {**tangents, "gg": gg}
     _call("double_receivers", paths, receive, [dst_ptr, None, src])
     return gx, gy, gw, gm.sum(0), gg
-
-
-def _check(
-    x: Tensor, y: Tensor, w: Tensor, m: Tensor | None, adj: Index, paths: Paths
-) -> None:
-    """Refuse arrays that the loops, which check nothing, would read beyond."""
-    n_edges, channels, n_paths = len(adj[0]), x.shape[2], len(paths.couplings)
-    given = {"x": x, "y": y, "w": w}
-    shapes = {
-        "x": (len(adj[2]) - 1, paths.n_in, channels),
-        "y": (n_edges, paths.n_edge),
-        "w": (n_edges, n_paths, channels),
-    }
-    if m is not None:
-        given["matrix"] = m
-        shapes["w"] = (n_edges, len(m))
-        shapes["matrix"] = (len(m), n_paths * channels)
-    for name, array in given.items():
-        if array.shape != shapes[name]:
-            raise ValueError(
-                f"{name} has shape {tuple(array.shape)}, {shapes[name]} is needed"
-            )
-        if array.dtype != x.dtype or array.device != x.device:
-            raise ValueError(
-                f"{name} is {array.dtype} on {array.device}, "
-                f"x is {x.dtype} on {x.device}"
-            )
 
 
 def _results(
@@ -287,10 +259,8 @@ def _uvu_backward_vjp(ctx, *v: Tensor | None) -> tuple[object, ...]:  # noqa: AN
     filled = [
         torch.zeros_like(t) if a is None else a for a, t in zip(tangents, primals)
     ]
-    results = uvu_double(*tensors, m, g, *filled, vm, adj, ctx.paths)
-    *gradients, gm, gg = results
-    gm = None if m is None else gm
-    return *gradients, gm, gg, [None] * len(adj), None, None
+    *gradients, gm, gg = uvu_double(*tensors, m, g, *filled, vm, adj, ctx.paths)
+    return *gradients, None if m is None else gm, gg, [None] * len(adj), None, None
 
 
 uvu.register_autograd(_uvu_vjp, setup_context=_save)

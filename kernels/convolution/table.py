@@ -82,9 +82,18 @@ class RadialTable:
             relative to the largest |f'|.
         dtype : torch.dtype
             Of the table; it is computed in double precision.
+
+        Raises
+        ------
+        ValueError
+            For no interval, no positive tolerance, or a function that is not finite.
         """
+        if not (start < stop and tolerance > 0):
+            raise ValueError(f"no table from {start} to {stop} is exact to {tolerance}")
         sampled = torch.linspace(start, stop, SAMPLES, dtype=torch.float64)
         value, slope = value_and_slope(function, sampled)
+        if value.dim() != 2 or not (value + slope).isfinite().all():
+            raise ValueError("values and slopes must be finite and (n, n_functions)")
         fourth = slope.diff(n=3, dim=0) * ((SAMPLES - 1) / (stop - start)) ** 3
         largest = MARGIN * float(fourth.abs().max())
         step = stop - start

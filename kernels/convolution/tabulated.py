@@ -57,20 +57,34 @@ class TabulatedConvolution:
 
     @classmethod
     def build(cls, paths: Paths, table: RadialTable) -> TabulatedConvolution | None:
-        """Compile the loops; None where nothing can be compiled, and on a GPU."""
+        """Compile the loops; None where nothing can be compiled, and on a GPU.
+
+        Raises
+        ------
+        ValueError
+            If the table has not the same number of functions for every path.
+        """
         coefficients = table.coefficients
         if coefficients.device.type != "cpu":
             return None
-        channels = coefficients.shape[2] // len(paths.couplings)
-        compiled = library(paths, channels, coefficients.dtype, TABULATED)
+        functions, n_paths = coefficients.shape[2], len(paths.couplings)
+        if functions % n_paths or not functions:
+            raise ValueError(f"{n_paths} paths cannot share {functions} functions")
+        compiled = library(paths, functions // n_paths, coefficients.dtype, TABULATED)
         return None if compiled is None else cls(paths, table, compiled)
 
     def forward(self, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency) -> Tensor:
         """Convolve, given as to `UVUConvolution.forward`, all contiguous.
 
         In place of weights there is ``distance``, (n_edges,): where to read the table.
+
+        Raises
+        ------
+        ValueError
+            If the arrays do not fit to each other or to the table; in `backward` too.
         """
-        out = x.new_empty(len(x), self.paths.rows, x.shape[2])
+        out = x.new_empty(len(x), self.paths.rows, x.shape[-1])
+        self._check(out, x, y, distance, adj)
         arrays = x, distance, self.table.grid, self.table.coefficients, y, out
         run_compiled(self.compiled, "forward", arrays, (adj.dst_ptr, None, adj.src))
         return out
@@ -92,9 +106,19 @@ class TabulatedConvolution:
         tuple of Tensor
             With respect to x, y and distance, of the same shapes.
         """
+        self._check(grad_out, x, y, distance, adj)
         gx, gy, gr = (torch.empty_like(t) for t in (x, y, distance))
         table = self.table.grid, self.table.coefficients
         arrays = x, distance, *table, y, grad_out, gx, gr, gy
         order = adj.src_ptr, adj.src_order, adj.dst
         run_compiled(self.compiled, "backward", arrays, order)
         return gx, gy, gr
+
+    def _check(
+        self, out: Tensor, x: Tensor, y: Tensor, distance: Tensor, adj: Adjacency
+    ) -> None:
+        table = self.table.coefficients
+        channels = table.shape[2] // len(self.paths.couplings)
+        others = {"distance": (distance, adj.src.shape), "table": (table, table.shape)}
+        size = len(x), self.paths.rows, channels
+        adj.check(self.paths, channels, x, y, output=(out, size), **others)

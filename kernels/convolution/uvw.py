@@ -77,6 +77,8 @@ class UVWConvolution(nn.Module):
         sides = ls_in, ls_edge, ls_out
         even = ([(l, 1) for l in ls] for ls in sides)  # parities that forbid nothing
         self.paths = Paths.between(*(even if chiral else sides))
+        if any(len(set(ls)) < len(ls) for ls in sides):
+            raise ValueError(f"a degree is there twice: {sides}; give it more channels")
         if 0 in self.paths.per_degree:
             rule = "" if chiral else " with even l1 + l2 + l3"
             raise ValueError(
@@ -112,9 +114,17 @@ class UVWConvolution(nn.Module):
         -------
         Tensor
             (n_nodes, sum 2l_out+1, channels_out).
+
+        Raises
+        ------
+        ValueError
+            If the arrays do not fit to each other.
         """
-        shape = (len(matrix), -1, self.channels_in, self.channels_out)
-        by_degree = matrix.view(shape).split(self.paths.per_degree, 1)
+        sizes = len(matrix), self.n_weights
+        weights = {"hidden": (hidden, (len(y), sizes[0])), "matrix": (matrix, sizes)}
+        adj.check(self.paths, self.channels_in, x, y, **weights)
+        shape = (-1, self.channels_in, self.channels_out)
+        by_degree = matrix.unflatten(1, shape).split(self.paths.per_degree, 1)
         matrices = [m.flatten(0, 2) for m in by_degree]  # (hidden * paths * u, w) each
         n_out = sum(2 * l + 1 for l in self.paths.ls_out)
         if not len(y):
@@ -127,15 +137,11 @@ class UVWConvolution(nn.Module):
         size = self.paths.rows * self.channels_in * max(len(matrix), len(places))
         step = max(1, CHUNK_NUMBERS // size)
         chunks = list(zip(slots.split(step), filled.split(step)))
-        arguments = x, y, hidden, adj.src, *matrices
+        given = x, y, hidden, adj.src, *matrices
         if len(chunks) == 1:
-            return self._chunk(*chunks[0], *arguments)
-        return torch.cat(
-            [
-                checkpoint(self._chunk, *c, *arguments, use_reentrant=False)
-                for c in chunks
-            ]
-        )
+            return self._chunk(*chunks[0], *given)
+        run = functools.partial(checkpoint, self._chunk, use_reentrant=False)
+        return torch.cat([run(*chunk, *given) for chunk in chunks])
 
     def _chunk(
         self,
@@ -185,11 +191,8 @@ class UVWConvolution(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the degrees and channels."""
-        p = self.paths
-        return (
-            f"{self.channels_in} x {p.ls_in} x {p.ls_edge} -> "
-            f"{self.channels_out} x {p.ls_out}"
-        )
+        paths, u, w = self.paths, self.channels_in, self.channels_out
+        return f"{u} x {paths.ls_in} x {paths.ls_edge} -> {w} x {paths.ls_out}"
 
 
 @functools.cache

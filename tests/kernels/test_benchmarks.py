@@ -1,5 +1,6 @@
 """The benchmarks compare before they time, and compute what they print."""
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,14 @@ import pytest
 import torch
 
 from equicalc.graph import neighbor_list
-from equicalc.kernels.benchmarks import calculator, convolution, plain_e3nn, uvw
+from equicalc.kernels.benchmarks import (
+    accuracy,
+    calculator,
+    convolution,
+    plain_e3nn,
+    uvw,
+)
+from equicalc.kernels.benchmarks.report import write_results
 from equicalc.kernels.benchmarks.structures import box, ethanol_cluster
 from equicalc.kernels.benchmarks.timing import check_close, check_steps, medians
 from equicalc.models import Potential, PotentialConfig, evaluate
@@ -32,6 +40,23 @@ def test_what_differs_from_its_reference_is_not_timed():
 def test_a_result_that_is_not_a_number_is_refused():
     with pytest.raises(RuntimeError, match="differs"):
         check_close("it", torch.tensor([float("nan")]), torch.ones(1), 1.0)
+
+
+def test_columns_do_not_take_the_place_of_versions(tmp_path):
+    with pytest.raises(ValueError, match="e3nn"):
+        write_results(tmp_path / "out.csv", [{"e3nn": "1e-7"}], "cpu")
+
+
+def test_errors_of_both_packages_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy, "N_VECTORS", 100)
+    monkeypatch.setattr(accuracy, "DTYPES", (torch.float32,))
+    accuracy.run("cpu", tmp_path / "accuracy.csv", 1)
+    lines = (tmp_path / "accuracy.csv").read_text().splitlines()
+    rows = list(csv.DictReader(lines))
+    assert len(rows) == 11
+    for row in rows:
+        bound = 3 * float(row["e3nn_error"]) + 1e-7
+        assert float(row["equicalc_error"]) <= bound, row
 
 
 def test_every_run_is_measured():

@@ -77,6 +77,23 @@ def test_a_constant_needs_one_interval():
     assert len(table.coefficients) == 1
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "tolerance"),
+    [(1.0, 0.0, 1e-5), (1.0, 1.0, 1e-5), (0.0, 1.0, 0.0), (0.0, math.nan, 1e-5)],
+)
+def test_tables_that_cannot_be_are_refused(radial, start, stop, tolerance):
+    with pytest.raises(ValueError, match="no table from"):
+        RadialTable.build(radial, start, stop, tolerance)
+
+
+@pytest.mark.parametrize(
+    "function", [torch.sin, lambda r: torch.log(r - 0.5).unsqueeze(1)]
+)
+def test_functions_that_are_no_rows_or_not_finite_are_refused(function):
+    with pytest.raises(ValueError, match="must be finite and"):
+        RadialTable.build(function, 0.0, 1.0, 1e-5)
+
+
 def random_case(ls_in, ls_out, channels, dtype):
     torch.manual_seed(0)
     n_nodes, n_edges = 7, 60
@@ -116,3 +133,35 @@ def test_tabulated_convolution_equals_the_plain_one(dtype):
         scale = b.detach().abs().max().item()
         rounding = 1e-6 if dtype == torch.float64 else 2e-5
         torch.testing.assert_close(a, b.detach(), rtol=0, atol=rounding * scale)
+
+
+@pytest.mark.skipif(cpp.find_compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize("wrong", ["x", "channels", "y", "r", "dtype", "g"])
+def test_arrays_that_do_not_fit_are_refused(wrong):
+    (x, y, r), adj = random_case((0, 1, 2), (0, 1), 4, torch.float32)
+    paths = Paths.between((0, 1, 2), (0, 1, 2), (0, 1))
+    n = 4 * len(paths.couplings)
+    table = RadialTable.build(lambda r: torch.ones(len(r), n).to(r), 0, 1, 1e-9)
+    convolution = TabulatedConvolution.build(paths, table)
+    assert convolution is not None
+    g = convolution.forward(x, y, r, adj)
+    given = {
+        "x": (g, x[1:], y, r),
+        "channels": (g, x.repeat(1, 1, 2), y, r),
+        "y": (g, x, y[:, 1:], r),
+        "r": (g, x, y, r[1:]),
+        "dtype": (g.double(), x.double(), y.double(), r.double()),
+        "g": (g[:, 1:], x, y, r),
+    }[wrong]
+    g, x, y, r = (t.contiguous() for t in given)
+    with pytest.raises(ValueError, match=r"is needed|x is torch.float64"):
+        convolution.backward(g, x, y, r, adj)
+    if wrong != "g":
+        with pytest.raises(ValueError, match=r"is needed|x is torch.float64"):
+            convolution.forward(x, y, r, adj)
+
+
+def test_functions_that_paths_cannot_share_are_refused():
+    table = RadialTable.build(lambda r: torch.ones(len(r), 7).to(r), 0, 1, 1e-9)
+    with pytest.raises(ValueError, match="4 paths cannot share 7 functions"):
+        TabulatedConvolution.build(Paths.between((0, 1), (0, 1), (0, 1)), table)

@@ -188,26 +188,51 @@ def test_unsorted_edges_are_refused():
         Adjacency.from_edges(torch.tensor([0, 1]), torch.tensor([1, 0]), 2)
 
 
-@needs_compiler
-@pytest.mark.parametrize("name", ["x", "y", "w", "matrix", "dtype"])
-def test_arrays_that_do_not_fit_are_refused(name):
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+@pytest.mark.parametrize(
+    "name", ["x", "flat x", "y", "w", "one w", "hidden", "matrix", "dtype", "integers"]
+)
+def test_arrays_that_do_not_fit_are_refused(name, backend):
     module, (x, y, w), adj = random_case(*SHAPES["first layer"], 8)
+    module.backend = backend
     hidden, matrix = w[:, 0], torch.randn(8, module.n_paths * 8, dtype=w.dtype)
     wrong = {
         "x": (x[1:], y, w, adj),
+        "flat x": (x.flatten(), y, w, adj),
         "y": (x, y[:, 1:], w, adj),
-        "w": (x, y, w[:, 1:], adj),
+        "w": (x, y, torch.cat([w, w], 1), adj),
+        "one w": (x, y, w[:, :, :1], adj),
+        "hidden": (x, y, hidden[:, 1:], adj, matrix),
         "matrix": (x, y, hidden, adj, matrix[:, 1:]),
         "dtype": (x.float(), y, w, adj),
+        "integers": (x.long(), y.long(), w.long(), adj),
     }
     with pytest.raises(ValueError, match=r"is needed|float32"):
         module(*wrong[name])
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_nothing_of_everything(backend):
+    """No channels, no hidden features, no nodes."""
+    module, (x, y, w), adj = random_case(*SHAPES["first layer"], 8)
+    module.backend = backend
+    assert module(x[:, :, :0], y, w[:, :, :0], adj).shape == (7, module.paths.rows, 0)
+    matrix = torch.empty(0, module.n_paths * 8, dtype=w.dtype)
+    assert not module(x, y, w[:, 0, :0], adj, matrix).any()
+    none = Adjacency.from_edges(adj.src[:0], adj.dst[:0], 0)
+    assert module(x[:0], y[:0], w[:0], none).shape == (0, module.paths.rows, 8)
 
 
 def test_indices_may_be_of_any_integer_type():
     module, (x, y, w), adj = random_case(*SHAPES["first layer"], 8)
     short = Adjacency.from_edges(adj.src.int(), adj.dst.int(), len(x))
     torch.testing.assert_close(module(x, y, w, short), module(x, y, w, adj))
+
+
+@pytest.mark.parametrize(("src", "dst"), [([0], [0, 1]), ([0, 1], [0]), ([[0]], [[0]])])
+def test_ends_that_are_no_edges_are_refused(src, dst):
+    with pytest.raises(ValueError, match="one of each is needed"):
+        Adjacency.from_edges(torch.tensor(src), torch.tensor(dst), 2)
 
 
 @pytest.mark.parametrize("edge", [(0, 2), (-1, 0), (2, 0)])

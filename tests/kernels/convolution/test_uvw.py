@@ -101,6 +101,25 @@ def test_no_edges():
     assert not module(*inputs, adj).any()
 
 
+def test_no_hidden_features():
+    module, (x, y, hidden, matrix), adj = random_case(*SHAPES[0])
+    assert not module(x, y, hidden[:, :0], matrix[:0], adj).any()
+
+
+@pytest.mark.parametrize("array", range(4))
+@pytest.mark.parametrize("dim", [0, 1])
+def test_arrays_that_do_not_fit_are_refused(array, dim):
+    module, inputs, adj = random_case(*SHAPES[1])
+    wrong = [torch.cat([t, t], dim) if k == array else t for k, t in enumerate(inputs)]
+    with pytest.raises(ValueError, match="is needed"):
+        module(*wrong, adj)
+
+
+def test_degrees_that_are_there_twice_are_refused():
+    with pytest.raises(ValueError, match="twice"):
+        UVWConvolution([0, 0], [0, 1], [0, 1], 4, 4)
+
+
 def test_degrees_without_a_path_are_refused():
     with pytest.raises(ValueError, match="do not lead"):
         UVWConvolution([0], [0, 1], [0, 2], 4, 4)
