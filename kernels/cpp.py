@@ -32,13 +32,7 @@ from torch import Tensor
 
 from equicalc._cache import user_cache
 
-__all__ = [
-    "Recording",
-    "cache_directory",
-    "find_compiler",
-    "invoke",
-    "load_library",
-]
+__all__ = ["Recording", "cache_directory", "find_compiler", "invoke", "load_library"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +106,11 @@ def _machine() -> str:
 
 @functools.cache
 def _version(compiler: tuple[str, ...]) -> str:
-    command = [*compiler, "--version"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return _run(*compiler, "--version").stdout
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 class Recording:
@@ -176,11 +173,8 @@ def invoke(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> 
     for argument in arguments:
         if isinstance(argument, Tensor):
             if not argument.is_contiguous():
-                raise ValueError(
-                    f"{name} reads memory in order, but an array of shape "
-                    f"{tuple(argument.shape)} is not contiguous: call contiguous() on "
-                    "it"
-                )
+                shape = f"an array of shape {tuple(argument.shape)}"
+                raise ValueError(f"{shape} is not contiguous: call contiguous() on it")
             argument = argument.data_ptr()
         values.append(argument)
     function(*values)
@@ -234,13 +228,8 @@ def _compile(
             code, built = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
             code.write_text(source)
             for optional in OPTIONAL_FLAGS:
-                command = [*compiler, *FLAGS, *optional, *flags, str(code)]
-                done = subprocess.run(
-                    [*command, "-o", str(built)],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
+                files = str(code), "-o", str(built)
+                done = _run(*compiler, *FLAGS, *optional, *flags, *files)
                 if done.returncode == 0:
                     built.replace(path)
                     return True

@@ -68,9 +68,6 @@ class Expr:
     def __sub__(self, other: Expr | float) -> Expr:
         return self + -other
 
-    def __rsub__(self, other: float) -> Expr:
-        return -self + other
-
     __radd__ = __add__
     __rmul__ = __mul__
 

@@ -94,7 +94,8 @@ class Writer:
             elif array != "fw":
                 self._arguments_of_weights(body, array)
             if array not in outputs:
-                self._load(body, array, row)
+                load = self._load_harmonics if array.endswith("y") else self._load
+                load(body, array, row)
         for array, columns in outputs.items():
             if array == "gy":
                 self._reduce(body, columns)
@@ -155,9 +156,6 @@ class Writer:
 
     def _load(self, body: Body, array: str, row: str) -> None:
         columns = self.product.inputs[array]
-        if array.endswith("y"):
-            self._load_harmonics(body, array, row)
-            return
         places = self._places(body, array, row, len(columns))
         for column, place in zip(columns, places, strict=True):
             body.loads[column] = f"const V {column.value} = {place};"
