@@ -96,7 +96,7 @@ class IrrepUse:
         row = asdict(self)
         for kind in ("change", "error"):
             row |= {
-                "_".join([name, kind, *[UNITS[name]] * (name in UNITS)]): x
+                "_".join([name, kind, *([UNITS[name]] if name in UNITS else [])]): x
                 for name, x in row.pop(kind).items()
             }
         for last in ("parameters", "advice"):
@@ -235,7 +235,7 @@ def analyze_irreps(
                 removals.change(name),
                 removals.error(name),
                 _share(embedder.model, ir.l),
-                _advice(ir.l, removals.use(name), told),
+                _advice(ir.l, removals.use(name), told, len(embedder.irreps)),
             )
         )
     return IrrepAnalysis(uses, removals.error(), len(structures))
@@ -263,9 +263,11 @@ def _share(model: nn.Module, degree: int) -> float:
     return 1.0 - size / whole
 
 
-def _advice(degree: int, use: float, told: float) -> str:
+def _advice(degree: int, use: float, told: float, n_irreps: int) -> str:
     if degree == 0:
         return "keep: scalars"
+    if n_irreps == 1:
+        return "keep: there is no other"
     if np.isnan(use):
         little = np.isfinite(told) and told < UNSTRUCTURED
         return "tells little: train without it and compare" if little else "keep"

@@ -120,7 +120,7 @@ def plot_maps(
         axes.set_title(name, fontsize="medium")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.margins(0.25)
+        axes.margins(0.25 if structures is None else 0.45)  # pictures lie outside
         if structures is not None:
             _draw_extremes(axes, flat, structures)
     figure.colorbar(panels[-1].collections[0], ax=panels[-1], label=label)
@@ -129,18 +129,21 @@ def plot_maps(
     return Path(path)
 
 
-def extremes(flat: NDArray[np.floating]) -> list[int]:
-    """Return the points that lie farthest out towards the corners, each once.
+def extremes(flat: NDArray[np.floating]) -> dict[int, tuple[int, int]]:
+    """Return the points that lie farthest out, each once, and towards which corner.
 
     Examples
     --------
-    >>> extremes(np.array([[0, 0], [1, 1], [-1, 1], [-1, -1], [1, -1.0]]))
-    [1, 2, 3, 4]
+    >>> extremes(np.array([[0, 0], [1, 1], [-1, 1], [-1, -1.0]]))
+    {1: (1, 1), 2: (-1, 1), 3: (-1, -1)}
     """
     spread = np.ptp(flat, axis=0)
     centered = (flat - np.median(flat, axis=0)) / np.where(spread > 0, spread, 1.0)
-    corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
-    return list(dict.fromkeys((centered @ corners.T).argmax(axis=0).tolist()))
+    corners = [(1, 1), (-1, 1), (-1, -1), (1, -1)]
+    found: dict[int, tuple[int, int]] = {}
+    for corner, k in zip(corners, (centered @ np.transpose(corners)).argmax(axis=0)):
+        found.setdefault(int(k), corner)
+    return found
 
 
 def _draw_extremes(
@@ -149,13 +152,11 @@ def _draw_extremes(
     """Put pictures of the outermost molecules into the corners."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    middle = np.median(flat, axis=0)
-    for index in extremes(flat):
-        right, up = flat[index] > middle
+    for index, (right, up) in extremes(flat).items():
         box = AnnotationBbox(
             OffsetImage(render(structures[index], size=120), zoom=0.32),
             tuple(flat[index]),
-            xybox=(0.88 if right else 0.12, 0.88 if up else 0.12),
+            xybox=(0.5 + 0.38 * right, 0.5 + 0.38 * up),
             boxcoords="axes fraction",
             frameon=False,
             arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "0.4"},

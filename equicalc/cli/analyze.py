@@ -36,7 +36,7 @@ Data = Annotated[
     ),
 ]
 Limit = Annotated[
-    int, typer.Option(help="Look at so many structures, drawn at random.")
+    int, typer.Option(help="Look at so many structures, drawn at random.", min=1)
 ]
 Property = Annotated[
     str,

@@ -43,7 +43,7 @@ Calculator = Annotated[
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="Where the potential runs: auto, cpu, cuda, cuda:1.")
+    str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
 Output = Annotated[

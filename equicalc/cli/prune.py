@@ -48,7 +48,7 @@ def prune(
     [cyan]EquiCalculator[/cyan] and [cyan]PropertyPredictor[/cyan]),
     [cyan]pruned.safetensors[/cyan] (before fine-tuning) and
     [cyan]prune.json[/cyan]: size, error on structures that were held back, and speed
-    of all three. Which degrees are of little use says
+    before and after. Which degrees are of little use says
     [cyan]equicalc analyze irreps[/cyan].
 
     [bold]Examples[/bold]
@@ -78,8 +78,9 @@ def prune(
     result = prune_and_compare(
         weights_path(model), dataset, degrees(drop), output, settings
     )
-    for row in result.rows:
-        print_table(f"{row['network']} network", [row])
+    print_table(
+        f"{model} without {drop}, by the labels of {result.labels}", result.rows
+    )
     stdout.print(f"the smaller model: {result.checkpoint}   table: {report}")
 
 

@@ -94,7 +94,12 @@ def isomers(records: Iterable[dict[str, Any]], formula: str) -> list[dict[str, A
     from ase.formula import Formula
     from ase.symbols import symbols2numbers
 
-    wanted = sorted(symbols2numbers(list(Formula(formula))))
+    try:
+        wanted = sorted(symbols2numbers(list(Formula(formula))))
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{formula!r} is no formula ({error}); give one such as C7H10O2"
+        ) from error
     found = [record for record in records if sorted(record["z"]) == wanted]
     if not found:
         raise ValueError(f"there is no molecule of the formula {formula}")

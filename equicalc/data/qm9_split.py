@@ -45,7 +45,8 @@ def edm_split(n: int = 130_831) -> Places:
     if n != sum(EDM_SIZES.values()):
         raise ValueError(
             f"{n} molecules were given; the edm split is of "
-            f"{sum(EDM_SIZES.values())}: all of QM9 but the uncharacterised ones"
+            f"{sum(EDM_SIZES.values())}: all of QM9 but those of the list of "
+            "uncharacterised ones. Exclude these, or choose another split"
         )
     # the published split is a permutation by numpy's legacy generator
     return _cut(np.random.RandomState(0).permutation(n), EDM_SIZES)

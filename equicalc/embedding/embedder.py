@@ -148,14 +148,24 @@ class Embedder:
 
     @overload
     def embed(
-        self, structures: Structures, level: Level = ..., per_irrep: Literal[True] = ...
+        self,
+        structures: Structures,
+        level: Level | None = ...,
+        per_irrep: Literal[True] = ...,
     ) -> ByIrrep: ...
     @overload
     def embed(
-        self, structures: Structures, level: Level = ..., *, per_irrep: Literal[False]
+        self,
+        structures: Structures,
+        level: Level | None = ...,
+        *,
+        per_irrep: Literal[False],
     ) -> Flat: ...
     def embed(
-        self, structures: Structures, level: Level = "atom", per_irrep: bool = True
+        self,
+        structures: Structures,
+        level: Level | None = None,
+        per_irrep: bool = True,
     ) -> ByIrrep | Flat:
         """Return the features of structures.
 
@@ -166,7 +176,8 @@ class Embedder:
         level
             ``"atom"``: one row for every atom, structures end to end; an atom that the
             network has no features of (a hydrogen in Symphony) has zeros.
-            ``"molecule"``: one row for every structure, pooled over its atoms.
+            ``"molecule"``: one row for every structure, pooled over its atoms. The
+            first of `levels` if omitted: atoms, if the network has features of them.
         per_irrep
             By irrep, or as one flat array.
 
@@ -184,7 +195,7 @@ class Embedder:
         ValueError
             If the level is unknown, or the network describes whole molecules only.
         """
-        by_irrep = self._rows(structures, level)
+        by_irrep = self._rows(structures, level or self.levels[0])
         return by_irrep if per_irrep else flat(by_irrep)
 
     @overload
@@ -242,6 +253,12 @@ class Embedder:
     def levels(self) -> tuple[Level, ...]:
         """What the network has rows for."""
         return ("atom", "molecule") if self.taps.per_atom else ("molecule",)
+
+    def __repr__(self) -> str:
+        return (
+            f"Embedder({type(self.model).__name__}: {self.irreps} of "
+            f"{' or '.join(self.levels)})"
+        )
 
     def _rows(
         self, structures: Structures, level: Level, invariant: bool = False

@@ -15,6 +15,7 @@ from equicalc.embedding.features import Pooling
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted
 except ModuleNotFoundError as error:
     raise ImportError(
         'EmbeddingTransformer needs scikit-learn: pip install "equicalc[analysis]"'
@@ -85,12 +86,20 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Iterable[Atoms]) -> NDArray[np.floating]:
-        """Return the invariants of structures, (n, n_features)."""
+        """Return the invariants of structures, (n, n_features).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
         invariants = self.embedder_.invariants(X)
         return np.concatenate([invariants[n] for n in self._chosen()], axis=1)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the columns: irrep and channel."""
+        check_is_fitted(self)
         names = self.embedder_.feature_names(invariant=True)
         chosen = set(self._chosen())
         kept = [name for name in names if name.partition("_")[0] in chosen]

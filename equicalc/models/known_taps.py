@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from equicalc.data.fragment_batch import FragmentBatch, Molecules
 from equicalc.kernels import SphericalHarmonics
 from equicalc.models.equitriton import EquiTriton
+from equicalc.models.lattice import LatticeMember, LatticeNetwork
 from equicalc.models.mace import Mace
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.potential import InteractionLayer, Potential
@@ -102,6 +104,18 @@ def _mace(model: Mace) -> Taps:
     )
 
 
+@taps_of.register
+def _lattice(model: LatticeNetwork) -> Taps:
+    """Tap what every member knows of atoms in their molecule, before any crystal."""
+    scalars, vectors = model.config.channels, model.config.vectors
+    irreps = as_irreps([(scalars, (0, 1)), (vectors, (1, -1))])
+    members = [cast(LatticeMember, member) for member in model.members]
+    return Taps(
+        features=tuple(Tap(one.sites, irreps, "channels first") for one in members),
+        run=partial(_sites, model, members),
+    )
+
+
 def _edges(harmonics: SphericalHarmonics) -> Tap:
     return Tap(harmonics, cast(Irreps, harmonics.irreps_out))
 
@@ -123,6 +137,23 @@ def _irreps(layer: InteractionLayer) -> Irreps:
     return as_irreps([(channels, (l, (-1) ** l)) for l in layer.after.ls])
 
 
+def _sites(
+    model: LatticeNetwork, members: Sequence[LatticeMember], graph: Data
+) -> list[tuple[Tensor, Tensor]]:
+    """Describe the atoms of molecules, by member."""
+    _refuse_periodic(graph, "the network of lattice energies describes")
+    pos = graph["pos"].to(next(model.parameters()).dtype)
+    species, bonds = model.species(graph["z"]), model.bonds(pos, graph["ptr"])
+    return [member.sites(species, bonds) for member in members]
+
+
+def _refuse_periodic(graph: Data, who: str) -> None:
+    if graph["pbc"].any():
+        raise ValueError(
+            f"{who} molecules only, and a structure is periodic: set atoms.pbc = False"
+        )
+
+
 def _heavy(graph: Data) -> Tensor:
     return (graph["z"] > 1).nonzero().squeeze(1)
 
@@ -130,11 +161,7 @@ def _heavy(graph: Data) -> Tensor:
 def _whole_molecules(graph: Data, model: Symphony) -> FragmentBatch:
     """Return the molecules of a graph as fragments that lack nothing."""
     z, batch = graph["z"], graph["batch"]
-    if graph["pbc"].any():
-        raise ValueError(
-            "the generator knows molecules only, and a structure is periodic: set "
-            "atoms.pbc = False"
-        )
+    _refuse_periodic(graph, "the generator knows")
     pos = graph["pos"].to(model.embedding.dtype)
     n_graphs = len(graph["ptr"]) - 1
     heavy, n_heavy = _rank(z > 1, batch, n_graphs)

@@ -292,17 +292,24 @@ class LatticeNetwork(nn.Module):
         species = self.species(graph.z)
         share = graph.weight[graph.molecule]
         owner = graph.crystal[graph.molecule]
-        bonds, sums = self._bonds(graph), self.over_images(graph)
+        bonds, sums = self.bonds(graph.pos, _starts(graph)), self.over_images(graph)
         each = [one(species, graph, bonds, sums) for one in self.members]
         energies = torch.stack(each)
         zero = energies.new_zeros(len(energies), graph.n_crystals)
         members = zero.index_add(1, owner, energies * share)
         return {"interaction": members.mean(0), "members": members}
 
-    def _bonds(self, graph: LatticeGraph) -> Bonds:
-        """List the neighbours of atoms in their molecules."""
-        src, dst = molecule_edges(graph.pos, _starts(graph), self.config.bond_reach)
-        apart = graph.pos[src] - graph.pos[dst]
+    def bonds(self, pos: Tensor, ptr: Tensor) -> Bonds:
+        """List the neighbours of atoms in their molecules.
+
+        Parameters
+        ----------
+        pos : (n_sites, 3), Angstrom
+        ptr : (n_molecules + 1,)
+            First site of each molecule, and the end.
+        """
+        src, dst = molecule_edges(pos, ptr, self.config.bond_reach)
+        apart = pos[src] - pos[dst]
         distance = torch.linalg.vector_norm(apart, dim=1)
         return Bonds(src, dst, self.basis(distance), apart / distance.unsqueeze(1))
 

@@ -24,7 +24,7 @@ from equicalc.o3 import Irreps
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-Layout = Literal["e3nn", "channels last", "blocks"]
+Layout = Literal["e3nn", "channels last", "blocks", "channels first"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Tap:
     layout : str
         ``"e3nn"``: (n, dim), the components of every channel together;
         ``"channels last"``: (n, sum 2l+1, channels); ``"blocks"``: a list of
-        (n, 2l+1, channels), one for every irrep.
+        (n, 2l+1, channels), one for every irrep; ``"channels first"``: a list of
+        (n, channels, 2l+1), of scalars (n, channels).
     """
 
     module: nn.Module
@@ -59,6 +60,8 @@ class Tap:
         if self.layout == "e3nn":
             parts = output.split([mul * ir.dim for mul, ir in self.irreps], 1)
             blocks = [x.unflatten(1, mi) for x, mi in zip(parts, self._shapes)]
+        elif self.layout == "channels first":
+            blocks = [x if x.ndim == 3 else x.unsqueeze(2) for x in output]
         else:
             rows = output
             if self.layout == "channels last":
@@ -69,7 +72,7 @@ class Tap:
     def scale(self, output: Any, factors: Mapping[str, float]) -> Any:
         """Multiply irreps by factors, those that are not named by 1; same layout."""
         by_irrep = [factors.get(str(ir), 1.0) for _, ir in self.irreps]
-        if self.layout == "blocks":
+        if self.layout in ("blocks", "channels first"):
             return [x * factor for x, factor in zip(output, by_irrep)]
         per_channel = self.layout == "e3nn"
         widths = [(mul if per_channel else 1) * ir.dim for mul, ir in self.irreps]

@@ -23,6 +23,7 @@ from equicalc.training.config import (
     StopConfig,
     TrainConfig,
     TrainerConfig,
+    seconds,
 )
 from equicalc.training.distillation import Teacher, answering, labelled, needed_labels
 from equicalc.training.fit import train
@@ -79,13 +80,17 @@ class PruneResult:
     checkpoint
         The smaller network, trained; a model for `equicalc.EquiCalculator` or
         `equicalc.calculators.PropertyPredictor`.
+    labels
+        Whose labels the networks are compared on: ``"the data"`` or ``"the whole
+        network"``.
     rows
-        Of the whole, the pruned and the trained network: parameters, errors on the
-        test structures in the units that their names tell, milliseconds for all that
-        is predicted of a structure in a batch.
+        Of the whole, the pruned and, if it was, the trained network: parameters,
+        errors on the test structures in the units that their names tell, milliseconds
+        for all that is predicted of a structure in a batch.
     """
 
     checkpoint: Path
+    labels: str
     rows: list[dict[str, Any]]
 
 
@@ -102,7 +107,7 @@ def prune(
        are labelled by the whole network: the smaller one learns from it.
     2. The smaller network goes to ``pruned.safetensors``.
     3. Fine-tuning, see `equicalc.training.train`, in ``fine-tuning``.
-    4. Errors and speeds of all three; the best network is ``best.safetensors``.
+    4. Errors and speeds of all; the best network is ``best.safetensors``.
 
     Parameters
     ----------
@@ -152,14 +157,16 @@ def prune(
     )
     task = task_of(config)
     test = task.load_parts()["test"]
-    best = train(config, resume=False) if settings.max_time else start
+    tunes = seconds(settings.max_time) > 0
+    best = train(config, resume=False) if tunes else start
     # 4. comparison
-    networks = {"whole": Path(model), "pruned": start, "fine-tuned": best}
+    networks = {"whole": Path(model), "pruned": start}
+    networks |= {"fine-tuned": best} if tunes else {}
     rows = [_row(name, path, task, test) for name, path in networks.items()]
     tuned, card = load_checkpoint(best, backend=settings.trainer.backend)
     checkpoint = save_checkpoint(folder / "best.safetensors", tuned, card)
     write_json(folder / "prune.json", {"labels": origin, **note, "networks": rows})
-    return PruneResult(checkpoint, rows)
+    return PruneResult(checkpoint, origin, rows)
 
 
 def _check_size(structures: PackedDataset, settings: PruneSettings) -> None:

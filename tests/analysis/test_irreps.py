@@ -20,6 +20,8 @@ from equicalc.analysis.sample import unpacked
 from equicalc.data import PackedDataset, write_packed
 from equicalc.embedding import Embedder
 from equicalc.models import (
+    Mo3ENet,
+    Mo3ENetConfig,
     Potential,
     PotentialConfig,
     Symphony,
@@ -145,6 +147,13 @@ def test_a_generator_has_no_energies(molecules):
     assert "knn_r2" in columns
 
 
+def test_the_only_irrep_of_a_network_is_kept(molecules):
+    autoencoder = Mo3ENet(Mo3ENetConfig(elements=(1, 6, 8), bottleneck=8), "torch")
+    nothing = np.random.default_rng(0).normal(size=len(molecules))
+    [vectors] = analyze_irreps(Embedder(autoencoder.double()), molecules, nothing).uses
+    assert vectors.advice == "keep: there is no other"
+
+
 def test_the_given_network_is_left_alone(network, molecules):
     network.requires_grad_(False)
     analyze_irreps(Embedder(network), molecules)
@@ -181,7 +190,7 @@ def _(model: PropertyNetwork) -> Taps:
     return Taps((tap,), run=model)
 
 
-def test_networks_of_other_properties_are_measured_too(molecules):
+def test_networks_of_other_properties_are_measured_too(molecules, tmp_path):
     for atoms in molecules:
         atoms.info["charge"] = float(atoms.numbers.sum())
     found = analyze_irreps(Embedder(PropertyNetwork()), molecules)
@@ -194,6 +203,8 @@ def test_networks_of_other_properties_are_measured_too(molecules):
     atoms = sum(len(atoms) for atoms in molecules)
     assert scalars.attribution == pytest.approx(sum(charges) / atoms)
     assert vectors.attribution == pytest.approx(2 * sum(lengths) / atoms)  # quadratic
+    assert {"value_change", "value_error"} <= found.rows()[0].keys()
+    assert found.plot(tmp_path / "use.png").stat().st_size > 0
 
 
 def test_properties_of_a_packed_set_are_labels(tmp_path):

@@ -66,9 +66,11 @@ def test_embed_keeps_files_and_names_mistakes(cli, network, molecules):
 
 def test_prune_leaves_a_smaller_potential(cli, tmp_path, network, molecules):
     given = ["prune", network, molecules, "--drop", "2", "--time", "0", "--threads", 1]
-    assert "the smaller model: pruned/best.safetensors" in cli(*given)
+    out = cli(*given)
+    assert "the smaller model: pruned/best.safetensors" in out
+    assert "by the labels of the whole network" in out
     report = json.loads((tmp_path / "pruned" / "prune.json").read_text())
-    assert [row["degrees"] for row in report["networks"]] == ["0 1 2", "0 1", "0 1"]
+    assert [row["degrees"] for row in report["networks"]] == ["0 1 2", "0 1"]
     assert report["labels"] == "the whole network"
     assert "--overwrite" in cli(*given, code=2)
     assert "such as 1,2" in cli(
@@ -84,7 +86,7 @@ def test_prune_takes_vectors_from_the_shipped_network_of_energies(
     out = cli(*given, "1", "--time", "0", "--threads", 1, "-o", "scalars")
     assert "U0 MAE" in out
     report = json.loads((tmp_path / "scalars" / "prune.json").read_text())
-    assert [row["degrees"] for row in report["networks"]] == ["0 1", "0", "0"]
+    assert [row["degrees"] for row in report["networks"]] == ["0 1", "0"]
     cli("predict", "O", "-m", "scalars/best.safetensors", "--device", "cpu")
     assert "read from the scalars" in cli(*given, "0", "-o", "none", code=2)
     assert "degrees [2] were given to drop, the network has [0, 1]" in cli(
@@ -116,6 +118,7 @@ def test_analyze_map_draws_a_property(cli, tmp_path, network, molecules):
     cli(*given, "-o", "m.png")
     assert (tmp_path / "m.png").stat().st_size > 0
     assert "--overwrite replaces it" in cli(*given, "-o", "m.png", code=2)
+    assert "--limit" in cli(*given, "--limit", -3, "-o", "few.png", code=2)
     out = cli(*given, "--property", "nothing", code=2)
     assert "no structure has a number 'nothing'" in out
     given[-1] = "tsne"

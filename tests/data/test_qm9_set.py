@@ -129,3 +129,5 @@ def test_isomers_of_a_formula_are_the_molecules_of_its_atoms(source, tmp_path):
         prepare_qm9(tmp_path / "isomers", source=source, split="none")
     with pytest.raises(ValueError, match="no molecule of the formula C60"):
         prepare_qm9(tmp_path / "none", source=source, split="none", formula="C60")
+    with pytest.raises(ValueError, match="'Xx2' is no formula"):
+        prepare_qm9(tmp_path / "none", source=source, split="none", formula="Xx2")

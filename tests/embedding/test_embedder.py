@@ -156,5 +156,7 @@ def test_a_network_of_whole_molecules_embeds_them(ethanol):
     np.testing.assert_allclose(found["1o"][0], found["1o"][1])
     lengths = embedder.invariants(ethanol)["1o"]
     np.testing.assert_allclose(lengths, np.linalg.norm(found["1o"][:1], axis=2))
+    np.testing.assert_allclose(embedder.embed(ethanol)["1o"], found["1o"][:1])
+    assert repr(embedder) == "Embedder(Mo3ENet: 8x1o of molecule)"
     with pytest.raises(ValueError, match="whole molecules, not atoms"):
-        embedder.embed(ethanol)
+        embedder.embed(ethanol, "atom")

@@ -46,6 +46,7 @@ def test_impossible_searches_are_refused(embedder, molecules):
 
 def test_the_transformer_follows_scikit_learn(molecules):
     from sklearn.base import clone
+    from sklearn.exceptions import NotFittedError
 
     given = EmbeddingTransformer("potential", irreps=["0e"], device="cpu")
     transformer = cast(EmbeddingTransformer, clone(given))
@@ -57,6 +58,8 @@ def test_the_transformer_follows_scikit_learn(molecules):
     np.testing.assert_array_equal(features, expected["0e"])
     with pytest.raises(ValueError, match="irrep 3o"):
         EmbeddingTransformer("potential", irreps=["3o"]).fit()
+    with pytest.raises(NotFittedError, match="Call 'fit'"):
+        EmbeddingTransformer("potential").transform(molecules)
 
 
 def test_arrays_on_disk_are_those_in_memory(embedder, molecules, tmp_path):

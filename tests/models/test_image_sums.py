@@ -10,7 +10,7 @@ import torch
 from equicalc.graph import molecule_edges
 from equicalc.models import LatticeConfig, LatticeNetwork
 from equicalc.models.image_sums import SOFT_CORE, SWITCH
-from equicalc.models.lattice import COULOMB, FEW
+from equicalc.models.lattice import COULOMB, FEW, _starts
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.nn.damped_coulomb import DAMPING
 from equicalc.nn.radial import BesselBasis
@@ -61,7 +61,7 @@ def pair_by_pair(network, graph):
     owner = graph.crystal[graph.molecule]
     found = []
     for member in network.members:
-        h, u = member.sites(species, network._bonds(graph))
+        h, u = member.sites(species, network.bonds(graph.pos, _starts(graph)))
         each = physics(member.physics, species, h, graph)
         each = each + surroundings(member.surroundings, h, u, graph)
         zero = each.new_zeros(graph.n_crystals)

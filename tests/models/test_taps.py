@@ -10,6 +10,8 @@ from equicalc.graph import collate, make_graph
 from equicalc.models import (
     EquiTriton,
     EquiTritonConfig,
+    LatticeConfig,
+    LatticeNetwork,
     Mo3ENet,
     Mo3ENetConfig,
     Potential,
@@ -43,13 +45,16 @@ def graph(n_atoms=6, seed=0):
     return make_graph(z, pos.numpy(), cutoff=5.0)
 
 
-@pytest.mark.parametrize("layout", ["e3nn", "channels last", "blocks"])
+@pytest.mark.parametrize(
+    "layout", ["e3nn", "channels last", "blocks", "channels first"]
+)
 def test_layouts_hold_the_same_features(layout):
     scalars, vectors = torch.randn(5, 2, 1), torch.randn(5, 2, 3)
     output = {
         "e3nn": torch.cat([scalars.flatten(1), vectors.flatten(1)], 1),
         "channels last": torch.cat([scalars, vectors], 2).transpose(1, 2),
         "blocks": [scalars.transpose(1, 2), vectors.transpose(1, 2)],
+        "channels first": [scalars.squeeze(2), vectors],
     }[layout]
     tap = Tap(nn.Identity(), as_irreps("2x0e+2x1o"), layout)
     found = tap.split(output)
@@ -76,6 +81,9 @@ NETWORKS = {
         QM9NetConfig(elements=(1, 6, 8), multiplicities=(8, 3), embedding=8), "torch"
     ),
     "mo3enet": lambda: Mo3ENet(Mo3ENetConfig(elements=(6, 8), bottleneck=8), "torch"),
+    "lattice": lambda: LatticeNetwork(
+        LatticeConfig(elements=(1, 6, 8), channels=4, vectors=2, members=2)
+    ),
     "mace": mace,
 }
 

@@ -63,6 +63,7 @@ def test_structures_without_labels_get_those_of_the_whole_network(whole, tmp_pat
     shares = {"train": 0.5, "valid": 0.25, "test": 0.25}
     settings = PruneSettings(max_time=0, fractions=shares, trainer=TRAINER)
     result = prune(whole, tmp_path / "set", {1, 2}, tmp_path / "out", settings)
+    assert [row["network"] for row in result.rows] == ["whole", "pruned"]
     first, *_ = result.rows
     assert first["forces MAE_meV/Angstrom"] == pytest.approx(0, abs=1e-2)
     labels = PackedDataset(tmp_path / "out" / "labels")
@@ -123,7 +124,8 @@ def test_properties_that_are_missing_come_from_the_whole_network(
 ):
     settings = PruneSettings(max_time=0, trainer=TRAINER)
     result = prune(property_network, spring_set, {1}, tmp_path / "out", settings)
-    first, second, _ = result.rows
+    first, second = result.rows
+    assert result.labels == "the whole network"
     assert first["gap MAE_eV"] == pytest.approx(0, abs=1e-5)
     assert second["gap MAE_eV"] > 1e-3
     labels = PackedDataset(tmp_path / "out" / "labels")
