@@ -298,7 +298,7 @@ class Builder:
             Proposal(
                 int(grown.focus[i, last]),
                 chemical_symbols[self.model.elements[int(grown.species[i, last])]],
-                grown.pos[i, last].double().cpu().numpy(),
+                grown.positions(i)[last],
                 float(grown.log_prob[i, last]),
             )
             for i in range(len(grown))
@@ -322,8 +322,9 @@ class Builder:
         model = self.model
         check_fragment(atoms, model, None)
         rng = np.random.default_rng(seed)
-        z, pos = atoms.numbers[None].astype(np.int64), atoms.positions[None]
-        batch = growth_of(z, pos, model.config, 0.0, rng, model.hydrogens_apart)
+        z = atoms.numbers[None].astype(np.int64)
+        pos = atoms.positions - atoms.positions.mean(axis=0)
+        batch = growth_of(z, pos[None], model.config, 0.0, rng, model.hydrogens_apart)
         batch = batch.to(self.sampler.device)
         weights = torch.tensor(self.sampler.start_weights())
         first = int(batch.fragments.molecules.heavy[0, 0])

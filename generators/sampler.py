@@ -61,20 +61,25 @@ class Sampler:
     def given(
         self, fragments: Sequence[Atoms], numbers: range, rules: Rules
     ) -> Growing:
-        """Begin with fragments, one for each number."""
+        """Begin with fragments, one for each number; each grows from its centroid.
+
+        Single precision would not do for a fragment far from the origin.
+        """
         n_given = [len(fragment) for fragment in fragments]
         n, width = len(fragments), max(n_given)
         species = np.zeros((n, width), np.int64)
         pos = np.zeros((n, width, 3), np.float32)
+        origin = np.array([fragment.positions.mean(axis=0) for fragment in fragments])
         for k, fragment in enumerate(fragments):
             species[k, : n_given[k]] = species_of(fragment, self.model.elements)
-            pos[k, : n_given[k]] = fragment.positions
+            pos[k, : n_given[k]] = fragment.positions - origin[k]
         return Growing.begin(
             self._numbers(numbers),
             torch.from_numpy(species).to(self.device),
             torch.from_numpy(pos).to(self.device),
             rules.room(self.model.config.max_atoms, width),
             torch.tensor(n_given, device=self.device),
+            torch.from_numpy(origin).to(self.device),
         )
 
     def grown(

@@ -36,7 +36,7 @@ def structure(
     log_prob = growing.log_prob[row, :n].double().cpu().numpy()
     atoms = Atoms(
         np.array(elements)[growing.species[row, :n].cpu().numpy()],
-        growing.pos[row, :n].double().cpu().numpy(),
+        growing.positions(row),
     )
     step = np.maximum(np.arange(n) - n_given, -1)
     for name, values in zip(

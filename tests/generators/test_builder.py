@@ -126,6 +126,36 @@ def test_probability_does_not_depend_on_the_frame(builder, methanol):
     )
 
 
+def test_fragments_far_from_the_origin_grow_as_well(builder, methanol):
+    """Single precision has steps of 1/128 Angstrom there."""
+    away = np.array([1e5, -1e5, 1e5])
+    fragment = methanol[[0, 1, 2]]
+    around = Atoms("Au2", fragment.positions[0] + np.array([[0, 0, 3], [0, 3, 0]]))
+    far, far_around = fragment.copy(), around.copy()
+    far.positions += away
+    far_around.positions += away
+    grown = builder.complete(fragment, 4, rules=Rules(environment=around))
+    grown += builder.complete_each([methanol[[0, 1]], fragment])[1:]
+    shifted = builder.complete(far, 4, rules=Rules(environment=far_around))
+    shifted += builder.complete_each([methanol[[0, 1]], far])[1:]
+    assert max(len(atoms) for atoms in grown) > 3
+    for near, there in zip(grown, shifted, strict=True):
+        assert (near.numbers == there.numbers).all()
+        assert (there.positions[:3] == far.positions).all()  # every bit
+        apart = there.positions - away - near.positions
+        np.testing.assert_allclose(apart, 0, atol=1e-5)
+    for near, there in zip(
+        builder.propose(fragment, 4), builder.propose(far, 4), strict=True
+    ):
+        np.testing.assert_allclose(there.position - away, near.position, atol=1e-5)
+        assert there.log_prob == pytest.approx(near.log_prob, abs=1e-4)
+    moved = methanol.copy()
+    moved.positions += away
+    assert builder.log_prob(moved) == pytest.approx(
+        builder.log_prob(methanol), abs=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("fragment", "options", "match"),
     [
