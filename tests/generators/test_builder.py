@@ -5,6 +5,7 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 
+from equicalc.data.smiles import atoms_from_smiles
 from equicalc.generators import Builder, Rules, Temperature, load_builder
 from equicalc.generators.storage import (
     append_structures,
@@ -80,6 +81,21 @@ def test_completion_leaves_the_fragment_alone(builder, methanol):
         assert atoms.constraints[0].index.tolist() == [0]
         assert (atoms.arrays["gen_step"][:n] == -1).all()
         assert atoms.arrays["gen_step"][n:].tolist() == list(range(len(atoms) - n))
+
+
+def test_what_a_fragment_was_is_not_said_of_the_molecule(builder):
+    fragment = atoms_from_smiles("[CH2]C[O-]")
+    assert fragment.info == {"smiles": "[CH2]C[O-]", "charge": -1, "spin": 2}
+    fragment.info |= {"energy": -1.5, "formula": "C2H4O"}
+    fragment.set_array("forces", np.ones((len(fragment), 3)))
+    fragment.set_initial_magnetic_moments([1.0] + [0.0] * (len(fragment) - 1))
+    fragment.set_array("mark", np.arange(len(fragment)))
+    (whole,) = builder.complete(fragment)
+    (made,) = builder.generate(1)
+    assert whole.info.keys() == made.info.keys()
+    assert whole.arrays.keys() == made.arrays.keys() | {"mark"}
+    assert fragment.info["charge"] == -1
+    assert fragment.has("forces")
 
 
 def test_growth_starts_where_it_may(builder, methanol):
