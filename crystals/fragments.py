@@ -328,11 +328,10 @@ def _open_carbons(fragment: Fragment) -> NDArray[np.int64]:
     degree = np.where(fragment.numbers == 6, np.diff(first), 0)
     ends = np.flatnonzero(degree == 1)
     found = [ends[lengths[first[ends]] > TERMINAL_CARBON]]
-    for n, least in ((2, BENT), (3, PYRAMIDAL)):
+    for n, least, i, j in ((2, BENT, [0], [1]), (3, PYRAMIDAL, [0, 0, 1], [1, 2, 2])):
         atoms = np.flatnonzero(degree == n)
         rows = first[atoms, None] + np.arange(n)
         units = arms[rows] / lengths[rows, None]  # (n_atoms, n, 3)
-        i, j = np.triu_indices(n, k=1)
         cosines = np.einsum("aik,aik->ai", units[:, i], units[:, j])
         angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
         found.append(atoms[angles.sum(axis=1) < least])

@@ -23,7 +23,7 @@ __all__ = [
     "pairs_of_sites",
 ]
 
-CONTACT_REACH = 6.0  # Angstrom
+CONTACT_REACH = (4.0, 6.0)  # Angstrom; nearly always the first is enough
 
 PairsAround = tuple[
     NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
@@ -190,13 +190,16 @@ def closest_contact(
         Infinite if no two atoms are nearer than 6 Angstrom.
     """
     closest = np.inf
-    for center in centers.tolist():
-        atoms, molecules, others, vectors = pairs_around(
-            positions, cell, center, CONTACT_REACH
-        )
-        touching = radii[center, atoms] + radii[molecules, others]
-        relative = np.linalg.norm(vectors, axis=1) / touching
-        closest = min(closest, relative.min(initial=np.inf))
+    for reach in CONTACT_REACH:
+        for center in centers.tolist():
+            atoms, molecules, others, vectors = pairs_around(
+                positions, cell, center, reach
+            )
+            touching = radii[center, atoms] + radii[molecules, others]
+            relative = np.linalg.norm(vectors, axis=1) / touching
+            closest = min(closest, relative.min(initial=np.inf))
+        if closest < 0.99 * reach / (2 * radii.max()):  # no pair beyond is closer
+            break
     return float(closest)
 
 
