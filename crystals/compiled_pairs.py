@@ -7,6 +7,7 @@ import functools
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -200,11 +201,11 @@ def compiled_pairs(
 
 def _capacity(around: Centers, cutoff: float) -> int:
     """Pairs of an even density, and more."""
-    of = around.centers[:, 0]
-    molecules, size = around.crystals[of, :2].T
-    density = molecules * size / torch.linalg.det(around.cells).abs()[of]
-    even = (size * density).sum().item() * 4 / 3 * math.pi * cutoff**3
-    return int(ROOM * even) + int(size.sum())
+    of = around.centers[:, 0].numpy()
+    molecules, size = around.crystals.numpy()[of, :2].T
+    volumes = np.abs(np.linalg.det(around.cells.numpy()))
+    even = float((size * molecules * size / volumes[of]).sum())
+    return int(ROOM * even * 4 / 3 * math.pi * cutoff**3) + int(size.sum())
 
 
 @functools.cache

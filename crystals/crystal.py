@@ -20,8 +20,9 @@ from .fragments import (
     require_neutral,
     require_one_neutral_species,
 )
-from .neighbours import AtomPairs, Neighbour, neighbours_of, pairs_around
+from .neighbours import AtomPairs, Neighbour, closest_contact, neighbours_of
 from .pose import parameters_of, place
+from .rows import starts
 from .shape import vdw_radii, vdw_volume
 from .symmetry import Operations, distinct_images, find_symmetry, operations
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MolecularCrystal", "as_crystal"]
 
-CONTACT_REACH = 6.0  # Angstrom
 GRAM_PER_CM3 = 1.66053906660  # amu/Angstrom^3
 
 
@@ -197,6 +197,11 @@ class MolecularCrystal:
         """How often each of `molecules` is in the cell."""
         return tuple(len(images) for images, _ in self._images)
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of `unit_cell` that `molecules` are, their images after each."""
+        return starts(self.multiplicities)
+
     @cached_property
     def turns(self) -> NDArray[np.float64]:
         """Matrices (n_molecules, 3, 3) that turn molecules, as rows, into their images.
@@ -246,16 +251,7 @@ class MolecularCrystal:
     def contact(self) -> float:
         """Closest contact of two molecules, in sums of their van der Waals radii."""
         positions, numbers = self.unit_cell
-        radii = vdw_radii(numbers)
-        closest = np.inf
-        for center in np.cumsum([0, *self.multiplicities[:-1]]):
-            atoms, molecules, others, vectors = pairs_around(
-                positions, self.cell, center, CONTACT_REACH
-            )
-            touching = radii[center, atoms] + radii[molecules, others]
-            relative = np.linalg.norm(vectors, axis=1) / touching
-            closest = min(closest, relative.min(initial=np.inf))
-        return float(closest)
+        return closest_contact(positions, self.cell, vdw_radii(numbers), self.rows)
 
     def parameters(self) -> NDArray[np.float64]:
         """Describe a crystal with one molecule in the asymmetric unit by 12 numbers.
@@ -339,8 +335,7 @@ class MolecularCrystal:
         pairs = AtomPairs.within(self.unit_cell[0], self.cell, cutoff)
         distances = np.linalg.norm(pairs.vectors, axis=1)
         rows = np.column_stack([pairs.dst // size, pairs.src // size, pairs.shifts])
-        centers = set(np.cumsum([0, *self.multiplicities[:-1]]).tolist())
-        return neighbours_of(centers, rows, distances)
+        return neighbours_of(set(self.rows.tolist()), rows, distances)
 
     def cluster(self, cutoff: float, center: int = 0) -> Atoms:
         """Molecule with all whole molecules that have an atom within the cutoff.
@@ -359,7 +354,7 @@ class MolecularCrystal:
         from ase import Atoms
 
         positions, numbers = self.unit_cell
-        row = sum(self.multiplicities[:center])
+        row = int(self.rows[center])
         near = [one for one in self.neighbours(cutoff) if one.center == row]
         blocks = [positions[row]]
         blocks += [positions[one.molecule] + one.shift @ self.cell for one in near]

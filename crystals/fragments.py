@@ -13,6 +13,7 @@ from equicalc.data.bonds import BONDED
 from equicalc.graph import neighbor_list
 
 from . import errors
+from .rows import starts
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -139,9 +140,9 @@ def find_fragments(atoms: Atoms) -> list[Fragment]:
     n = len(atoms)
     owner = _molecules(n, src, dst)
     order = np.argsort(owner, kind="stable")
-    starts = np.searchsorted(owner[order], np.arange(int(owner.max()) + 1))
+    first = np.searchsorted(owner[order], np.arange(int(owner.max()) + 1))
     # 2
-    cells = _walked(order[starts], src, dst, shifts)
+    cells = _walked(order[first], src, dst, shifts)
     # 3
     open_ = np.flatnonzero((cells[src] != cells[dst] + shifts).any(axis=1))
     if open_.size:
@@ -152,13 +153,13 @@ def find_fragments(atoms: Atoms) -> list[Fragment]:
         )
     positions = atoms.positions + cells.astype(np.float64) @ atoms.cell.array
     place = np.empty(n, dtype=np.int64)  # of each atom in its molecule
-    place[order] = np.arange(n) - starts[owner[order]]
+    place[order] = np.arange(n) - first[owner[order]]
     by_owner = np.argsort(owner[dst], kind="stable")
     pairs = np.stack([place[dst], place[src]], axis=1)[by_owner]
-    ends = np.searchsorted(owner[dst][by_owner], np.arange(1, len(starts)))
+    ends = np.searchsorted(owner[dst][by_owner], np.arange(1, len(first)))
     return [
         Fragment(rows, atoms.numbers[rows].astype(np.int64), positions[rows], bonded)
-        for rows, bonded in zip(np.split(order, starts[1:]), np.split(pairs, ends))
+        for rows, bonded in zip(np.split(order, first[1:]), np.split(pairs, ends))
     ]
 
 
@@ -272,16 +273,16 @@ def _walked(
 def _kinds(fragments: Sequence[Fragment]) -> list[Fragment]:
     """One of each kind of molecules: by their elements, refined by their neighbours."""
     sizes = np.array([len(fragment.numbers) for fragment in fragments])
-    starts = np.cumsum(sizes) - sizes
+    begin = starts(sizes)
     center, near = np.concatenate(
-        [one.bonds + start for one, start in zip(fragments, starts)]
+        [one.bonds + start for one, start in zip(fragments, begin)]
     ).T
     label = _mixed(np.concatenate([one.numbers for one in fragments]).astype(np.uint64))
     for _ in range(ROUNDS):
         around = np.zeros_like(label)
         np.add.at(around, center, label[near])
         label = _mixed(label + _mixed(around))
-    _, first = np.unique(np.add.reduceat(label, starts), return_index=True)
+    _, first = np.unique(np.add.reduceat(label, begin), return_index=True)
     return [fragments[index] for index in np.sort(first)]
 
 
@@ -327,11 +328,10 @@ def _open_carbons(fragment: Fragment) -> NDArray[np.int64]:
     degree = np.where(fragment.numbers == 6, np.diff(first), 0)
     ends = np.flatnonzero(degree == 1)
     found = [ends[lengths[first[ends]] > TERMINAL_CARBON]]
-    for n, least in ((2, BENT), (3, PYRAMIDAL)):
+    for n, least, i, j in ((2, BENT, [0], [1]), (3, PYRAMIDAL, [0, 0, 1], [1, 2, 2])):
         atoms = np.flatnonzero(degree == n)
         rows = first[atoms, None] + np.arange(n)
         units = arms[rows] / lengths[rows, None]  # (n_atoms, n, 3)
-        i, j = np.triu_indices(n, k=1)
         cosines = np.einsum("aik,aik->ai", units[:, i], units[:, j])
         angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
         found.append(atoms[angles.sum(axis=1) < least])

@@ -12,6 +12,7 @@ from equicalc.models.lattice_graph import LatticeGraph
 
 from .compiled_pairs import Centers
 from .neighbours import pairs_of_sites
+from .rows import starts
 
 if TYPE_CHECKING:
     from .crystal import MolecularCrystal
@@ -60,16 +61,16 @@ def lattice_graph(
     # 1
     n_molecules, size = np.array([numbers.shape for _, numbers in cells]).T
     positions = np.concatenate([positions.reshape(-1, 3) for positions, _ in cells])
-    first_molecule = _starts(n_molecules)
-    first_atom = _starts(n_molecules * size)
+    first_molecule = starts(n_molecules)
+    first_atom = starts(n_molecules * size)
     counts = np.concatenate([np.array(one.multiplicities) for one in crystals])
     owner = np.repeat(
         np.arange(len(crystals)), [len(one.molecules) for one in crystals]
     )
     # 2
-    first = _starts(counts)  # (n_independent,), rows of molecules
+    first = starts(counts)  # (n_independent,), rows of molecules
     in_cell = first - first_molecule[owner]
-    first_site = _starts(size[owner])
+    first_site = starts(size[owner])
     start = first_atom[owner] + in_cell * size[owner]
     molecule = np.repeat(np.arange(len(counts)), size[owner])  # (n_sites,)
     atoms = np.arange(len(molecule)) + (start - first_site)[molecule]
@@ -98,8 +99,3 @@ def lattice_graph(
         rotations=torch.from_numpy(rotations).to(dtype),
         periodic=torch.ones(len(crystals), dtype=torch.bool),
     )
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    """Where each part begins, if there are so many in it."""
-    return np.cumsum(counts) - counts

@@ -240,8 +240,7 @@ def distinct_dimers(
     from ase import Atoms
 
     positions, numbers = crystal.unit_cell
-    first = np.cumsum([0, *crystal.multiplicities[:-1]]).tolist()
-    copies = dict(zip(first, crystal.multiplicities))
+    copies = dict(zip(crystal.rows.tolist(), crystal.multiplicities))
     marks: list[NDArray[np.float64]] = []
     kept: list[tuple[Atoms, Neighbour, float]] = []
     for one in crystal.neighbours(cutoff):

@@ -17,10 +17,13 @@ from .compiled_pairs import Centers, PairsOfSites, compiled_pairs
 __all__ = [
     "AtomPairs",
     "Neighbour",
+    "closest_contact",
     "neighbours_of",
     "pairs_around",
     "pairs_of_sites",
 ]
+
+CONTACT_REACH = (4.0, 6.0)  # Angstrom; nearly always the first is enough
 
 PairsAround = tuple[
     NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]
@@ -162,6 +165,42 @@ def pairs_around(
     found = pairs_of_sites(around, cutoff, torch.float64)
     atoms, others, molecules, vectors = (part.numpy() for part in found)
     return atoms, molecules, others, vectors
+
+
+def closest_contact(
+    positions: NDArray[np.float64],
+    cell: NDArray[np.float64],
+    radii: NDArray[np.float64],
+    centers: NDArray[np.int64],
+) -> float:
+    """Closest contact of molecules of a crystal, in sums of van der Waals radii.
+
+    Parameters
+    ----------
+    positions : (n_molecules, n_atoms, 3), Angstrom
+        Of a cell.
+    cell : (3, 3), Angstrom
+    radii : (n_molecules, n_atoms), Angstrom
+    centers : (n_independent,)
+        Molecules that the others are images of.
+
+    Returns
+    -------
+    float
+        Infinite if no two atoms are nearer than 6 Angstrom.
+    """
+    closest = np.inf
+    for reach in CONTACT_REACH:
+        for center in centers.tolist():
+            atoms, molecules, others, vectors = pairs_around(
+                positions, cell, center, reach
+            )
+            touching = radii[center, atoms] + radii[molecules, others]
+            relative = np.linalg.norm(vectors, axis=1) / touching
+            closest = min(closest, relative.min(initial=np.inf))
+        if closest < 0.99 * reach / (2 * radii.max()):  # no pair beyond is closer
+            break
+    return float(closest)
 
 
 def pairs_of_sites(around: Centers, cutoff: float, dtype: torch.dtype) -> PairsOfSites:

@@ -82,9 +82,9 @@ def energy_per_molecule(crystal: MolecularCrystal, potential: PairPotential) -> 
     positions, _ = crystal.unit_cell
     sites = torch.stack([potential.sites(molecule) for molecule in crystal.molecules])
     kinds = np.repeat(np.arange(len(crystal.molecules)), crystal.multiplicities)
-    centers = np.cumsum([0, *crystal.multiplicities[:-1]])
     total = 0.0
-    for kind, (center, n) in enumerate(zip(centers, crystal.multiplicities)):
+    counted = zip(crystal.rows.tolist(), crystal.multiplicities)
+    for kind, (center, n) in enumerate(counted):
         atoms, molecules, others, vectors = pairs_around(
             positions, crystal.cell, center, potential.cutoff
         )

@@ -60,7 +60,8 @@ def vdw_volume(atoms: Atoms) -> float:
     >>> round(vdw_volume(Atoms("C")), 3) == round(4 / 3 * np.pi * 1.7**3, 3)
     True
     """
-    placed = standard_orientation(atoms).positions  # the same in any pose
+    centered = atoms.positions - atoms.positions.mean(axis=0)
+    placed = centered @ standard_frame(atoms).T  # the same in any pose
     centers = np.round(placed, 3) + 0.0  # and for what is left of it in a file
     return _filled(atoms.numbers.astype(np.int64).tobytes(), centers.tobytes())
 

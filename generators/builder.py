@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from equicalc.calculators.members import resolve_device
-from equicalc.checkpoint import load_checkpoint
+from equicalc.checkpoint import checksum, load_checkpoint
 from equicalc.models import Generator
 from equicalc.pretrained import weights_path
 from equicalc.training.growth import growth_of
@@ -47,14 +47,15 @@ def load_builder(name: str | Path = "symphony", device: str = "cpu") -> Builder:
         If the file is damaged, its model is not a generator, or there is no such
         device.
     """
-    path = weights_path(name)
-    model, _ = load_checkpoint(path, device=resolve_device(device))
+    path, where = weights_path(name), resolve_device(device)
+    model, _ = load_checkpoint(path)
     if not isinstance(model, Generator):
         raise ValueError(
             f"{name} is a {type(model).__name__}, not a generator: give 'symphony', or "
             "the file of a run with task: symphony"
         )
-    return Builder(model, str(name))
+    digest = checksum(model.state_dict())
+    return Builder(model.to(where), str(name), f"sha256 {digest[:12]}")
 
 
 class Proposal(NamedTuple):
@@ -81,22 +82,43 @@ class Builder:
     """A generator of molecules.
 
     Structures say where they come from: ``info`` has ``generator``, ``seed``,
-    ``molecule`` (its number), ``complete`` (whether the model said stop), ``log_prob``
-    and the temperatures; the arrays ``gen_step``, ``gen_focus`` and ``gen_logp`` tell
-    when each atom was placed (-1: it was given), at which atom, and how likely that
-    was.
+    ``molecule`` (its number), ``complete`` (whether the model said stop), ``log_prob``,
+    ``rules``, the temperatures and, of loaded models, a hash of the ``weights``; the
+    arrays ``gen_step``, ``gen_focus`` and ``gen_logp`` tell when each atom was placed
+    (-1: it was given), at which atom, and how likely that was.
 
     Parameters
     ----------
     model : Generator
         A trained network.
-    name : str
+    name, weights : str
         What to call it in the provenance.
     """
 
-    def __init__(self, model: Generator, name: str = "symphony") -> None:
+    def __init__(
+        self, model: Generator, name: str = "symphony", weights: str = ""
+    ) -> None:
         self.model = model
-        self.sampler = Sampler(model, name)
+        self.sampler = Sampler(model, name, weights)
+
+    def provenance(
+        self,
+        temperature: Temperature | None = None,
+        rules: Rules | None = None,
+        grow_from: Sequence[int] | None = None,
+    ) -> dict[str, Any]:
+        """Return the part of ``info`` that is the same for all molecules of a request.
+
+        Parameters
+        ----------
+        temperature, rules
+            See `generate`.
+        grow_from
+            See `complete`, not negative.
+        """
+        return self.sampler.provenance(
+            temperature or Temperature(), rules or Rules(), grow_from
+        )
 
     def generate(
         self,
@@ -183,7 +205,10 @@ class Builder:
     ) -> list[Atoms]:
         """Add atoms to a fragment until it is whole.
 
-        The given atoms keep index, position, arrays and constraints; new atoms follow.
+        The given atoms keep index, position, constraints and arrays, without charges,
+        magnetic moments and results of calculators; new atoms follow. The fragment's
+        ``info`` (charge, spin, energy, SMILES) is not the molecule's and stays behind;
+        without it a molecule counts as neutral, with a closed shell.
 
         Parameters
         ----------
@@ -210,18 +235,16 @@ class Builder:
         rules = (rules or Rules()).settled(self.model.config)
         check_fragment(fragment, self.model, grow_from)
         rules.check(self.model.config, fragment)
+        foci = None if grow_from is None else [k % len(fragment) for k in grow_from]
 
         def completions() -> Iterator[Atoms]:
             end = None if valid_only else n
             for numbers in batches(end, first, min(batch_size, max(n, 1))):
                 growing = self.sampler.given([fragment] * len(numbers), numbers, rules)
-                if grow_from is not None:
-                    growing.may_focus[:, : len(fragment)] = False
-                    growing.may_focus[:, [k % len(fragment) for k in grow_from]] = True
                 u = self.sampler.uniforms(seed, numbers, rules)
                 given = [fragment] * len(numbers)
                 yield from self.sampler.grown(
-                    growing, u, seed, temperature, rules, given
+                    growing, u, seed, temperature, rules, given, foci
                 )
 
         made = completions()
@@ -298,7 +321,7 @@ class Builder:
             Proposal(
                 int(grown.focus[i, last]),
                 chemical_symbols[self.model.elements[int(grown.species[i, last])]],
-                grown.pos[i, last].double().cpu().numpy(),
+                grown.positions(i)[last],
                 float(grown.log_prob[i, last]),
             )
             for i in range(len(grown))
@@ -322,8 +345,9 @@ class Builder:
         model = self.model
         check_fragment(atoms, model, None)
         rng = np.random.default_rng(seed)
-        z, pos = atoms.numbers[None].astype(np.int64), atoms.positions[None]
-        batch = growth_of(z, pos, model.config, 0.0, rng, model.hydrogens_apart)
+        z = atoms.numbers[None].astype(np.int64)
+        pos = atoms.positions - atoms.positions.mean(axis=0)
+        batch = growth_of(z, pos[None], model.config, 0.0, rng, model.hydrogens_apart)
         batch = batch.to(self.sampler.device)
         weights = torch.tensor(self.sampler.start_weights())
         first = int(batch.fragments.molecules.heavy[0, 0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 from ase.data import covalent_radii
 from torch import Tensor
@@ -44,7 +45,7 @@ class Constraints:
     limits : (3, n_elements, n_elements), Angstrom
         Longest single, double and triple bonds.
     environment, environment_radii : (m, 3) and (m,), Angstrom
-        What is around.
+        What is around, places in double precision.
     """
 
     rules: Rules
@@ -73,7 +74,9 @@ class Constraints:
             None if quota is None else tensor(quota),
             valences,
             tensor(limits),
-            tensor([] if around is None else around.positions),
+            torch.as_tensor(
+                np.zeros((0, 3)) if around is None else around.positions, device=device
+            ),
             tensor([] if around is None else covalent_radii[around.numbers]),
         )
 
@@ -120,7 +123,11 @@ class Constraints:
             good &= ((order <= free) | (order == 0)).all(1)
             good &= order.sum(1) <= self.valences[new.species]
         if len(self.environment):
-            distance = torch.cdist(new.pos, self.environment)
+            distance = torch.cdist(
+                new.pos + growing.origin,
+                self.environment,
+                compute_mode="donot_use_mm_for_euclid_dist",  # loses digits far away
+            )
             good &= (distance > CONTACT * (self.environment_radii + radii)).all(1)
         return good
 

@@ -6,7 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from equicalc.data.fragment_batch import FragmentBatch, Molecules
@@ -51,13 +53,15 @@ class Growing:
     species : (n, n_max)
         Index into the model's elements.
     pos : (n, n_max, 3), Angstrom
-        Positions.
+        Positions, from `origin`.
     focus : (n, n_max)
         Atom that it was attached to; -1 for given ones.
     log_prob : (n, n_max)
         Of focus, species and position (per cubic Angstrom), at temperature 1.
     may_focus : (n, n_max) bool
         Whether something may be attached to the atom.
+    origin : (n, 3), Angstrom
+        Where the molecule grows, in double precision.
     """
 
     number: Tensor
@@ -67,6 +71,7 @@ class Growing:
     focus: Tensor
     log_prob: Tensor
     may_focus: Tensor
+    origin: Tensor
 
     @classmethod
     def begin(
@@ -76,6 +81,7 @@ class Growing:
         pos: Tensor,
         n_max: int,
         n_given: Tensor | None = None,
+        origin: Tensor | None = None,
     ) -> Self:
         """Start from given atoms.
 
@@ -88,11 +94,15 @@ class Growing:
             Atoms to make room for.
         n_given : (n,)
             How many of the given atoms are there; by default all.
+        origin : (n, 3), Angstrom
+            What positions are given from; by default zeros.
         """
         n, width = species.shape
         room = n_max - width
         if n_given is None:
             n_given = torch.full((n,), width, device=pos.device)
+        if origin is None:
+            origin = torch.zeros(n, 3, dtype=torch.float64, device=pos.device)
         return cls(
             number,
             n_given,
@@ -101,10 +111,16 @@ class Growing:
             torch.full((n, n_max), -1, device=pos.device),
             pos.new_zeros(n, n_max),
             torch.ones(n, n_max, dtype=torch.bool, device=pos.device),
+            origin,
         )
 
     def __len__(self) -> int:
         return len(self.number)
+
+    def positions(self, row: int) -> NDArray[np.float64]:
+        """Return where the atoms of a molecule are, (n_atoms, 3), Angstrom."""
+        pos = self.pos[row, : self.n_atoms[row]].double()
+        return (pos + self.origin[row]).cpu().numpy()
 
     def __getitem__(self, chosen: Tensor) -> Self:
         """Return some of the molecules, copied."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -89,6 +90,29 @@ class Rules:
             if field.name != "environment"
             and getattr(self, field.name) != field.default
         }
+
+    def text(self) -> str:
+        """Return the rules that are in force in one line, as structures keep them.
+
+        Environments are told apart by formula and a hash of their atoms.
+
+        Examples
+        --------
+        >>> Rules(valence=True, elements=("O", "H", "C"), clash=1.25).text()
+        'valence True, clash 1.25, elements C H O'
+        >>> Rules().text()
+        'none'
+        """
+        words = self.provenance()
+        if self.elements is not None:
+            words["elements"] = " ".join(sorted(set(self.elements)))
+        if self.formula is not None:
+            words["formula"] = Formula(self.formula).format("hill")
+        if (around := self.environment) is not None:
+            places = around.numbers.tobytes() + around.positions.tobytes()
+            digest = hashlib.sha256(places).hexdigest()[:8]
+            words["environment"] = f"{around.get_chemical_formula()} {digest}"
+        return ", ".join(f"{name} {value}" for name, value in words.items()) or "none"
 
     @property
     def rejects(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +32,34 @@ class Sampler:
     ----------
     model : Generator
         A trained network.
-    name : str
+    name, weights : str
         What to call it in the provenance.
     """
 
-    def __init__(self, model: Generator, name: str) -> None:
+    def __init__(self, model: Generator, name: str, weights: str = "") -> None:
         self.model = model
         self.name = name
+        self.weights = weights
+
+    def provenance(
+        self, temperature: Temperature, rules: Rules, grow_from: Sequence[int] | None
+    ) -> dict[str, Any]:
+        """Return what decides about molecules, beside seed, number and fragment.
+
+        Raises
+        ------
+        ValueError
+            If no molecule can keep to the rules.
+        """
+        rules = rules.settled(self.model.config)
+        rules.quota(self.model.config)  # refuses formulas that have no text
+        text = rules.text()
+        if grow_from is not None:
+            text += f", grow from {' '.join(map(str, sorted(set(grow_from))))}"
+        named = {"weights": self.weights} if self.weights else {}
+        return {"generator": self.name, **named, "rules": text} | (
+            temperature.provenance()
+        )
 
     def first_atoms(self, numbers: range, uniform: Tensor, rules: Rules) -> Growing:
         """Begin molecules with one atom each."""
@@ -61,20 +83,25 @@ class Sampler:
     def given(
         self, fragments: Sequence[Atoms], numbers: range, rules: Rules
     ) -> Growing:
-        """Begin with fragments, one for each number."""
+        """Begin with fragments, one for each number; each grows from its centroid.
+
+        Single precision would not do for a fragment far from the origin.
+        """
         n_given = [len(fragment) for fragment in fragments]
         n, width = len(fragments), max(n_given)
         species = np.zeros((n, width), np.int64)
         pos = np.zeros((n, width, 3), np.float32)
+        origin = np.array([fragment.positions.mean(axis=0) for fragment in fragments])
         for k, fragment in enumerate(fragments):
             species[k, : n_given[k]] = species_of(fragment, self.model.elements)
-            pos[k, : n_given[k]] = fragment.positions
+            pos[k, : n_given[k]] = fragment.positions - origin[k]
         return Growing.begin(
             self._numbers(numbers),
             torch.from_numpy(species).to(self.device),
             torch.from_numpy(pos).to(self.device),
             rules.room(self.model.config.max_atoms, width),
             torch.tensor(n_given, device=self.device),
+            torch.from_numpy(origin).to(self.device),
         )
 
     def grown(
@@ -85,10 +112,14 @@ class Sampler:
         temperature: Temperature | None,
         rules: Rules,
         given: Sequence[Atoms] = (),
+        grow_from: Sequence[int] | None = None,
     ) -> Iterator[Atoms]:
         """Grow a batch and yield its molecules in order, merged with what was given."""
         temperature = temperature or Temperature()
-        info = {"generator": self.name, "seed": seed, **temperature.provenance()}
+        info = {"seed": seed, **self.provenance(temperature, rules, grow_from)}
+        if grow_from is not None:
+            growing.may_focus[:, : len(given[0])] = False
+            growing.may_focus[:, list(grow_from)] = True
         numbers = growing.number.tolist()
         fragments = dict(zip(numbers, given))
         done: dict[int, Atoms] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,13 @@ __all__ = [
 ]
 
 SUFFIXES = (".extxyz", ".db", ".sdf")
+WRITTEN = 1e-6
+"""Angstrom that positions in a file may differ from those that were written."""
 PROVENANCE = (
     "generator",
+    "weights",
+    "rules",
+    "valid_only",
     "seed",
     "molecule",
     "complete",
@@ -74,7 +79,9 @@ def check_format(path: str | Path) -> Path:
     return Path(path)
 
 
-def written_molecules(path: str | Path, seed: int, **made: float) -> tuple[int, int]:
+def written_molecules(
+    path: str | Path, seed: int, given: Atoms | None = None, **made: float | str
+) -> tuple[int, int]:
     """Return how many molecules a file has, and the number of the first to make.
 
     Parameters
@@ -83,9 +90,11 @@ def written_molecules(path: str | Path, seed: int, **made: float) -> tuple[int, 
         An extxyz file or a database; (0, 0) if it does not exist.
     seed
         That its molecules must be of.
+    given
+        What they must have grown from; by default nothing.
     **made
-        What else the ``info`` of its molecules must say, ``focus_temperature`` for
-        instance, where it says it.
+        What else the ``info`` of its molecules must say, ``focus_temperature`` or
+        ``rules`` for instance, where it says it.
 
     Raises
     ------
@@ -100,9 +109,11 @@ def written_molecules(path: str | Path, seed: int, **made: float) -> tuple[int, 
     if path.suffix == ".extxyz":
         _drop_cut_frame(path)
     molecules = read_molecules(path)
+    if molecules:
+        _require_fragment(molecules[-1], given, path)
     last = molecules[-1].info if molecules else {"seed": seed, "molecule": -1}
     for name, value in made.items():
-        if not np.isclose(float(last.get(name, value)), value):
+        if not _same(last.get(name, value), value):
             raise ValueError(
                 f"{path} ends with a molecule of {name} {last[name]}, not {value}: "
                 "give that again, or another file"
@@ -113,6 +124,38 @@ def written_molecules(path: str | Path, seed: int, **made: float) -> tuple[int, 
             "give that --seed, or another file"
         )
     return len(molecules), int(last["molecule"]) + 1
+
+
+def _same(found: object, value: float | str) -> bool:
+    """Whether what a file says is what is asked for, but for rounding."""
+    if isinstance(value, str):
+        return str(found) == value
+    return isinstance(found, Real | np.bool_) and bool(np.isclose(float(found), value))
+
+
+def _require_fragment(molecule: Atoms, given: Atoms | None, path: Path) -> None:
+    """Raise ValueError if a molecule has grown from something else than was given."""
+    steps = molecule.arrays.get("gen_step")
+    if steps is None:
+        return
+    there = molecule[steps < 0]
+    before, now = (
+        "nothing" if one is None or not len(one) else one.get_chemical_formula()
+        for one in (there, given)
+    )
+    if before != now:
+        where = ""
+    elif given is None or (
+        np.array_equal(there.numbers, given.numbers)
+        and np.allclose(there.positions, given.positions, rtol=0, atol=WRITTEN)
+    ):
+        return
+    else:
+        where = " at these positions"
+    raise ValueError(
+        f"{path} ends with a molecule that has grown from {before}, not from "
+        f"{now}{where}: give that again, or another file"
+    )
 
 
 def _drop_cut_frame(path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 
 from .growing import Growing
 
@@ -14,6 +15,8 @@ __all__ = ["ARRAYS", "merged", "structure"]
 
 #: Arrays of a generated structure: step, focus and log probability of every atom.
 ARRAYS = ("gen_step", "gen_focus", "gen_logp")
+#: Arrays of a fragment that do not hold once atoms are attached.
+OUTDATED = ("initial_charges", "initial_magmoms", *all_properties)
 
 
 def structure(
@@ -36,7 +39,7 @@ def structure(
     log_prob = growing.log_prob[row, :n].double().cpu().numpy()
     atoms = Atoms(
         np.array(elements)[growing.species[row, :n].cpu().numpy()],
-        growing.pos[row, :n].double().cpu().numpy(),
+        growing.positions(row),
     )
     step = np.maximum(np.arange(n) - n_given, -1)
     for name, values in zip(
@@ -51,16 +54,22 @@ def structure(
 def merged(fragment: Atoms, grown: Atoms) -> Atoms:
     """Append what was added to a fragment to the fragment itself, copied.
 
+    Charge, spin, energy, SMILES or whatever is in its ``info`` is true of the fragment
+    alone and would be wrong of the whole molecule, and so would be charges, moments and
+    forces of its atoms: they stay behind.
+
     Parameters
     ----------
     fragment
-        Given atoms; positions, arrays and constraints are kept.
+        Given atoms; positions, other arrays and constraints are kept.
     grown
         The same atoms first, and more.
     """
     whole = cast(Atoms, fragment.copy())
+    for name in OUTDATED:
+        whole.set_array(name, None)
     whole += grown[len(fragment) :]
     for name in ARRAYS:
         whole.set_array(name, grown.arrays[name])
-    whole.info |= grown.info
+    whole.info = grown.info
     return whole

@@ -43,6 +43,18 @@ def test_every_example_is_listed():
     assert [path.name for path in EXAMPLES if path.name not in text] == []
 
 
+def test_molecules_to_learn_from_are_grown_as_for_users():
+    from equicalc.cli.generate import CompleteOptions, GenerateOptions
+    from equicalc.design.sources import Generator
+    from equicalc.generators import Temperature
+
+    script = runpy.run_path(str(FOLDER / "training" / "own_molecules.py"))
+    asked = script["arguments"]().parse_args(["symphony", "qm9", "own"])
+    usual = Temperature().provenance()
+    for one in (asked, GenerateOptions(), CompleteOptions(), Generator()):
+        assert {name: getattr(one, name) for name in usual} == usual
+
+
 def check_demo(folder: Path) -> None:
     page = (folder / "index.html").read_text()
     assert page.count("<canvas") == 2

@@ -150,7 +150,7 @@ def generate(options: GenerateOptions) -> None:
     def batch(first: int, size: int) -> list[Atoms]:
         return builder.generate(size, options.seed, first=first, batch_size=size, **how)
 
-    job.run(batch)
+    job.run(batch, builder.provenance(**how))
 
 
 @with_options(CompleteOptions)
@@ -203,7 +203,8 @@ def complete(
             **how,
         )
 
-    job.run(batch)
+    counted = None if foci is None else [k % max(len(fragment), 1) for k in foci]
+    job.run(batch, builder.provenance(**how, grow_from=counted), fragment)
 
 
 class _Job:
@@ -218,8 +219,23 @@ class _Job:
         inputs.refuse_existing([self.output], options.resume, options.overwrite)
         inputs.output_folder(self.output.parent)
 
-    def run(self, batch: Callable[[int, int], list[Atoms]]) -> None:
-        """Do what an earlier call left to do, while nobody else writes to the file."""
+    def run(
+        self,
+        batch: Callable[[int, int], list[Atoms]],
+        made: dict[str, Any],
+        given: Atoms | None = None,
+    ) -> None:
+        """Do what an earlier call left to do, while nobody else writes to the file.
+
+        Parameters
+        ----------
+        batch
+            Makes molecules from the number of the first, and how many.
+        made
+            What they say of how they are made, see `Builder.provenance`.
+        given
+            What they grow from.
+        """
         from equicalc.generators.storage import written_molecules
 
         with locked(self.output):
@@ -228,8 +244,9 @@ class _Job:
             self.written, self.first = written_molecules(
                 self.output,
                 self.options.seed,
-                focus_temperature=self.options.focus_temperature,
-                position_temperature=self.options.position_temperature,
+                given,
+                valid_only=self.valid_only,
+                **{name: made[name] for name in made if name != "generator"},
             )
             self._write(batch)
 
@@ -247,6 +264,8 @@ class _Job:
                 molecules = batch(first, size)
                 good = list(filtered(molecules))
                 kept = (good if self.valid_only else molecules)[: self.n - written]
+                for atoms in kept:
+                    atoms.info["valid_only"] = self.valid_only
                 append_structures(self.output, kept)
                 written += len(kept)
                 note = f"{filtered.valid} of {filtered.made} valid"

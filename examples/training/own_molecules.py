@@ -131,7 +131,8 @@ def record(atoms: Atoms) -> dict[str, Any]:
     return {"z": atoms.numbers, "pos": atoms.positions}
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
+    """Say what is asked for."""
     parser = argparse.ArgumentParser(description="QM9 and own molecules.")
     parser.add_argument("model")
     parser.add_argument("qm9", type=Path)
@@ -140,8 +141,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lessons", type=Path, help="packed set of an earlier round")
     parser.add_argument("--share", type=float, default=0.15, help="of own molecules")
-    parser.add_argument("--focus-temperature", type=float, default=1.0)
-    parser.add_argument("--position-temperature", type=float, default=0.15)
+    usual = Temperature()  # those that the generator is used with
+    parser.add_argument("--focus-temperature", type=float, default=usual.focus)
+    parser.add_argument("--position-temperature", type=float, default=usual.position)
+    return parser
+
+
+def main() -> None:
+    parser = arguments()
     given = parser.parse_args()
     own, qm9 = list(grown(given)), structures(given.qm9)
     largest = max(map(n_heavy, qm9))

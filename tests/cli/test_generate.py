@@ -86,6 +86,54 @@ def test_an_environment_is_read(cli):
         assert (abs(atoms.positions[2:] - [0, 0, 1.5]) ** 2).sum(1).min(initial=9) > 4
 
 
+def test_a_file_is_continued_by_the_same_request_only(cli):
+    cli("generate", "-n", 2, "--elements", "O,C,H", "--clash", 1.2)
+    asked = ("generate", "-n", 3, "--resume", "--clash")
+    assert "1 molecules made" in cli(*asked, 1.2, "--elements", "H,C,O")
+    out = cli(*asked, 1.3, "--elements", "H,C,O", code=2)
+    assert "rules valence True, clash 1.2, elements C H O, not" in out
+    assert "not valence True, clash 1.2:" in cli(*asked, 1.2, code=2)
+    assert "valid_only False, not True" in cli(
+        *asked, 1.2, "--elements", "H,C,O", "--valid-only", code=2
+    )
+
+
+@pytest.mark.parametrize("suffix", ["extxyz", "db"])
+def test_completions_are_continued_from_the_same_fragment_only(cli, suffix):
+    fragment = Atoms("CO", [[0, 0, 0], [1.4, 0, 0]])
+    wall = Atoms("Ar", [[0, 0, 3]])
+    write("fragment.xyz", fragment)
+    write("wall.xyz", wall)
+    to = ("-o", f"whole.{suffix}")
+    known = ("--grow-from", "-1", "--environment", "wall.xyz")
+    cli("complete", "fragment.xyz", "-n", 1, *to, *known)
+    again = ("-n", 2, "--resume", *to)
+    cli("complete", "fragment.xyz", *again, "--grow-from", "1", *known[2:])
+    wall.positions += 0.1
+    write("other.xyz", wall)
+    out = cli(
+        "complete", "fragment.xyz", *again, *known[:2], "--environment", "other.xyz",
+        code=2,
+    )  # fmt: skip
+    assert "environment Ar" in out
+    out = cli("complete", "fragment.xyz", *again, *known[2:], code=2)
+    assert "grow from 1, not" in out
+    fragment.positions[1, 0] += 0.01
+    write("other.xyz", fragment)
+    out = cli("complete", "other.xyz", *again, *known, code=2)
+    assert "has grown from CO, not from CO at these positions" in out
+    assert "grown from CO, not from nothing" in cli("generate", *again, code=2)
+
+
+def test_molecules_of_other_weights_are_not_added(cli, monkeypatch):
+    builder = generators.load_builder("tiny")
+    for weights in ("sha256 1", "sha256 2"):
+        named = generators.Builder(builder.model, "tiny", weights)
+        monkeypatch.setattr(generators, "load_builder", lambda *_, b=named: b)
+        out = cli("generate", "-n", 2, "--resume", code=2 * (weights == "sha256 2"))
+    assert "weights sha256 1, not sha256 2" in out
+
+
 def test_valid_ones_are_counted_and_continued(cli, monkeypatch):
     monkeypatch.setattr(
         filtering, "valid_molecule", lambda a: a if len(a) > 3 else None

@@ -91,6 +91,14 @@ def test_supercell_is_the_same_crystal():
     assert large.standardised().n_molecules == 4
 
 
+def test_contacts_are_found_at_any_distance():
+    """Beyond the shorter reach too, and none beyond the longer one."""
+    for edge, expected in ((3.9, 3.9), (4.5, 4.5), (5.9, 5.9), (6.1, np.inf)):
+        pose = [edge, 9, 9, 90, 90, 90, 0, 0, 0, 0, 0, 0]
+        crystal = MolecularCrystal.from_parameters(Atoms("Ar"), 1, pose)
+        assert crystal.contact == pytest.approx(expected / (2 * vdw_radii([18])[0]))
+
+
 def test_molecule_on_a_special_position_counts_once():
     pose = [6.0, 6, 6, 90, 90, 90, 0, 0, 0, 0.3, 0.2, 0.5]
     crystal = MolecularCrystal.from_parameters(molecule("CO2"), 2, pose)

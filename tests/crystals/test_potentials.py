@@ -53,6 +53,11 @@ def test_energy_without_forces_is_the_same(crystal, potential):
         expected = pair_energy(one, potential).energy
         assert energy_per_molecule(one, potential) == pytest.approx(expected)
     assert len(one.molecules) == 4
+    for row, independent in zip(one.rows, one.molecules, strict=True):
+        there = one.unit_cell[0][row] - independent.positions
+        shift = there[0] @ np.linalg.inv(one.cell)
+        np.testing.assert_allclose(shift, np.round(shift), atol=1e-9)
+        np.testing.assert_allclose(there, there[:1].repeat(len(there), 0), atol=1e-9)
 
 
 def test_energies_of_two_carbon_atoms():

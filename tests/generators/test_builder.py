@@ -5,6 +5,7 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 
+from equicalc.data.smiles import atoms_from_smiles
 from equicalc.generators import Builder, Rules, Temperature, load_builder
 from equicalc.generators.storage import (
     append_structures,
@@ -82,6 +83,21 @@ def test_completion_leaves_the_fragment_alone(builder, methanol):
         assert atoms.arrays["gen_step"][n:].tolist() == list(range(len(atoms) - n))
 
 
+def test_what_a_fragment_was_is_not_said_of_the_molecule(builder):
+    fragment = atoms_from_smiles("[CH2]C[O-]")
+    assert fragment.info == {"smiles": "[CH2]C[O-]", "charge": -1, "spin": 2}
+    fragment.info |= {"energy": -1.5, "formula": "C2H4O"}
+    fragment.set_array("forces", np.ones((len(fragment), 3)))
+    fragment.set_initial_magnetic_moments([1.0] + [0.0] * (len(fragment) - 1))
+    fragment.set_array("mark", np.arange(len(fragment)))
+    (whole,) = builder.complete(fragment)
+    (made,) = builder.generate(1)
+    assert whole.info.keys() == made.info.keys()
+    assert whole.arrays.keys() == made.arrays.keys() | {"mark"}
+    assert fragment.info["charge"] == -1
+    assert fragment.has("forces")
+
+
 def test_growth_starts_where_it_may(builder, methanol):
     fragment = methanol[[0, 1]]
     for last in (1, -1):
@@ -123,6 +139,36 @@ def test_probability_does_not_depend_on_the_frame(builder, methanol):
     turned.positions += [3, -1, 2]
     assert builder.log_prob(turned, seed=1) == pytest.approx(
         builder.log_prob(methanol, seed=1), abs=0.02
+    )
+
+
+def test_fragments_far_from_the_origin_grow_as_well(builder, methanol):
+    """Single precision has steps of 1/128 Angstrom there."""
+    away = np.array([1e5, -1e5, 1e5])
+    fragment = methanol[[0, 1, 2]]
+    around = Atoms("Au2", fragment.positions[0] + np.array([[0, 0, 3], [0, 3, 0]]))
+    far, far_around = fragment.copy(), around.copy()
+    far.positions += away
+    far_around.positions += away
+    grown = builder.complete(fragment, 4, rules=Rules(environment=around))
+    grown += builder.complete_each([methanol[[0, 1]], fragment])[1:]
+    shifted = builder.complete(far, 4, rules=Rules(environment=far_around))
+    shifted += builder.complete_each([methanol[[0, 1]], far])[1:]
+    assert max(len(atoms) for atoms in grown) > 3
+    for near, there in zip(grown, shifted, strict=True):
+        assert (near.numbers == there.numbers).all()
+        assert (there.positions[:3] == far.positions).all()  # every bit
+        apart = there.positions - away - near.positions
+        np.testing.assert_allclose(apart, 0, atol=1e-5)
+    for near, there in zip(
+        builder.propose(fragment, 4), builder.propose(far, 4), strict=True
+    ):
+        np.testing.assert_allclose(there.position - away, near.position, atol=1e-5)
+        assert there.log_prob == pytest.approx(near.log_prob, abs=1e-4)
+    moved = methanol.copy()
+    moved.positions += away
+    assert builder.log_prob(moved) == pytest.approx(
+        builder.log_prob(methanol), abs=1e-4
     )
 
 
