@@ -141,7 +141,7 @@ def extremes(flat: NDArray[np.floating]) -> dict[int, tuple[int, int]]:
     centered = (flat - np.median(flat, axis=0)) / np.where(spread > 0, spread, 1.0)
     corners = [(1, 1), (-1, 1), (-1, -1), (1, -1)]
     found: dict[int, tuple[int, int]] = {}
-    for corner, k in zip(corners, (centered @ np.transpose(corners)).argmax(axis=0)):
+    for corner, k in zip(corners, (centered @ np.array(corners).T).argmax(axis=0)):
         found.setdefault(int(k), corner)
     return found
 

@@ -86,5 +86,5 @@ def test_a_map_for_all_irreps_and_for_each(tmp_path):
 def test_extremes_are_corners():
     corners = [(1, 1), (-1, 1), (-1, -1), (1, -1)]
     inner = np.random.default_rng(0).uniform(-0.4, 0.4, size=(40, 2))
-    found = extremes(np.concatenate([inner, corners]))
+    found = extremes(np.concatenate([inner, np.array(corners)]))
     assert found == dict(zip([40, 41, 42, 43], corners))

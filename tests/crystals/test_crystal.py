@@ -96,7 +96,9 @@ def test_contacts_are_found_at_any_distance():
     for edge, expected in ((3.9, 3.9), (4.5, 4.5), (5.9, 5.9), (6.1, np.inf)):
         pose = [edge, 9, 9, 90, 90, 90, 0, 0, 0, 0, 0, 0]
         crystal = MolecularCrystal.from_parameters(Atoms("Ar"), 1, pose)
-        assert crystal.contact == pytest.approx(expected / (2 * vdw_radii([18])[0]))
+        assert crystal.contact == pytest.approx(
+            expected / (2 * vdw_radii(np.array([18]))[0])
+        )
 
 
 def test_molecule_on_a_special_position_counts_once():
