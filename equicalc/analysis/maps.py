@@ -134,8 +134,8 @@ def extremes(flat: NDArray[np.floating]) -> dict[int, tuple[int, int]]:
 
     Examples
     --------
-    >>> extremes(np.array([[0, 0], [1, 1], [-1, 1], [-1, -1.0]]))
-    {1: (1, 1), 2: (-1, 1), 3: (-1, -1)}
+    >>> extremes(np.array([[0, 0], [1, 1], [-1, 1], [-1, -1], [1, -1.0]]))
+    {1: (1, 1), 2: (-1, 1), 3: (-1, -1), 4: (1, -1)}
     """
     spread = np.ptp(flat, axis=0)
     centered = (flat - np.median(flat, axis=0)) / np.where(spread > 0, spread, 1.0)
