@@ -205,8 +205,8 @@ class Builder:
     ) -> list[Atoms]:
         """Add atoms to a fragment until it is whole.
 
-        The given atoms keep index, position, constraints and arrays, without charges,
-        magnetic moments and results of calculators; new atoms follow. The fragment's
+        The given atoms keep index, position, constraints and arrays, but for results
+        of calculators such as forces; new atoms follow. The fragment's
         ``info`` (charge, spin, energy, SMILES) is not the molecule's and stays behind;
         without it a molecule counts as neutral, with a closed shell.
 

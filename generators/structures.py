@@ -15,8 +15,6 @@ __all__ = ["ARRAYS", "merged", "structure"]
 
 #: Arrays of a generated structure: step, focus and log probability of every atom.
 ARRAYS = ("gen_step", "gen_focus", "gen_logp")
-#: Arrays of a fragment that do not hold once atoms are attached.
-OUTDATED = ("initial_charges", "initial_magmoms", *all_properties)
 
 
 def structure(
@@ -55,8 +53,8 @@ def merged(fragment: Atoms, grown: Atoms) -> Atoms:
     """Append what was added to a fragment to the fragment itself, copied.
 
     Charge, spin, energy, SMILES or whatever is in its ``info`` is true of the fragment
-    alone and would be wrong of the whole molecule, and so would be charges, moments and
-    forces of its atoms: they stay behind.
+    alone and would be wrong of the whole molecule, and so would be what a calculator
+    said of its atoms, such as forces: they stay behind.
 
     Parameters
     ----------
@@ -66,7 +64,7 @@ def merged(fragment: Atoms, grown: Atoms) -> Atoms:
         The same atoms first, and more.
     """
     whole = cast(Atoms, fragment.copy())
-    for name in OUTDATED:
+    for name in all_properties:
         whole.set_array(name, None)
     whole += grown[len(fragment) :]
     for name in ARRAYS:

@@ -93,7 +93,9 @@ def test_what_a_fragment_was_is_not_said_of_the_molecule(builder):
     (whole,) = builder.complete(fragment)
     (made,) = builder.generate(1)
     assert whole.info.keys() == made.info.keys()
-    assert whole.arrays.keys() == made.arrays.keys() | {"mark"}
+    kept = {"mark", "initial_magmoms", "initial_charges"} & fragment.arrays.keys()
+    assert whole.arrays.keys() == made.arrays.keys() | kept
+    assert whole.get_initial_magnetic_moments().sum() == 1
     assert fragment.info["charge"] == -1
     assert fragment.has("forces")
 
