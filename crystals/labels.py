@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from equicalc.data.damage import naming, reason
+from equicalc.data.databases import ase_database
 from equicalc.data.locking import locked
 from equicalc.data.text_files import check_text
 from equicalc.workers import Workers
@@ -100,15 +101,12 @@ def label_crystals(
     ImportError
         If the method needs what is not installed.
     """
-    from ase.db import connect
-
     version = named_method(method, relax).version
     Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
     frames = list({frame[0]: frame for frame in read_frames(files)}.values())
     with locked(database):
-        # ASE's own lock file would outlive a killed run
         with naming(database, "is no database; give a name that ends in .db"):
-            with_database: Any = connect(str(database), use_lock_file=False)
+            with_database = ase_database(database)
             rows = {row.name: row for row in with_database.select(method=method)}
         asked = {"version": version, "relax": str(relax).lower()}
         done = {

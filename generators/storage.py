@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from equicalc.data.damage import naming
+from equicalc.data.databases import ase_database
 from equicalc.data.readers import read_structures
 
 from .structures import ARRAYS
@@ -201,9 +202,7 @@ def _read_database(path: Path) -> list[Atoms]:
 
 
 def _append_database(path: Path, molecules: Sequence[Atoms]) -> None:
-    from ase.db import connect
-
-    database = connect(path)
+    database = ase_database(path)
     for atoms in molecules:
         pairs = {key: atoms.info[key] for key in PROVENANCE if key in atoms.info}
         arrays = {key: atoms.arrays[key] for key in ARRAYS if key in atoms.arrays}

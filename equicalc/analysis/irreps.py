@@ -17,12 +17,14 @@ from equicalc.analysis.measures import (
     participation,
 )
 from equicalc.analysis.plots import new_figure
-from equicalc.analysis.removal import Removals
+from equicalc.analysis.removal import Removals, targets_of
+from equicalc.data.qm9 import TARGETS
 from equicalc.embedding import Embedder
 from equicalc.models import pruned
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
     from torch import nn
 
@@ -32,20 +34,32 @@ UNUSED, HARDLY_USED = 0.02, 0.2
 #: Below this R2 an irrep of a network without energies tells little of a molecule.
 UNSTRUCTURED = 0.1
 
-#: Units of changes and errors; those of a value are its target's.
-UNITS = {"energy": "meV/atom", "force": "meV/A"}
-
-#: What a figure shows of a table.
-PANELS = {
+#: What a figure shows of features, and of every answer of a network.
+FEATURES = {
     "rms": "rms of a component",
     "participation": "effective channels",
     "knn_r2": "kNN R²",
-    "attribution": "gradient × activation",
-    "force_change_meV/A": "forces without it change by\nmeV/Å",
-    "force_error_meV/A": "force MAE without it\nmeV/Å",
-    "value_change": "values without it\nchange by",
-    "value_error": "MAE of values\nwithout it",
 }
+ANSWERS = {
+    "attribution": "gradient × activation",
+    "change": "changes without it by",
+    "error": "MAE without it",
+}
+
+
+def unit_of(answer: str, measure: str = "error") -> str:
+    """Return the unit of a measure of an answer, see `IrrepUse`.
+
+    Examples
+    --------
+    >>> unit_of("energy"), unit_of("energy", "attribution"), unit_of("mu", "change")
+    ('meV/atom', 'meV', 'Debye')
+    """
+    if answer == "energy":
+        return "meV" if measure == "attribution" else "meV/atom"
+    if answer == "force":
+        return "meV/A"
+    return TARGETS[answer].unit if answer in TARGETS else ""
 
 
 @dataclass(frozen=True)
@@ -65,13 +79,13 @@ class IrrepUse:
     knn_r2 : float
         R2 of a property of the molecules, predicted as the mean of the five that are
         nearest by the irrep's invariants.
-    attribution : float
-        Mean over the atoms of abs(gradient x activation), meV (of a property network in
-        its targets' unit): how far a prediction leans on the irrep, to first order.
+    attribution : dict
+        Mean over the atoms of abs(gradient x activation): how far a prediction leans on
+        the irrep, to first order. Of the ``energy`` (meV), or every target by name, in
+        its unit.
     change : dict
         Mean absolute change when the irrep is removed from the network: of the
-        ``energy`` per atom (meV) and of a ``force`` component (meV/Angstrom), or of the
-        ``value`` of a target.
+        ``energy`` per atom (meV), of a ``force`` component (meV/Angstrom), of targets.
     error : dict
         Mean absolute errors against labels when it is removed.
     parameters : float
@@ -85,7 +99,7 @@ class IrrepUse:
     rms: float
     participation: float
     knn_r2: float
-    attribution: float
+    attribution: dict[str, float]
     change: dict[str, float]
     error: dict[str, float]
     parameters: float
@@ -94,10 +108,10 @@ class IrrepUse:
     def row(self) -> dict[str, Any]:
         """Return all of it side by side, with units; empty where it is not defined."""
         row = asdict(self)
-        for kind in ("change", "error"):
+        for measure in ANSWERS:
             row |= {
-                "_".join([name, kind, *([UNITS[name]] if name in UNITS else [])]): x
-                for name, x in row.pop(kind).items()
+                "_".join(filter(None, [name, measure, unit_of(name, measure)])): x
+                for name, x in row.pop(measure).items()
             }
         for last in ("parameters", "advice"):
             row[last] = row.pop(last)
@@ -139,32 +153,38 @@ class IrrepAnalysis:
         return Path(path)
 
     def plot(self, path: str | Path, title: str = "") -> Path:
-        """Draw the measures as bars, one panel each.
+        """Draw the measures as bars: features, then a row for every answer.
 
         Raises
         ------
         ImportError
             If matplotlib is missing.
         """
-        rows = self.rows()
-        shown = [name for name in PANELS if name in rows[0]]
-        of_energies = "energy" in self.uses[0].change
-        figure = new_figure(1.9 * len(shown) + 0.4, 2.5)
-        for axes, name in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown):
-            names = [row["irrep"] for row in rows]
-            heights = [row[name] or 0.0 for row in rows]
-            axes.bar(names, heights, color="#2b6cb0", width=0.6)
-            unit = "\nmeV/atom" if name == "attribution" and of_energies else ""
-            axes.set_title(PANELS[name] + unit, fontsize="small")
-            axes.spines[["top", "right"]].set_visible(False)
-            answer, is_error, _ = name.partition("_error")
-            if is_error:
-                whole = self.error[answer]
-                axes.axhline(whole, color="#c05621", lw=1.0, ls="--")
-                axes.set_yscale("log")
+        answers = list(dict.fromkeys(n for use in self.uses for n in use.change))
+        figure = new_figure(6.6, 2.2 * (1 + len(answers)) + 0.3)
+        panels = figure.subplots(1 + len(answers), 3, squeeze=False)
+        for axes, (name, label) in zip(panels[0], FEATURES.items()):
+            self._bars(axes, [getattr(use, name) for use in self.uses], label)
+        for answer, line in zip(answers, panels[1:]):
+            for axes, (name, label) in zip(line, ANSWERS.items()):
+                heights = [getattr(use, name).get(answer, np.nan) for use in self.uses]
+                unit = unit_of(answer, name)
+                self._bars(axes, heights, f"{answer}: {label}\n{unit}")
+            if answer in self.error:
+                line[-1].axhline(self.error[answer], color="#c05621", lw=1.0, ls="--")
+                line[-1].set_yscale("log")
         figure.suptitle(title, fontsize="medium", x=0.01, ha="left")
         figure.savefig(path)
         return Path(path)
+
+    def _bars(self, axes: Axes, heights: Sequence[float], label: str) -> None:
+        """Draw a bar for every irrep; remove the panel if nothing is known."""
+        if np.isnan(heights).all():
+            axes.remove()
+            return
+        axes.bar([use.irrep for use in self.uses], heights, color="#2b6cb0", width=0.6)
+        axes.set_title(label, fontsize="small")
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 def analyze_irreps(
@@ -231,7 +251,7 @@ def analyze_irreps(
                 float(np.sqrt(np.square(features[name]).mean())),
                 participation(features[name]),
                 told,
-                attributions.get(name, np.nan),
+                attributions.get(name, {}),
                 removals.change(name),
                 removals.error(name),
                 _share(embedder.model, ir.l),
@@ -241,15 +261,24 @@ def analyze_irreps(
     return IrrepAnalysis(uses, removals.error(), len(structures))
 
 
-def _attributions(embedder: Embedder, structures: Sequence[Atoms]) -> dict[str, float]:
-    """Mean over the atoms of abs(gradient x activation) by irrep, see `IrrepUse`."""
-    parts: dict[str, list[NDArray[np.floating]]] = {}
+def _attributions(
+    embedder: Embedder, structures: Sequence[Atoms]
+) -> dict[str, dict[str, float]]:
+    """Mean over the atoms of abs(gradient x activation), by irrep and answer."""
+    targets = targets_of(embedder)
+    parts: dict[str, dict[str, list[NDArray[np.floating]]]] = {}
     for graph in embedder.graphs(structures):
-        for name, value in gradient_times_activation(embedder.taps, graph).items():
-            parts.setdefault(name, []).append(value)
+        found = gradient_times_activation(embedder.taps, graph, targets)
+        for answer, irreps in found.items():
+            for irrep, rows in irreps.items():
+                of_irrep = parts.setdefault(irrep, {})
+                of_irrep.setdefault(answer, []).append(rows)
     return {
-        name: float(np.abs(np.concatenate(values)).mean())
-        for name, values in parts.items()
+        irrep: {
+            answer: float(np.abs(np.concatenate(rows)).mean())
+            for answer, rows in answers.items()
+        }
+        for irrep, answers in parts.items()
     }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.spatial.distance import cdist
+from torch import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
     from equicalc.models import Taps
 
-__all__ = ["MEV", "gradient_times_activation", "knn_r2", "participation"]
+__all__ = [
+    "MEV",
+    "gradient_times_activation",
+    "knn_r2",
+    "named_values",
+    "participation",
+]
 
 MEV = 1000.0
 """In an eV."""
@@ -94,9 +101,9 @@ def knn_r2(
 
 
 def gradient_times_activation(
-    taps: Taps, graph: Data
-) -> dict[str, NDArray[np.floating]]:
-    """Return how far a prediction leans on every row of features, to first order.
+    taps: Taps, graph: Data, targets: Sequence[str] = ()
+) -> dict[str, dict[str, NDArray[np.floating]]]:
+    """Return how far predictions lean on every row of features, to first order.
 
     Parameters
     ----------
@@ -105,13 +112,15 @@ def gradient_times_activation(
         gradients.
     graph
         See `equicalc.graph`.
+    targets
+        Names of the values.
 
     Returns
     -------
     dict
-        Irrep to (n_rows,): dE/dx times x, summed over channels, components and layers,
-        where E is the sum of all predictions, meV for energies. Nothing for a network
-        without predictions.
+        ``energy`` or a target to irrep to (n_rows,): dE/dx times x, summed over
+        channels, components and layers, where E is the sum of these predictions (of the
+        lengths of vectors), meV for energies. Empty for a network without predictions.
 
     References
     ----------
@@ -119,22 +128,52 @@ def gradient_times_activation(
        Workshop 2014.
     """
     with torch.enable_grad(), taps.recorded() as outputs:
-        predicted = taps.run(graph)
+        sums = _sums(taps.run(graph), targets)
+    parts = [x if isinstance(x, list) else [x] for x in outputs]  # a list of blocks
+    return {
+        name: _products(taps, parts, prediction, taps.n_rows(graph))
+        for name, prediction in sums.items()
+    }
+
+
+def _sums(predicted: Any, targets: Sequence[str]) -> dict[str, Tensor]:
+    """Sum every prediction over the atoms or molecules of a batch."""
     if not isinstance(predicted, Mapping):
         return {}
+    sums = {}
     if "energies" in predicted:
-        prediction = MEV * predicted["energies"].sum()
-    else:
-        prediction = predicted["values"].sum()
-    parts = [x if isinstance(x, list) else [x] for x in outputs]  # a list of blocks
+        sums["energy"] = MEV * predicted["energies"].sum()
+    for name, values in named_values(predicted, targets).items():
+        lengths = values if values.ndim == 1 else values.norm(dim=1)
+        sums[name] = lengths.sum()
+    return sums
+
+
+def named_values(
+    predicted: Mapping[str, Tensor], targets: Sequence[str]
+) -> dict[str, Tensor]:
+    """Split the values of a property network by target, without U0: that is an energy.
+
+    Numbers are (n,), vectors (n, 3).
+    """
+    if "values" not in predicted:
+        return {}
+    split = dict(zip(targets, predicted["values"].unbind(-1)))
+    return {name: value for name, value in split.items() if name != "U0"}
+
+
+def _products(
+    taps: Taps, parts: list[list[Tensor]], prediction: Tensor, n_rows: int
+) -> dict[str, NDArray[np.floating]]:
+    """Gradient of one prediction times activation, by irrep."""
     slopes = iter(
         torch.autograd.grad(
             prediction,
             [x for part in parts for x in part],
+            retain_graph=True,
             materialize_grads=True,
         )
     )
-    n_rows = taps.n_rows(graph)
     total: dict[str, NDArray[np.floating]] = {}
     for tap, part in zip(taps.features, parts):
         product = [x.detach() * next(slopes) for x in part]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from equicalc.analysis.measures import MEV
+from equicalc.analysis.measures import MEV, named_values
 from equicalc.data.atoms import atoms_labels
 from equicalc.models import evaluate
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from equicalc.embedding import Embedder
 
-#: By name: of a potential ``energy`` per atom (n,), meV, and ``force`` (n_atoms, 3),
-#: meV/Angstrom; of a property network ``value`` (n, n_targets), in the targets' units.
+#: By name: ``energy`` per atom (n,), meV, and ``force`` (n_atoms, 3), meV/Angstrom, of
+#: a network with energies; every other target of a property network, in its unit.
 Answers = dict[str, "NDArray[np.floating]"]
 
 
@@ -67,16 +67,20 @@ class Removals:
     def use(self, name: str) -> float:
         """Return the change as a share of that without all tensors; NaN if undefined.
 
-        Of forces, which lean on more than energies do, or else of values.
+        Of forces, which lean on more than energies do, and of other targets: the
+        largest.
         """
         alone, scalars_only = self.change(name), self.change(*self.tensors)
-        judged = "force" if "force" in alone else "value"
-        whole = scalars_only.get(judged, 0.0)
-        return alone[judged] / whole if whole > 0 else np.nan
+        judged = [of for of, whole in scalars_only.items() if of != "energy" and whole]
+        return max((alone[of] / scalars_only[of] for of in judged), default=np.nan)
 
 
 def _distances(a: Answers, b: Answers) -> dict[str, float]:
-    return {name: float(np.abs(a[name] - b[name]).mean()) for name in a if name in b}
+    return {
+        name: float(np.abs(x - b[name]).mean())
+        for name, x in a.items()
+        if name in b and x.shape == b[name].shape
+    }
 
 
 def _answers(
@@ -95,14 +99,21 @@ def _of_batch(embedder: Embedder, graph: Data) -> Answers:
         out = embedder.taps.run(graph)
     if not isinstance(out, Mapping):
         return {}
+    answers = {
+        name: value.cpu().numpy()
+        for name, value in named_values(out, targets_of(embedder)).items()
+    }
     if "energies" in out:
         found = evaluate(embedder.model, graph)
         per_atom = found["energy"] / graph["ptr"].diff()
-        return {
-            "energy": MEV * per_atom.cpu().numpy(),
-            "force": MEV * found["forces"].cpu().numpy(),
-        }
-    return {"value": out["values"].cpu().numpy()} if "values" in out else {}
+        answers["energy"] = MEV * per_atom.cpu().numpy()
+        answers["force"] = MEV * found["forces"].cpu().numpy()
+    return answers
+
+
+def targets_of(embedder: Embedder) -> tuple[str, ...]:
+    """Names of what a property network predicts."""
+    return getattr(embedder.model.config, "targets", ())
 
 
 def _labels(embedder: Embedder, structures: Sequence[Atoms]) -> Answers:
@@ -114,8 +125,12 @@ def _labels(embedder: Embedder, structures: Sequence[Atoms]) -> Answers:
         labels["energy"] = MEV * np.array(energies)
     if all("forces" in label for label in found):
         labels["force"] = MEV * np.concatenate([label["forces"] for label in found])
-    targets = getattr(embedder.model.config, "targets", ())
-    if targets and all(name in a.info for name in targets for a in structures):
-        rows = [[float(a.info[name]) for name in targets] for a in structures]
-        labels["value"] = np.array(rows)
-    return labels
+    known = {
+        name: np.array([atoms.info[name] for atoms in structures], dtype=np.float64)
+        for name in targets_of(embedder)
+        if all(name in atoms.info for atoms in structures)
+    }
+    if "U0" in known:
+        energies = known.pop("U0") / [len(atoms) for atoms in structures]
+        labels.setdefault("energy", MEV * energies)
+    return labels | known

@@ -66,8 +66,8 @@ def irreps(
     Size and effective number of channels; how well the nearest molecules tell a
     property (knn_r2); gradient times activation, and what becomes of a prediction
     without the irrep, as change and, where the structures are labelled, as error
-    (energies in meV/atom, forces in meV/Å). Writes [cyan]irreps.csv[/cyan] and
-    [cyan]irreps.png[/cyan].
+    (energies in meV/atom, forces in meV/Å, every other property in its own unit).
+    Writes [cyan]irreps.csv[/cyan] and [cyan]irreps.png[/cyan].
 
     [bold]Examples[/bold]
 
@@ -75,7 +75,7 @@ def irreps(
 
       [cyan]equicalc analyze irreps symphony molecules.extxyz -o use[/cyan]
     """
-    from equicalc.analysis.irreps import UNITS, analyze_irreps
+    from equicalc.analysis.irreps import analyze_irreps, unit_of
     from equicalc.cli.console import print_table, stdout
     from equicalc.embedding import Embedder
 
@@ -97,7 +97,7 @@ def irreps(
     found.write_csv(table)
     found.plot(figure, f"{model}, {len(structures)} structures")
     for answer, error in found.error.items():
-        unit = UNITS.get(answer, "")
+        unit = unit_of(answer)
         stdout.print(f"{answer} error with all irreps: {error:.4g} {unit}".rstrip())
     stdout.print(f"table: {table}   figure: {figure}")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equicalc.data.damage import naming
+from equicalc.data.databases import ase_database
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -100,9 +101,7 @@ class RunDatabase:
         if not url and Path(where).suffix != ".db":
             raise ValueError(f"{where}: give a file ending in .db, or postgresql://...")
         try:
-            # a lock file would outlive a killed run
-            options: dict[str, Any] = {} if url else {"use_lock_file": False}
-            self._rows: Any = connect(self.where, **options)
+            self._rows: Any = connect(self.where) if url else ase_database(where)
         except ModuleNotFoundError as error:
             raise ImportError(
                 'PostgreSQL needs ase-db-backends: pip install "equicalc[design]"'

@@ -24,6 +24,8 @@ from equicalc.models import (
     Mo3ENetConfig,
     Potential,
     PotentialConfig,
+    QM9Net,
+    QM9NetConfig,
     Symphony,
     SymphonyConfig,
     Tap,
@@ -90,8 +92,10 @@ def test_attribution_of_a_linear_readout_is_its_energy(network, molecules):
         type(embedder.taps)((last,), embedder.taps.run), graph
     )
     expected = 1000 * network.energy_head(scalars)[:, 0].detach().numpy()
-    np.testing.assert_allclose(alone["0e"], expected, atol=1e-9)
-    assert not np.allclose(found["0e"], expected)  # the first layer counts too
+    np.testing.assert_allclose(alone["energy"]["0e"], expected, atol=1e-9)
+    assert not np.allclose(
+        found["energy"]["0e"], expected
+    )  # the first layer counts too
     assert first.irreps.dim > last.irreps.dim
 
 
@@ -197,14 +201,42 @@ def test_networks_of_other_properties_are_measured_too(molecules, tmp_path):
     scalars, vectors = found.uses
     lengths = [4 * np.square(atoms.positions).sum() for atoms in molecules]
     charges = [atoms.numbers.sum() for atoms in molecules]
-    assert vectors.change == pytest.approx({"value": np.mean(lengths)})
-    assert vectors.error == pytest.approx({"value": 0.0})
-    assert scalars.change == pytest.approx({"value": np.mean(charges)})
+    assert vectors.change == pytest.approx({"charge": np.mean(lengths)})
+    assert vectors.error == pytest.approx({"charge": 0.0})
+    assert scalars.change == pytest.approx({"charge": np.mean(charges)})
     atoms = sum(len(atoms) for atoms in molecules)
-    assert scalars.attribution == pytest.approx(sum(charges) / atoms)
-    assert vectors.attribution == pytest.approx(2 * sum(lengths) / atoms)  # quadratic
-    assert {"value_change", "value_error"} <= found.rows()[0].keys()
+    assert scalars.attribution == pytest.approx({"charge": sum(charges) / atoms})
+    assert vectors.attribution == pytest.approx({"charge": 2 * sum(lengths) / atoms})
+    assert {"charge_change", "charge_error"} <= found.rows()[0].keys()
     assert found.plot(tmp_path / "use.png").stat().st_size > 0
+
+
+def test_targets_are_told_apart(molecules, tmp_path):
+    config = QM9NetConfig(elements=(1, 6, 8), targets=("mu", "U0"), per_atom=False)
+    network = QM9Net(config, "torch").double()
+    for atoms in molecules:
+        atoms.info |= {"mu": 1.0, "U0": 2.0 * len(atoms)}
+    found = analyze_irreps(Embedder(network), molecules)
+    assert found.error.keys() == {"mu", "energy"}
+    for use in found.uses:
+        assert use.change.keys() == {"mu", "energy", "force"}
+        assert use.attribution.keys() == {"mu", "energy"}
+    [graph] = Embedder(network).graphs(molecules)
+    dipoles = network(graph)["values"][:, 0].detach().numpy()
+    assert found.error["mu"] == pytest.approx(np.abs(dipoles - 1.0).mean())
+    assert {"mu_change_Debye", "energy_error_meV/atom"} <= found.rows()[0].keys()
+    assert found.plot(tmp_path / "use.png").stat().st_size > 0
+
+
+def test_vectors_lean_on_irreps_by_their_length(molecules):
+    config = QM9NetConfig(elements=(1, 6, 8), targets=("dipole",), kind="vector")
+    network = QM9Net(config, "torch").double()
+    plain = analyze_irreps(Embedder(network), molecules).uses
+    for atoms in molecules:
+        atoms.rotate(70, (1, 2, 3))
+    turned = analyze_irreps(Embedder(network), molecules).uses
+    for before, after in zip(plain, turned):
+        assert after.attribution == pytest.approx(before.attribution)
 
 
 def test_properties_of_a_packed_set_are_labels(tmp_path):
