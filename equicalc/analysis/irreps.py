@@ -40,11 +40,15 @@ FEATURES = {
     "participation": "effective channels",
     "knn_r2": "kNN R²",
 }
-ANSWERS = {
+MEASURES = {
     "attribution": "gradient × activation",
     "change": "changes without it by",
     "error": "MAE without it",
 }
+
+
+def _column(answer: str, measure: str) -> str:
+    return "_".join(filter(None, [answer, measure, unit_of(answer, measure)]))
 
 
 def unit_of(answer: str, measure: str = "error") -> str:
@@ -108,11 +112,8 @@ class IrrepUse:
     def row(self) -> dict[str, Any]:
         """Return all of it side by side, with units; empty where it is not defined."""
         row = asdict(self)
-        for measure in ANSWERS:
-            row |= {
-                "_".join(filter(None, [name, measure, unit_of(name, measure)])): x
-                for name, x in row.pop(measure).items()
-            }
+        for measure in MEASURES:
+            row |= {_column(name, measure): x for name, x in row.pop(measure).items()}
         for last in ("parameters", "advice"):
             row[last] = row.pop(last)
         return {name: "" if x != x else x for name, x in row.items()}
@@ -143,6 +144,24 @@ class IrrepAnalysis:
         unknown = {name for name in rows[0] if all(row[name] == "" for row in rows)}
         return [{k: v for k, v in row.items() if k not in unknown} for row in rows]
 
+    @property
+    def answers(self) -> list[str]:
+        """What the network predicts: ``energy``, ``force`` and other targets."""
+        return list(dict.fromkeys(name for use in self.uses for name in use.change))
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the table in parts, narrow enough to read, by title."""
+        structures = f"features of {self.n_structures} structures"
+        parts = {structures: ("irrep", "channels", *FEATURES, "parameters")}
+        for answer in self.answers:
+            columns = (_column(answer, measure) for measure in MEASURES)
+            parts[answer] = ("irrep", *columns)
+        parts["what to do"] = ("irrep", "advice")
+        return {
+            title: [{k: v for k, v in row.items() if k in part} for row in self.rows()]
+            for title, part in parts.items()
+        }
+
     def write_csv(self, path: str | Path) -> Path:
         """Write the table."""
         rows = self.rows()
@@ -160,13 +179,13 @@ class IrrepAnalysis:
         ImportError
             If matplotlib is missing.
         """
-        answers = list(dict.fromkeys(n for use in self.uses for n in use.change))
-        figure = new_figure(6.6, 2.2 * (1 + len(answers)) + 0.3)
-        panels = figure.subplots(1 + len(answers), 3, squeeze=False)
+        n_rows = 1 + len(self.answers)
+        figure = new_figure(6.6, 2.2 * n_rows + 0.3)
+        panels = figure.subplots(n_rows, 3, squeeze=False)
         for axes, (name, label) in zip(panels[0], FEATURES.items()):
             self._bars(axes, [getattr(use, name) for use in self.uses], label)
-        for answer, line in zip(answers, panels[1:]):
-            for axes, (name, label) in zip(line, ANSWERS.items()):
+        for answer, line in zip(self.answers, panels[1:]):
+            for axes, (name, label) in zip(line, MEASURES.items()):
                 heights = [getattr(use, name).get(answer, np.nan) for use in self.uses]
                 unit = unit_of(answer, name)
                 self._bars(axes, heights, f"{answer}: {label}\n{unit}")

@@ -87,13 +87,8 @@ def irreps(
     found = analyze_irreps(
         embedder, structures, property_of(structures, name), identities(structures)
     )
-    rows = found.rows()
-    first, advice = ("irrep", "channels"), "advice"
-    print_table(
-        f"{model} on {len(structures)} structures",
-        [{k: v for k, v in row.items() if k != advice} for row in rows],
-    )
-    print_table("What to do", [{k: row[k] for k in (*first, advice)} for row in rows])
+    for title, rows in found.tables().items():
+        print_table(title, rows)
     found.write_csv(table)
     found.plot(figure, f"{model}, {len(structures)} structures")
     for answer, error in found.error.items():
