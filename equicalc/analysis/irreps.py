@@ -152,7 +152,8 @@ class IrrepAnalysis:
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Return the table in parts, narrow enough to read, by title."""
         structures = f"features of {self.n_structures} structures"
-        parts = {structures: ("irrep", "channels", *FEATURES, "parameters")}
+        parts: dict[str, tuple[str, ...]] = {}
+        parts[structures] = ("irrep", "channels", *FEATURES, "parameters")
         for answer in self.answers:
             columns = (_column(answer, measure) for measure in MEASURES)
             parts[answer] = ("irrep", *columns)
