@@ -151,12 +151,11 @@ class IrrepAnalysis:
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Return the table in parts, narrow enough to read, by title."""
-        structures = f"features of {self.n_structures} structures"
-        parts: dict[str, tuple[str, ...]] = {}
-        parts[structures] = ("irrep", "channels", *FEATURES, "parameters")
+        title = f"features of {self.n_structures} structures"
+        columns = ("irrep", "channels", *FEATURES, "parameters")
+        parts: dict[str, tuple[str, ...]] = {title: columns}
         for answer in self.answers:
-            columns = (_column(answer, measure) for measure in MEASURES)
-            parts[answer] = ("irrep", *columns)
+            parts[answer] = ("irrep", *(_column(answer, name) for name in MEASURES))
         parts["what to do"] = ("irrep", "advice")
         return {
             title: [{k: v for k, v in row.items() if k in part} for row in self.rows()]

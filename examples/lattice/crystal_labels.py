@@ -78,6 +78,6 @@ def read_labelled(folder: Path) -> list[Labelled]:
                 if name.startswith(f"{row}.")
             }
             graph, copy = LatticeGraph(**columns), bool(tensors["copies"][row])
-            number = f"{folder.name}/{path.stem}"
+            number = str(path.with_suffix(""))
             found.append(Labelled(number, copy, graph, energy, method))
     return found

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.io import write
-from rdkit.Chem import CanonSmiles
+from rdkit.Chem import CanonSmiles, MolFromSmarts, MolFromSmiles
 from scipy.spatial.transform import Rotation
 
 from equicalc.crystals import ExpSix, MolecularCrystal, random_crystals
@@ -68,15 +68,18 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("smiles", type=Path, nargs="+", help="files of SMILES")
     parser.add_argument("--molecules", type=int, default=2000)
+    parser.add_argument("--pattern", help="SMARTS; all molecules that have it")
+    parser.add_argument("--tries", type=int, default=1, help="the best of so many")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    for index, smiles in enumerate(draw(chosen.smiles, chosen.molecules)):
+    drawn = draw(chosen.smiles, chosen.molecules, chosen.pattern)
+    for index, smiles in enumerate(drawn):
         file = chosen.output / f"{index:05d}.extxyz"
         if file.exists():
             continue
         try:
-            crystals = packings(smiles, seed=index)
+            crystals = packings(smiles, index, chosen.tries)
         except ValueError as error:
             logger.warning("%s: %s", smiles, error)
             crystals = []
@@ -85,19 +88,29 @@ def main() -> None:
         part.replace(file)
 
 
-def draw(files: list[Path], n: int) -> list[str]:
+def draw(files: list[Path], n: int, pattern: str | None = None) -> list[str]:
     """Draw molecules at random, as many from each file."""
     rng = np.random.default_rng(0)
     drawn: dict[str, None] = {}
     for file in files:
         everything = [smiles for _, smiles in numbered_smiles(file)]
+        if pattern:
+            everything = [smiles for smiles in everything if has(smiles, pattern)]
         some = rng.permutation(len(everything))[: n // len(files)]
         drawn |= dict.fromkeys(everything[index] for index in some)
     names = list(drawn)
     return [names[index] for index in rng.permutation(len(names))]
 
 
-def packings(smiles: str, seed: int) -> list[MolecularCrystal]:
+def has(smiles: str, pattern: str) -> bool:
+    """Whether a molecule of few heavy atoms has a group."""
+    molecule = MolFromSmiles(smiles)
+    if molecule is None or molecule.GetNumHeavyAtoms() > HEAVY[1]:
+        return False
+    return molecule.HasSubstructMatch(MolFromSmarts(pattern))
+
+
+def packings(smiles: str, seed: int, tries: int = 1) -> list[MolecularCrystal]:
     """Pack a molecule in one group, and move what was packed."""
     molecule = atoms_from_smiles(smiles, seed)
     heavy = int((molecule.numbers > 1).sum())
@@ -109,23 +122,33 @@ def packings(smiles: str, seed: int) -> list[MolecularCrystal]:
     group = int(rng.choice(GROUPS, p=SHARES))
     return [
         one
-        for crystal in packed(molecule, group, seed)
+        for crystal in packed(molecule, group, seed, tries)[:PACKINGS]
         for one in (crystal, *(moved(crystal, rng) for _ in range(COPIES)))
         if one.contact > CLOSEST
     ]
 
 
-def packed(molecule: Atoms, group: int, seed: int) -> list[MolecularCrystal]:
-    """Relax random crystals, with hydrogen bonds if the molecule has charges."""
+def packed(
+    molecule: Atoms, group: int, seed: int, tries: int
+) -> list[MolecularCrystal]:
+    """Relax random crystals, with hydrogen bonds if the molecule has charges.
+
+    Those of lowest energy come first.
+    """
     try:
         charges = mmff_charges(molecule)
     except ValueError:
-        return random_crystals(molecule, group, PACKINGS, seed)
+        return random_crystals(molecule, group, tries * PACKINGS, seed)
     typed = molecule.copy()
     typed.numbers = [PACKS_AS.get(z, z) for z in molecule.numbers.tolist()]
     typed.set_initial_charges(charges)
     found = random_crystals(
-        typed, group, PACKINGS, seed, potential=ExpSix(), min_contact=CLOSEST
+        typed,
+        group,
+        tries * PACKINGS,
+        seed,
+        potential=ExpSix(),
+        min_contact=CLOSEST,
     )
     plain = [Atoms(molecule.numbers, one.molecules[0].positions) for one in found]
     return [replace(one, molecules=(own,)) for one, own in zip(found, plain)]

@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument(
         "--joint", action="store_true", help="one network for all targets of thesis"
     )
+    parser.add_argument("--config", type=Path, help="other settings")
     parser.add_argument("--name", help="of runs and results, for other data")
     parser.add_argument("--networks", nargs="+", help="some of the rows, by name")
     parser.add_argument("--steps", type=int, help="of each row")
@@ -184,7 +185,8 @@ def main() -> None:
     parser.add_argument("--val-every", type=int, help="steps, for larger data")
     parser.add_argument("--results", type=Path, default=RUNS / "results")
     given = parser.parse_args()
-    base = load_config(ROOT / "configs" / "study" / f"{given.study}.yaml")
+    file = given.config or ROOT / "configs" / "study" / f"{given.study}.yaml"
+    base = load_config(file)
     if given.steps is not None or given.minutes is not None:
         seconds = None if given.minutes is None else 60 * given.minutes
         base = replace(base, stop=StopConfig(max_steps=given.steps, max_time=seconds))
