@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 
+from equicalc import Embedder, PropertyPredictor
 from equicalc.checkpoint import save_checkpoint
 from equicalc.models import Potential, PotentialConfig
 from equicalc.pretrained import Registry, available, weights_path
@@ -80,3 +83,22 @@ def test_shipped_registry_and_its_weights_agree():
         assert {"level_of_theory", "licence", "command", "metrics", "limits"} <= set(
             card
         )
+
+
+@pytest.mark.parametrize("name", ["equitriton", "qm9-u0"])
+def test_shipped_energies_are_those_of_qm9(name):
+    """Benzene of QM9 has -232.164 Hartree; this geometry is another method's."""
+    energy = PropertyPredictor.from_pretrained(name).predict(molecule("C6H6"))["U0"]
+    assert energy == pytest.approx(-232.164 * 27.2114, abs=0.3)
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_shipped_networks_embed(name):
+    """Invariants stay as they are when the molecule turns."""
+    embedder = Embedder.from_pretrained(name, device="cpu")
+    ethanol = molecule("CH3CH2OH")
+    turned = ethanol.copy()
+    turned.rotate(70, (1, 2, 3))
+    plain, after = embedder.invariants([ethanol, turned], per_irrep=False)
+    assert np.abs(plain).max() > 0
+    np.testing.assert_allclose(after, plain, atol=1e-3 * np.abs(plain).max())

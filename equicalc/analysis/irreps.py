@@ -151,12 +151,12 @@ class IrrepAnalysis:
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Return the table in parts, narrow enough to read, by title."""
-        title = f"features of {self.n_structures} structures"
+        title = f"Features of {self.n_structures} structures"
         columns = ("irrep", "channels", *FEATURES, "parameters")
         parts: dict[str, tuple[str, ...]] = {title: columns}
         for answer in self.answers:
             parts[answer] = ("irrep", *(_column(answer, name) for name in MEASURES))
-        parts["what to do"] = ("irrep", "advice")
+        parts["What to do"] = ("irrep", "advice")
         return {
             title: [{k: v for k, v in row.items() if k in part} for row in self.rows()]
             for title, part in parts.items()

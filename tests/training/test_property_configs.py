@@ -12,6 +12,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = [
     *sorted((CONFIGS / "qm9").glob("*.yaml")),
     *sorted((CONFIGS / "study").glob("*.yaml")),
+    CONFIGS / "equitriton.yaml",
     CONFIGS / "qm9-u0.yaml",
 ]
 
