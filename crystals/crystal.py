@@ -167,17 +167,25 @@ class MolecularCrystal:
         return cls(cell, spacegroup, operations(spacegroup), (posed,))
 
     def to_atoms(self) -> Atoms:
-        """All atoms of the cell, molecule by molecule, each in one piece."""
+        """All atoms of the cell, molecule by molecule, each in one piece.
+
+        With the initial charges of `molecules`, if they have any.
+        """
         from ase import Atoms
 
         positions, numbers = self.unit_cell
-        return Atoms(
+        atoms = Atoms(
             numbers.ravel(),
             positions=positions.reshape(-1, 3),
             cell=self.cell,
             pbc=True,
             info=dict(self.info),
         )
+        charges = [molecule.get_initial_charges() for molecule in self.molecules]
+        if any(one.any() for one in charges):
+            copies = zip(charges, self.multiplicities)
+            atoms.set_initial_charges(np.concatenate([np.tile(*one) for one in copies]))
+        return atoms
 
     @cached_property
     def unit_cell(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

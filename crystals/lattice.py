@@ -240,6 +240,7 @@ def distinct_dimers(
     from ase import Atoms
 
     positions, numbers = crystal.unit_cell
+    charges = crystal.to_atoms().get_initial_charges().reshape(numbers.shape)
     copies = dict(zip(crystal.rows.tolist(), crystal.multiplicities))
     marks: list[NDArray[np.float64]] = []
     kept: list[tuple[Atoms, Neighbour, float]] = []
@@ -249,6 +250,9 @@ def distinct_dimers(
             np.concatenate([numbers[one.center], numbers[one.molecule]]),
             positions=np.concatenate([positions[one.center], other]),
         )
+        if charges.any():
+            pair = np.concatenate([charges[one.center], charges[one.molecule]])
+            dimer.set_initial_charges(pair)
         mark = _fingerprint(dimer, len(other))
         weight = float(copies[one.center])
         for place, known in enumerate(marks):

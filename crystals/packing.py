@@ -131,6 +131,8 @@ def random_crystals(
         tried += size
         crystals, x = random_starts(rigid, spacegroup, potential, size, packing, rng)
         crystals, x = _packed(crystals, x)
+        if not len(x):
+            continue
         crystals.refresh(x)
         shares = crystals.volume / torch.linalg.det(crystals.cells(x))
         contacts = crystals.contacts(x)

@@ -44,7 +44,7 @@ PROVENANCE = (
 )
 
 
-def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
+def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> int:
     """Add molecules to a file with where they come from.
 
     Parameters
@@ -55,6 +55,11 @@ def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
     molecules
         Made by `equicalc.generators.Builder`.
 
+    Returns
+    -------
+    int
+        How many were written.
+
     Raises
     ------
     ValueError
@@ -64,11 +69,12 @@ def append_structures(path: str | Path, molecules: Sequence[Atoms]) -> None:
     if path.suffix == ".db":
         _append_database(path, molecules)
     elif path.suffix == ".sdf":
-        _append_sdf(path, molecules)
+        return _append_sdf(path, molecules)
     elif molecules:
         from ase.io import write
 
         write(path, list(molecules), append=True)
+    return len(molecules)
 
 
 def check_format(path: str | Path) -> Path:
@@ -209,11 +215,12 @@ def _append_database(path: Path, molecules: Sequence[Atoms]) -> None:
         database.write(atoms, key_value_pairs=pairs, data=arrays)
 
 
-def _append_sdf(path: Path, molecules: Sequence[Atoms]) -> None:
+def _append_sdf(path: Path, molecules: Sequence[Atoms]) -> int:
     from rdkit import Chem
 
     from .metrics.validity import valid_molecule
 
+    written = 0
     with path.open("a") as file:
         for atoms in molecules:
             if (molecule := valid_molecule(atoms)) is None:
@@ -224,3 +231,5 @@ def _append_sdf(path: Path, molecules: Sequence[Atoms]) -> None:
             writer = Chem.SDWriter(file)
             writer.write(molecule)
             writer.close()
+            written += 1
+    return written

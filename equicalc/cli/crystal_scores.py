@@ -111,8 +111,8 @@ def relax(
     """Relax crystals, atoms and cell, with the predictor.
 
     The interaction is the predictor's, the molecules themselves are those of the
-    shipped potential. Crystals that cannot be treated are reported and left out; the
-    exit code is then 2.
+    shipped potential. Each crystal is written when it is done. Crystals that cannot be
+    treated are reported and left out; the exit code is then 2.
 
     [bold]Examples[/bold]
 
@@ -129,10 +129,11 @@ def relax(
     rows: list[Row] = []
     finished: list[Atoms] = []
     for name, crystal in _crystals(files):
+        before = len(finished)
         row = _relaxed(name, crystal, predictor, fmax, steps, not fixed_cell, finished)
         rows.append(row)
-    if finished:
-        write(output, finished, format="extxyz")
+        if len(finished) > before:
+            write(output, finished[-1], format="extxyz", append=before > 0)
     _print_rows("Relaxations", rows, CHANGES)
     stdout.print(f"{len(finished)} of {len(rows)} crystals relaxed: {output}")
     if len(finished) < len(rows):

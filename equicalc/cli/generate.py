@@ -216,7 +216,9 @@ class _Job:
         self.options, self.n, self.output = options, options.n, options.output
         self.valid_only = options.valid_only
         check_format(self.output)
-        inputs.refuse_existing([self.output], options.resume, options.overwrite)
+        never = None if self.output.suffix == ".sdf" else False
+        resume = options.resume or never
+        inputs.refuse_existing([self.output], resume, options.overwrite)
         inputs.output_folder(self.output.parent)
 
     def run(
@@ -257,7 +259,7 @@ class _Job:
         from equicalc.generators.storage import append_structures
 
         begun = time.monotonic()
-        filtered, written = ValidFilter(), self.written
+        filtered, written, left_out = ValidFilter(), self.written, 0
         with progress_bar() as bar:
             task = bar.add_task("molecules", total=self.n, completed=written, note="")
             for first, size in self._batches():
@@ -266,7 +268,7 @@ class _Job:
                 kept = (good if self.valid_only else molecules)[: self.n - written]
                 for atoms in kept:
                     atoms.info["valid_only"] = self.valid_only
-                append_structures(self.output, kept)
+                left_out += len(kept) - append_structures(self.output, kept)
                 written += len(kept)
                 note = f"{filtered.valid} of {filtered.made} valid"
                 bar.update(task, completed=written, note=note)
@@ -276,8 +278,13 @@ class _Job:
         share = f" ({100 * filtered.acceptance:.1f} %)" if filtered.made else ""
         stdout.print(
             f"{filtered.made} molecules made, {filtered.valid} valid{share}, "
-            f"{seconds:.3f} s each; {written} of {self.n} in {self.output}"
+            f"{seconds:.3f} s each; {written - left_out} of {self.n} in {self.output}"
         )
+        if left_out:
+            stdout.print(
+                f"{left_out} without valid bonds left out: an SDF has bonds, "
+                ".extxyz and .db keep all"
+            )
 
     def _batches(self) -> Iterator[tuple[int, int]]:
         """First number and size of batches, until all are made or the time is up."""

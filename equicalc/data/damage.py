@@ -61,6 +61,8 @@ def reason(error: BaseException) -> str:
     if type(error).__name__ == "UnknownFileTypeError":
         return "neither suffix nor content tell a format that ASE knows"
     text = " ".join(str(error).split())
+    if isinstance(error, AssertionError) and not text:
+        return "the content is not of the format that the suffix names"
     if len(text) > 500:
         text = text[:500] + " ..."
     if not text:

@@ -32,7 +32,7 @@ def check_text(path: str | Path) -> None:
     Raises
     ------
     ValueError
-        If there is such a frame or line.
+        If there is such a frame or line, or nothing at all.
 
     Examples
     --------
@@ -44,6 +44,8 @@ def check_text(path: str | Path) -> None:
     ValueError: frame 0 announces 1000000000000 atoms, 0 lines follow
     """
     path = Path(path)
+    if path.is_file() and not path.stat().st_size:
+        raise ValueError("the file is empty")
     opener = _OPENERS.get(path.suffix.lower())
     kind = Path(path.stem if opener else path.name).suffix.lower()
     if kind not in (".xyz", ".extxyz", ".cif"):

@@ -15,7 +15,9 @@ class SphereSampler(nn.Module):
     """Draws directions from the densities of `SphereDensity`.
 
     The sphere is cut into cells, nearly squares of one size. A cell is drawn, then one
-    of 64 parts of it, then a point in that part.
+    of 64 parts of it, then a point in that part. Log densities are large, the more so
+    at low temperatures, and only their differences count: they are kept in double
+    precision, so that no rounding moves a direction into the next cell.
 
     Parameters
     ----------
@@ -65,7 +67,8 @@ class SphereSampler(nn.Module):
             it to the power 1 / temperature, normalised.
         """
         # 1. a cell
-        logits = torch.einsum("nsc,gs->ngc", coefficients, self.cell_harmonics)
+        coefficients = coefficients.double()
+        logits = torch.einsum("nsc,gs->ngc", coefficients, self.cell_harmonics.double())
         rest = uniform[:, 0]
         if by_term:
             shares = (logits + self.log_areas.unsqueeze(1)).logsumexp(1)
@@ -80,7 +83,7 @@ class SphereSampler(nn.Module):
         steps = torch.arange(self.PARTS, device=cell.device)
         parts = torch.cartesian_prod(steps, steps)  # (64, 2)
         points = points_in(cell.unsqueeze(1), (parts + 0.5) / self.PARTS)
-        logits = (self.harmonics(points) @ coefficients).logsumexp(2)
+        logits = (self.harmonics(points).double() @ coefficients).logsumexp(2)
         part = draw(logits / temperature, uniform[:, 1])
         # 3. a point in that
         return points_in(cell, (parts[part] + uniform[:, 2:]) / self.PARTS)

@@ -24,6 +24,8 @@ PROTOCOL = (
 
 
 def _require_molecule(atoms: Atoms, number: int) -> None:
+    if not len(atoms):
+        raise ValueError(f"structure {number} has no atoms: leave it out")
     if atoms.pbc.any():
         raise ValueError(
             f"structure {number} is periodic along {atoms.pbc.tolist()}: molecules "

@@ -9,8 +9,9 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
-from ase.io import read, write
+from ase.io import iread, read, write
 
+from equicalc import simulation
 from equicalc.checkpoint import save_checkpoint
 from equicalc.crystals import MolecularCrystal
 from equicalc.models import LatticeConfig, LatticeNetwork
@@ -77,6 +78,26 @@ def test_relax_lowers_the_energy(cli, model):
     relaxed = cast("Atoms", read("r.extxyz"))
     assert not np.allclose(relaxed.cell, water(6.0, 1).cell)
     assert "exists" in cli("crystals", "relax", "x.extxyz", *options, code=2)
+
+
+@pytest.mark.skipif(not available(), reason="no potential is shipped yet")
+def test_relaxed_crystals_outlive_a_stop(cli, model, monkeypatch):
+    write("x.extxyz", [water(6.0, 1), water(6.5, 1)])
+    Path("r.extxyz").write_text("of an earlier call")
+    done = []
+
+    def stopped(*args, **options):
+        if done:
+            raise KeyboardInterrupt
+        done.append(relax(*args, **options))
+        return done[0]
+
+    relax = simulation.relax
+    monkeypatch.setattr(simulation, "relax", stopped)
+    options = ["-m", model, "--steps", 1, "-o", "r.extxyz", "--overwrite"]
+    cli("crystals", "relax", "x.extxyz", *options, code=130)
+    (kept,) = iread("r.extxyz")
+    assert np.allclose(kept.positions, done[0].atoms.positions)
 
 
 @pytest.mark.parametrize(("name", "k", "m"), [("none", 0, 0), ("axes", 3, 3)])

@@ -170,6 +170,19 @@ def test_an_sdf_has_bonds(cli):
     assert found[0].GetProp("seed") == "3"
 
 
+def test_an_sdf_counts_what_it_has(cli):
+    from rdkit import Chem
+
+    out = cli("generate", "-n", 8, "--no-valence", "-o", "mols.sdf", "--seed", 3)
+    found = len(Chem.SDMolSupplier("mols.sdf", removeHs=False))
+    assert found < 8
+    assert f"{found} of 8 in mols.sdf" in out
+    assert f"{8 - found} without valid bonds left out" in out
+    again = cli("generate", "-n", 9, "-o", "mols.sdf", code=2)
+    assert "--overwrite" in again
+    assert "--resume" not in again
+
+
 def test_damaged_weights_are_refused(cli, monkeypatch):
     monkeypatch.setattr(generators, "load_builder", load_builder)
     Path("broken.safetensors").write_bytes(b"not weights")

@@ -281,8 +281,11 @@ def test_files(tmp_path):
     write(tmp_path / "good.cif", crystal.to_atoms())
     assert MolecularCrystal.from_file(tmp_path / "good.cif").spacegroup == 19
     (tmp_path / "empty.cif").write_text("")
-    with pytest.raises(errors.UnreadableFileError, match=r"empty\.cif"):
+    with pytest.raises(errors.UnreadableFileError, match=r"empty\.cif: .* is empty"):
         MolecularCrystal.from_file(tmp_path / "empty.cif")
+    (tmp_path / "letter.cif").write_text("hello\nworld\n")
+    with pytest.raises(errors.UnreadableFileError, match="not of the format"):
+        MolecularCrystal.from_file(tmp_path / "letter.cif")
     disordered = (tmp_path / "good.cif").read_text().replace(" 1.0000\n", " 0.5000\n")
     (tmp_path / "half.cif").write_text(disordered)
     with pytest.raises(errors.PartialOccupancyError, match="disordered"):

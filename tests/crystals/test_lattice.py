@@ -72,6 +72,26 @@ def test_interaction_is_that_between_molecules(crystal):
     assert result.energy == result.interaction
 
 
+class SelfEnergy(Calculator):
+    """Squares of the initial charges, which have nothing to do with neighbours."""
+
+    implemented_properties = ["energy"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        assert atoms is not None
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": float((atoms.get_initial_charges() ** 2).sum())}
+
+
+def test_crystals_and_dimers_have_the_charges_of_their_molecules(crystal):
+    charged = assign_charges(crystal)
+    whole = charged.to_atoms().get_initial_charges().reshape(4, -1)
+    assert np.array_equal(whole[2], charged.molecules[0].get_initial_charges())
+    assert lattice_energy(charged, SelfEnergy()).interaction == pytest.approx(0)
+    pairs = two_body_energy(charged, SelfEnergy(), cutoff=3.0, gas=None)
+    assert pairs.interaction == pytest.approx(0)
+
+
 def test_pairs_of_molecules_add_up_for_pair_potentials(crystal):
     result = two_body_energy(crystal, Springs(), cutoff=Springs.cutoff, gas=None)
     assert result.interaction == pytest.approx(interaction(crystal))

@@ -137,6 +137,11 @@ def test_crystals_are_minima():
             assert energy > crystal.info["pair_energy"] - 2e-3
 
 
+def test_a_group_that_nothing_packs_in_gives_no_crystals():
+    """192 methanols in one cell overlap however far it is widened."""
+    assert random_crystals("CO", 225, n=1) == []
+
+
 def test_impossible_requests_are_refused():
     with pytest.raises(ValueError, match="space group 231"):
         random_crystals("O", 231, n=1)

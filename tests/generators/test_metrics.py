@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 
 from equicalc.generators.metrics import (
@@ -60,6 +61,8 @@ def test_crystals_and_lost_atoms_cannot_be_evaluated():
     lost.positions[0] = np.nan
     with pytest.raises(ValueError, match="structure 1 has a position"):
         evaluate_molecules([molecule("CH4"), lost])
+    with pytest.raises(ValueError, match="structure 1 has no atoms"):
+        evaluate_molecules([molecule("CH4"), Atoms()])
     with pytest.raises(ValueError, match="structure 0 is periodic"):
         evaluate_molecules([periodic])
 

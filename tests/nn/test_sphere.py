@@ -81,6 +81,21 @@ def test_directions_follow_the_density(density, temperature):
     assert found[~large].sum() < 30
 
 
+def test_directions_do_not_depend_on_the_size_of_the_density(density):
+    """The shipped generator's constant terms reach 435, over a temperature of 0.05."""
+    sampler = SphereSampler(density)
+    torch.manual_seed(0)
+    uniform = torch.rand(1000, 4)
+
+    def drawn(constant):
+        a = torch.zeros(len(uniform), sum(2 * l + 1 for l in LS), 1)
+        a[:, 0] = constant
+        return sampler.sample(a, uniform, 0.05, by_term=True)
+
+    assert torch.equal(drawn(0.0), drawn(43.7))
+    assert torch.equal(drawn(0.0), drawn(435.4))
+
+
 def test_low_temperature_narrows_peaks_and_keeps_their_shares(density):
     sampler = SphereSampler(density)
     pole = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.6, -0.8]])
