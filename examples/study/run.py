@@ -147,6 +147,7 @@ def curves(runs: list[tuple[Row, TrainConfig]]) -> list[dict[str, Any]]:
 def draw_curves(path: Path, points: list[dict[str, Any]]) -> None:
     """Validation errors against molecules seen and against time, a line for a run."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(7.5, 3.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -162,6 +163,7 @@ def draw_curves(path: Path, points: list[dict[str, Any]]) -> None:
                 label=line[0],
             )
             axes.set_xlabel(x.replace("_", " "))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("mean squared error, validation")
     named = dict(zip(*reversed(panels[0].get_legend_handles_labels())))
