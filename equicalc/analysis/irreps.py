@@ -157,8 +157,9 @@ class IrrepAnalysis:
         for answer in self.answers:
             parts[answer] = ("irrep", *(_column(answer, name) for name in MEASURES))
         parts["What to do"] = ("irrep", "advice")
+        rows = self.rows()
         return {
-            title: [{k: v for k, v in row.items() if k in part} for row in self.rows()]
+            title: [{k: v for k, v in row.items() if k in part} for row in rows]
             for title, part in parts.items()
         }
 

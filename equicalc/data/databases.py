@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from equicalc.data.damage import naming
+
 __all__ = ["ase_database"]
 
 
@@ -25,6 +27,11 @@ def ase_database(path: str | Path) -> Any:
     -------
     ase.db.core.Database
 
+    Raises
+    ------
+    ValueError
+        If the file cannot be made, or has another suffix.
+
     Examples
     --------
     >>> import tempfile
@@ -43,6 +50,7 @@ def ase_database(path: str | Path) -> Any:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".new-{path.name}")
         draft.unlink(missing_ok=True)
-        connect(draft, use_lock_file=False).count()  # makes the tables
+        with naming(path, "cannot be made"):
+            connect(draft, use_lock_file=False).count()  # makes the tables
         draft.replace(path)
     return connect(path, use_lock_file=False)

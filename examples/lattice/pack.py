@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("smiles", type=Path, nargs="+", help="files of SMILES")
     parser.add_argument("--molecules", type=int, default=2000)
-    parser.add_argument("--pattern", help="SMARTS; all molecules that have it")
+    parser.add_argument("--pattern", help="SMARTS; only molecules that have it")
     parser.add_argument("--tries", type=int, default=1, help="the best of so many")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)

@@ -11,7 +11,7 @@ def test_new_file_is_whole_or_not_there(tmp_path, monkeypatch):
     path = tmp_path / "a.db"
     with monkeypatch.context() as killed:
         killed.setattr(sqlite, "init_statements", [*sqlite.init_statements[:3], "stop"])
-        with pytest.raises(Exception, match="syntax"):
+        with pytest.raises(ValueError, match=r"a\.db cannot be made .*syntax"):
             ase_database(path)
     assert not path.exists()
     assert ase_database(path).count() == 0
