@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equicalc.models import Symphony, SymphonyPaper
+from equicalc.nn.sphere_cells import SphereCells
 from equicalc.nn.sphere_sampler import SphereSampler
 from equicalc.training import train
 
@@ -92,7 +93,8 @@ def over_grids(
     builder
         Keeps its own grid.
     rings
-        Rings of cells, see `equicalc.nn.sphere_sampler.SphereSampler`.
+        Rings of cells, which are not cut where a density is sharp; see
+        `equicalc.nn.sphere_cells.SphereCells`.
     n, seed
         See `Builder.generate`.
 
@@ -105,7 +107,8 @@ def over_grids(
     rows = []
     try:
         for number in rings:
-            owner.sampler = SphereSampler(own, number).to(builder.sampler.device)
+            cells = SphereCells(own.cells.harmonics, number, depth=0)
+            owner.sampler = SphereSampler(cells)
             rows.append({"rings": number} | measured(builder, n, seed))
     finally:
         owner.sampler = own

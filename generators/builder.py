@@ -333,10 +333,7 @@ class Builder:
         """Return the log probability density of building a molecule in a drawn order.
 
         Positions count per cubic Angstrom. Different seeds draw different orders; the
-        molecule itself has the sum over all of them. The density of a direction is
-        normalised on a grid that misses other peaks narrower than 7.5 degrees: with the
-        shipped weights single hydrogens come out up to 3.3 too likely, and a molecule
-        that is turned up to 5 more or less.
+        molecule itself has the sum over all of them.
 
         Parameters
         ----------

@@ -114,7 +114,8 @@ class PlacementHead(nn.Module):
     radial_hidden
         Hidden widths of the radial perceptron.
     n_theta
-        Rings of the grid, see `SphereDensity`.
+        Rings of cells that angular densities are integrated over, see
+        `SphereDensity`.
     avg_neighbors
         Mean number of atoms around a focus, normalises message sums.
     backend
@@ -170,7 +171,7 @@ class PlacementHead(nn.Module):
         )
         self.readout = DegreeLinear(ls_out, [C] * n_ls, [densities] * n_ls)
         self.sphere = SphereDensity(ls_out, n_theta, backend=backend)
-        self.sampler = SphereSampler(self.sphere)
+        self.sampler = SphereSampler(self.sphere.cells)
 
     def forward(self, h: Tensor, queries: Queries) -> Placement:
         """Return the densities for node features (n_nodes, sum 2l+1, n_in)."""

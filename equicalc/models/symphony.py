@@ -53,7 +53,7 @@ class SymphonyConfig:
     components : int
         Terms of the radial mixture.
     n_theta : int
-        Rings of the grid that normalises the angular density.
+        Rings of the cells that the angular density is integrated over at first.
     noise : float
         Standard deviation of the noise on the positions that the model is trained
         to grow molecules from, Angstrom.

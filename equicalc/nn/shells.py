@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from equicalc.kernels import SphericalHarmonics
 from equicalc.nn.draw import draw
-from equicalc.nn.sphere import SphereDensity
+from equicalc.nn.sphere import sphere_grid
+from equicalc.nn.sphere_cells import SphereCells
 from equicalc.nn.sphere_sampler import SphereSampler
 
 __all__ = ["ShellDensity"]
@@ -72,14 +73,16 @@ class ShellDensity(nn.Module):
         super().__init__()
         self.spread, self.sharpness = spread, sharpness
         self.step = (farthest - nearest) / (n_shells - 1)
-        sphere = SphereDensity(ls, n_theta, backend=backend)
-        self.harmonics: SphericalHarmonics = sphere.harmonics
-        self.sampler = SphereSampler(sphere)
+        self.harmonics = SphericalHarmonics(
+            list(ls), normalize=True, normalization="component", backend=backend
+        )
+        self.sampler = SphereSampler(SphereCells(self.harmonics))
+        points, weights = sphere_grid(n_theta)
         self.register_buffer(
             "radii", torch.linspace(nearest, farthest, n_shells), False
         )
-        self.register_buffer("log_weights", sphere.log_weights, False)
-        self.register_buffer("grid_harmonics", sphere.grid_harmonics, False)
+        self.register_buffer("log_weights", weights.log(), False)
+        self.register_buffer("grid_harmonics", self.harmonics(points), False)
 
     def marginal(self, coefficients: Tensor, temperature: float = 1.0) -> Tensor:
         """Return log p(r_k), per Angstrom, (n, n_shells).

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equicalc.nn.draw import draw, draw_and_rest
-from equicalc.nn.sphere import SphereDensity
+from equicalc.nn.sphere_cells import Cells, SphereCells, parts_of, points_in
+
+#: Shares of all mass that a cell may have at most to be left whole, for drawing a term
+#: and a cell.
+TERM, CELL = 3e-2, 3e-3
+#: Parts of the last cell along each of its two directions.
+PARTS = 8
 
 
-class SphereSampler(nn.Module):
+class SphereSampler:
     """Draws directions from the densities of `SphereDensity`.
 
-    The sphere is cut into cells, nearly squares of one size. A cell is drawn, then one
-    of 64 parts of it, then a point in that part. Log densities are large, the more so
+    A cell is drawn, then one of the parts that it was cut into, and so on; then one of
+    64 parts of the last one, and a point in that. Log densities are large, the more so
     at low temperatures, and only their differences count: they are kept in double
     precision, so that no rounding moves a direction into the next cell.
 
     Parameters
     ----------
-    density : SphereDensity or SphereSampler
-        Defines the harmonics.
-    n_rings : int
-        Rings of cells; a cell is 180 / n_rings degrees wide.
+    cells : SphereCells
+        Where densities are integrated.
     """
 
-    #: Parts of a cell along each of its two directions.
-    PARTS = 8
+    def __init__(self, cells: SphereCells) -> None:
+        self.cells = cells
 
-    cells: Tensor
-    log_areas: Tensor
-    cell_harmonics: Tensor
-
-    def __init__(
-        self, density: SphereDensity | SphereSampler, n_rings: int = 64
-    ) -> None:
-        super().__init__()
-        self.harmonics = density.harmonics
-        cells = sphere_cells(n_rings)
-        self.register_buffer("cells", cells, False)
-        self.register_buffer("log_areas", cells[..., 1].prod(1).log(), False)
-        centres = points_in(cells, torch.tensor(0.5))
-        self.register_buffer("cell_harmonics", self.harmonics(centres), False)
-
+    @torch.no_grad()
     def sample(
         self,
         coefficients: Tensor,
@@ -66,57 +54,56 @@ class SphereSampler(nn.Module):
             Draw one of the exponentials, as often as its share of p says, then from
             it to the power 1 / temperature, normalised.
         """
-        # 1. a cell
-        coefficients = coefficients.double()
-        logits = torch.einsum("nsc,gs->ngc", coefficients, self.cell_harmonics.double())
-        rest = uniform[:, 0]
+        coefficients, uniform = coefficients.double(), uniform.double()
+        first, second = uniform[:, 0], uniform[:, 1]
+        # 1. a term
         if by_term:
-            shares = (logits + self.log_areas.unsqueeze(1)).logsumexp(1)
-            term, rest = draw_and_rest(shares, rest)
+            shares = _masses(self.cells.cut(coefficients, share=TERM))[0].logsumexp(1)
+            term, first = draw_and_rest(shares, first)
             row = torch.arange(len(term), device=term.device)
-            logits, coefficients = (
-                x[row, :, term].unsqueeze(2) for x in (logits, coefficients)
-            )
-        logits = logits.logsumexp(2)
-        cell = self.cells[draw(logits / temperature + self.log_areas, rest)]
-        # 2. a part of it
-        steps = torch.arange(self.PARTS, device=cell.device)
-        parts = torch.cartesian_prod(steps, steps)  # (64, 2)
-        points = points_in(cell.unsqueeze(1), (parts + 0.5) / self.PARTS)
-        logits = (self.harmonics(points).double() @ coefficients).logsumexp(2)
-        part = draw(logits / temperature, uniform[:, 1])
-        # 3. a point in that
-        return points_in(cell, (parts[part] + uniform[:, 2:]) / self.PARTS)
+            coefficients = coefficients[row, :, term].unsqueeze(2)
+        # 2. a cell
+        levels = self.cells.cut(coefficients, temperature, CELL)
+        cell, second = _descend(levels, first, second)
+        # 3. a part of it
+        parts, points = parts_of(cell, PARTS)
+        harmonics = self.cells.harmonics(points).double()
+        logits = (harmonics @ coefficients).logsumexp(2) / temperature
+        part = draw(logits + parts[..., 1].prod(-1).log(), second)
+        # 4. a point in that
+        chosen = parts[torch.arange(len(part), device=part.device), part]
+        return points_in(chosen, uniform[:, 2:].to(chosen))
 
 
-def sphere_cells(n_rings: int) -> Tensor:
-    """Cut the sphere into rings of one height and these into nearly square cells.
+def _descend(
+    levels: list[Cells], first: Tensor, second: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Draw whole cells with the first random numbers, their parts with the second.
 
     Returns
     -------
-    Tensor
-        (n_cells, 2, 2): where z and phi begin, and their lengths. Areas are the
-        products of the lengths.
-
-    Examples
-    --------
-    >>> areas = sphere_cells(8)[..., 1].prod(1)
-    >>> len(areas), areas.sum() / math.pi
-    (82, tensor(4.0000))
+    cells, second
+        (n, 2, 2), and what is left of the second random numbers, (n,).
     """
-    theta = torch.linspace(0, math.pi, n_rings + 1, dtype=torch.float64)
-    middle = 0.5 * (theta[1:] + theta[:-1])
-    columns = (2 * n_rings * middle.sin()).round().long()
-    ring = torch.repeat_interleave(columns)
-    column = torch.arange(len(ring)) - (columns.cumsum(0) - columns)[ring]
-    z, width = theta.cos(), 2 * math.pi / columns[ring]
-    begin = torch.stack([z[ring + 1], column * width], 1)
-    length = torch.stack([z[ring] - z[ring + 1], width], 1)
-    return torch.stack([begin, length], 2).to(torch.get_default_dtype())
+    masses = [mass.logsumexp(2) for mass in _masses(levels)]
+    place = draw(masses[0], first)
+    row = torch.arange(len(place), device=place.device)
+    cells = levels[0].cells[row, place].clone()
+    second = second.clone()
+    child = levels[0].child[row, place]
+    for level, mass in zip(levels[1:], masses[1:]):
+        row, child = row[child >= 0], child[child >= 0]
+        place, second[row] = draw_and_rest(mass[child], second[row])
+        cells[row] = level.cells[child, place]
+        child = level.child[child, place]
+    return cells, second
 
 
-def points_in(cells: Tensor, inside: Tensor) -> Tensor:
-    """Map places within cells, (..., 2) in [0, 1], to unit vectors (..., 3)."""
-    z, phi = (cells[..., 0] + inside * cells[..., 1]).unbind(-1)
-    radius = (1 - z.square()).clamp(min=0).sqrt()
-    return torch.stack([radius * phi.cos(), radius * phi.sin(), z], -1)
+def _masses(levels: list[Cells]) -> list[Tensor]:
+    """Return log masses of all cells, (m, k, channels) a level: sums of their parts."""
+    masses = [levels[-1].log_masses]
+    for level in reversed(levels[:-1]):
+        below = masses[0].logsumexp(1)  # (blocks of the next level, channels)
+        cut = (level.child >= 0).unsqueeze(2)
+        masses.insert(0, torch.where(cut, below[level.child], level.log_masses))
+    return masses

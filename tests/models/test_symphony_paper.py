@@ -172,17 +172,18 @@ def test_two_channels_do_for_an_octahedron_what_one_cannot():
     """Atoms on both ends of an axis, one across: degrees up to 2 need two channels."""
     star, square = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([[1.0, 0.0, 0.0]])
     targets = torch.cat([torch.stack([star, -star]), square])
-    fine = SphereDensity([0, 1, 2, 3, 4, 5], 12, backend="torch")
-    low = SphereDensity([0, 1, 2], 12, backend="torch")
-    sharp = 20 / (4 * math.pi) * fine.harmonics(targets) @ fine.grid_harmonics.T
-    q = (sharp + fine.log_weights).softmax(1).mean(0)
+    points, weights = sphere_grid(12)
+    fine = SphereDensity([0, 1, 2, 3, 4, 5], backend="torch").harmonics
+    low = SphereDensity([0, 1, 2], backend="torch").harmonics(points)
+    sharp = 20 / (4 * math.pi) * fine(targets) @ fine(points).T
+    q = (sharp + weights.log()).softmax(1).mean(0)
 
     def divergence(channels):
         torch.manual_seed(0)
         a = torch.randn(9, channels, requires_grad=True)
         optimizer, loss = torch.optim.Adam([a], lr=0.3), torch.tensor(0.0)
         for _ in range(300):
-            log_p = (low.grid_harmonics @ a).logsumexp(1) + low.log_weights
+            log_p = (low @ a).logsumexp(1) + weights.log()
             loss = (torch.xlogy(q, q) - q * log_p.log_softmax(0)).sum()
             optimizer.zero_grad()
             loss.backward()

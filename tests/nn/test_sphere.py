@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from equicalc.nn.log_mixture import LogNormalMixture
-from equicalc.nn.sphere import SphereDensity, frames, sphere_grid
+from equicalc.nn.sphere import SphereDensity, sphere_grid
+from equicalc.nn.sphere_cells import SphereCells, parts_of, sphere_cells
 from equicalc.nn.sphere_sampler import SphereSampler
 from equicalc.o3 import rand_matrix
 
@@ -21,13 +22,32 @@ def density():
 def peaked(density, width, n=1, channels=2):
     """Densities with a peak of a width in degrees, and a weaker one elsewhere."""
     torch.manual_seed(0)
-    centre = torch.nn.functional.normalize(torch.randn(n, 3), dim=1)
-    # the curvature of sum_l (2l+1) P_l at its top is sum_l (2l+1) l (l+1) / 2
-    curvature = sum((2 * l + 1) * l * (l + 1) / 2 for l in LS)
-    a = density.harmonics(centre) / curvature / math.radians(width) ** 2
+    centre = unit(torch.randn(n, 3))
+    a = density.harmonics(centre) * sharpness(width)
     noise = 0.3 * torch.randn(n, a.shape[1], channels)
     noise[:, :, 0] = 0
     return centre, a.unsqueeze(2) + noise
+
+
+def several(density, width, shares):
+    """A density with a sharp peak per channel, and their centres."""
+    torch.manual_seed(5)
+    centres = unit(torch.randn(len(shares), 3))
+    a = density.harmonics(centres) * sharpness(width)
+    top = (density.harmonics(centres) * a).sum(1)
+    a[:, 0] += torch.tensor(shares).log() - (top - top[0])
+    return centres, a.T.unsqueeze(0)
+
+
+def sharpness(width):
+    """Factor of a truncated delta function that makes it a peak of so many degrees."""
+    # the curvature of sum_l (2l+1) P_l at its top is sum_l (2l+1) l (l+1) / 2
+    curvature = sum((2 * l + 1) * l * (l + 1) / 2 for l in LS)
+    return 1 / curvature / math.radians(width) ** 2
+
+
+def unit(vectors):
+    return torch.nn.functional.normalize(vectors, dim=1)
 
 
 @pytest.mark.parametrize("width", [2.5, 5.0, 15.0, 60.0])
@@ -38,10 +58,71 @@ def test_the_integral_is_one(density, width):
     assert float(p @ weights) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("width", [0.3, 0.5, 1.0])
+def test_every_sharp_peak_counts(density, width):
+    """Of peaks far narrower than the first cells, each has the mass of a Gaussian."""
+    shares = [0.5, 0.3, 0.2]
+    centres, a = several(density, width, shares)
+    density_there = density.log_prob(a.expand(3, -1, -1), centres).exp()
+    mass = 2 * math.pi * math.radians(width) ** 2 * density_there
+    assert mass.tolist() == pytest.approx(shares, rel=3e-3)
+
+
+def test_a_sharp_ridge_counts(density):
+    """-k z^2 is a circle, of mass 2 pi sqrt(pi / k)."""
+    k = 3000.0
+    points, weights = sphere_grid(12)
+    f = -k * points[:, 2].square()
+    a = (density.harmonics(points) * (weights * f).unsqueeze(1)).sum(0) / (4 * math.pi)
+    log_z = density.log_normalizer(a.reshape(1, -1, 1))
+    assert log_z.item() == pytest.approx(
+        math.log(2 * math.pi * math.sqrt(math.pi / k)), abs=3e-3
+    )
+
+
+def test_the_gradient_of_the_normaliser_is_that_of_the_integral():
+    density = SphereDensity(LS, backend="torch").double()
+    _, a = several(density, 1.0, [0.6, 0.4])
+    a = a.double().requires_grad_()
+    step = torch.randn_like(a)
+    density.log_normalizer(a).sum().backward()
+    assert a.grad is not None
+    with torch.no_grad():
+        up, down = (density.log_normalizer(a + h * step) for h in (1e-4, -1e-4))
+    slope = float((up - down) / 2e-4)
+    assert float((a.grad * step).sum()) == pytest.approx(slope, rel=1e-3)
+
+
+def test_only_sharp_densities_are_cut(density):
+    cells = SphereCells(density.harmonics, 24)
+    smooth = cells.cut(peaked(density, 60.0)[1])
+    sharp = cells.cut(peaked(density, 0.5)[1])
+    assert len(smooth) == 1
+    assert len(sharp) >= 3
+    assert (
+        len(SphereCells(density.harmonics, 24, depth=0).cut(peaked(density, 0.5)[1]))
+        == 1
+    )
+    for level in sharp[1:]:
+        assert len(level.row) < 200
+
+
+def test_parts_fill_their_cells():
+    cells, _ = sphere_cells(6)
+    parts, points = parts_of(cells, 3)
+    areas = parts[..., 1].prod(-1)
+    torch.testing.assert_close(areas.sum(1), cells[..., 1].prod(-1))
+    assert torch.equal(parts[:, 0, :, 0], cells[..., 0])
+    ends = parts[..., 0] + parts[..., 1]
+    torch.testing.assert_close(ends[:, -1], cells.sum(-1))
+    assert bool((points[..., 2] > parts[..., 0, 0]).all())
+    assert bool((points[..., 2] < ends[..., 0]).all())
+
+
 def test_the_density_turns_with_its_harmonics(density):
     centre, a = peaked(density, 10.0, n=5)
     R = rand_matrix(1)[0]
-    directions = torch.nn.functional.normalize(centre + 0.2 * torch.randn(5, 3), dim=1)
+    directions = unit(centre + 0.2 * torch.randn(5, 3))
     # coefficients of the turned function, from its values on a grid
     points, weights = sphere_grid(12)
     values = torch.einsum("gs,nsc->ngc", density.harmonics(points @ R), a)
@@ -61,13 +142,13 @@ def test_directions_follow_the_density(density, temperature):
     _, a = peaked(density, 20.0)
     torch.manual_seed(1)
     n = 4000
-    sampler = SphereSampler(density)
+    sampler = SphereSampler(density.cells)
     drawn = sampler.sample(a.expand(n, -1, -1), torch.rand(n, 4), temperature)
     assert torch.allclose(drawn.norm(dim=1), torch.ones(n), atol=1e-5)
     points, weights = sphere_grid(96)
     logits = density.logits(a, points.unsqueeze(0))[0] / temperature
     p = weights * (logits - logits.max()).exp()
-    axes = frames(torch.nn.functional.normalize(torch.randn(1, 3), dim=1))[0]
+    axes = rand_matrix(1)[0]
     octant = axes.new_tensor([1.0, 2.0, 4.0])
 
     def cells(x):
@@ -83,7 +164,7 @@ def test_directions_follow_the_density(density, temperature):
 
 def test_directions_do_not_depend_on_the_size_of_the_density(density):
     """The shipped generator's constant terms reach 435, over a temperature of 0.05."""
-    sampler = SphereSampler(density)
+    sampler = SphereSampler(density.cells)
     torch.manual_seed(0)
     uniform = torch.rand(1000, 4)
 
@@ -96,8 +177,27 @@ def test_directions_do_not_depend_on_the_size_of_the_density(density):
     assert torch.equal(drawn(0.0), drawn(435.4))
 
 
+@pytest.mark.parametrize("by_term", [False, True])
+def test_sharp_peaks_are_drawn_by_their_shares(density, by_term):
+    shares = [0.5, 0.3, 0.2]
+    centres, a = several(density, 0.4, shares)
+    torch.manual_seed(1)
+    n = 4000
+    sampler = SphereSampler(density.cells)
+    u = sampler.sample(a.expand(n, -1, -1), torch.rand(n, 4), 1.0, by_term)
+    angle = torch.linalg.cross(u.unsqueeze(1), centres.unsqueeze(0)).norm(dim=2)
+    near = angle < math.radians(4)
+    assert near.any(1).all()
+    found = near.sum(0)
+    expected = n * torch.tensor(shares)
+    assert ((found - expected).square() / expected).sum() < 13.8  # 0.1 % of two
+    for k in range(3):  # a Rayleigh distribution: mean square of two widths
+        width = angle[near[:, k], k].square().mean().sqrt() / math.sqrt(2)
+        assert math.degrees(width) == pytest.approx(0.4, rel=0.06)
+
+
 def test_low_temperature_narrows_peaks_and_keeps_their_shares(density):
-    sampler = SphereSampler(density)
+    sampler = SphereSampler(density.cells)
     pole = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.6, -0.8]])
     a = density.harmonics(pole).T.unsqueeze(0)  # a channel each
     a[:, 0] += torch.tensor([0.3, 0.7]).log()
@@ -122,7 +222,7 @@ def test_sums_of_exponentials_tell_an_octahedron_from_its_edges(density):
     corners = torch.cat([torch.eye(3), -torch.eye(3)])
     one = 20.0 * sphere.harmonics(corners)  # a channel per corner
     alone = one.sum(0, keepdim=True).unsqueeze(2)  # all corners in one channel
-    edge = torch.nn.functional.normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=1)
+    edge = unit(torch.tensor([[1.0, 1.0, 0.0]]))
     both = torch.cat([corners[:1], edge]).unsqueeze(0)
     many = sphere.logits(one.T.unsqueeze(0), both)[0]
     few = sphere.logits(alone, both)[0]

@@ -1,0 +1,261 @@
+"""The sphere in cells, and these in parts wherever a density is sharp."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equicalc.kernels import SphericalHarmonics
+
+#: Parts that a cell is cut into along each of its two directions.
+PARTS = 4
+#: Whole cells in a ring at least.
+FEWEST = 8
+#: Largest curvature times squared width of a cell that is smooth.
+SMOOTH = 2.0
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Blocks of k cells, the first level of which is the whole sphere.
+
+    Attributes
+    ----------
+    row : (m,)
+        Which density a block belongs to.
+    cells : (m, k, 2, 2)
+        See `sphere_cells`.
+    harmonics : (m or 1, k, sum 2l+1)
+        In a point of each.
+    log_masses : (m, k, channels)
+        Log of the integrals over the cells.
+    child : (m, k)
+        Block of the next level that a cell is cut into, or -1.
+    """
+
+    row: Tensor
+    cells: Tensor
+    harmonics: Tensor
+    log_masses: Tensor
+    child: Tensor
+
+    def masses_of_whole_cells(self) -> Tensor:
+        """Log masses, -inf of cells that are cut."""
+        return self.log_masses.masked_fill((self.child >= 0).unsqueeze(2), -math.inf)
+
+
+class _Whole(NamedTuple):
+    """Tables of the whole cells, and of parts."""
+
+    cells: Tensor
+    harmonics: Tensor
+    slopes: Tensor
+    differences: Tensor
+    bends: Tensor
+
+
+class SphereCells:
+    r"""Integrals of :math:`\sum_c \exp \sum_l a_{cl} \cdot Y_l(u)` over cells.
+
+    A cell in which the density bends, and which may have much of its mass, is cut into
+    sixteen, and so on. How much there may be is told by the slope: logarithms of
+    peaks and ridges lie below their tangents.
+
+    Parameters
+    ----------
+    harmonics : SphericalHarmonics
+        Normalised by component.
+    n_rings : int
+        Rings of whole cells; a cell is 180 / n_rings degrees wide.
+    depth : int
+        How often cells are cut at most.
+    """
+
+    def __init__(
+        self, harmonics: SphericalHarmonics, n_rings: int = 24, depth: int = 4
+    ) -> None:
+        self.harmonics = harmonics
+        self.depth = depth
+        self.width = math.pi / n_rings
+        cells, points = sphere_cells(n_rings)
+        l = torch.tensor([ir.l for _, ir in harmonics.irreps_out])
+        l = l.repeat_interleave(2 * l + 1)
+        self._whole = {
+            torch.device("cpu"): _Whole(
+                cells,
+                harmonics(points),
+                _slopes(harmonics, points),
+                _differences(),
+                (l * (l + 1)).to(points),
+            )
+        }
+
+    @torch.no_grad()
+    def cut(
+        self, coefficients: Tensor, temperature: float = 1.0, share: float = 1e-3
+    ) -> list[Cells]:
+        """Return the cells, level by level.
+
+        Parameters
+        ----------
+        coefficients : (n, sum 2l+1, channels)
+            One density p each.
+        temperature
+            Of p^(1 / temperature); unless it is 1, masses are summed over channels.
+        share
+            Of all mass, that a cell may have at most to be left whole.
+        """
+        n = len(coefficients)
+        whole = self._on(coefficients.device)
+        curvature = _curvature(coefficients, whole.bends) / temperature
+        # 1. whole cells
+        logits = whole.harmonics.to(coefficients) @ coefficients
+        south, east = (slope.to(coefficients) @ coefficients for slope in whole.slopes)
+        rise = (south.square() + east.square()).sqrt() * (self.width / math.sqrt(2))
+        cells = whole.cells.expand(n, -1, -1, -1)
+        row, width = torch.arange(n, device=logits.device), self.width
+        harmonics = whole.harmonics.unsqueeze(0)
+        most = torch.full((n,), -math.inf).to(logits)
+        levels = []
+        for level in range(self.depth + 1):
+            # 2. those that are to be cut
+            areas = cells[..., 1].prod(-1).log().unsqueeze(2)
+            masses = tempered(logits, temperature) + areas
+            bound = (logits + rise).amax(2) / temperature + areas.squeeze(2)
+            most = torch.maximum(most, mass_per_row(masses, row, n))
+            sharp = (curvature * width**2 > SMOOTH) & (level < self.depth)
+            least = (most + math.log(share)).masked_fill(~sharp, math.inf)
+            block, place = (bound > least[row].unsqueeze(1)).nonzero().T
+            child = torch.full(cells.shape[:2], -1, device=row.device)
+            child[block, place] = torch.arange(len(block), device=row.device)
+            levels.append(Cells(row, cells, harmonics, masses, child))
+            if not len(block):
+                break
+            # 3. their parts
+            row, width = row[block], width / PARTS
+            cells, points = parts_of(cells[block, place])
+            harmonics = self.harmonics(points)
+            logits = harmonics.to(coefficients) @ coefficients[row]
+            down, across = (x.to(logits) @ logits for x in whole.differences)
+            rise = down.abs() + across.abs()
+        return levels
+
+    def _on(self, device: torch.device) -> _Whole:
+        """Return the tables on a device."""
+        if device not in self._whole:
+            (first, *_) = self._whole.values()
+            self._whole[device] = _Whole(*(table.to(device) for table in first))
+        return self._whole[device]
+
+
+def _curvature(coefficients: Tensor, bends: Tensor) -> Tensor:
+    """Return the largest curvature that there may be, (n,)."""
+    norms = torch.linalg.vector_norm(coefficients * bends.unsqueeze(1), dim=1)
+    return norms.amax(1) * math.sqrt(len(bends))
+
+
+def tempered(logits: Tensor, temperature: float) -> Tensor:
+    """Return logits (n, k, channels) of p^(1 / temperature); below 1, one channel."""
+    if temperature == 1:
+        return logits
+    return logits.logsumexp(2, keepdim=True) / temperature
+
+
+def mass_per_row(log_masses: Tensor, row: Tensor, n: int) -> Tensor:
+    """Return the log of the sums of a row's blocks, (n,)."""
+    blocks = log_masses.flatten(1).logsumexp(1)
+    top = torch.full((n,), -math.inf).to(blocks).scatter_reduce(0, row, blocks, "amax")
+    shift = top.nan_to_num(neginf=0.0)
+    shifted = (blocks - shift[row]).exp()
+    return shift + torch.zeros_like(top).index_add(0, row, shifted).log()
+
+
+def _differences() -> Tensor:
+    """Return what maps the values of 4 x 4 parts to half their differences, twice."""
+    along = torch.gradient(torch.eye(PARTS), dim=0)[0]
+    across = torch.kron(torch.eye(PARTS), along)
+    return 0.5 * torch.stack([torch.kron(along, torch.eye(PARTS)), across])
+
+
+def _slopes(harmonics: SphericalHarmonics, points: Tensor) -> Tensor:
+    """Return the gradients of all harmonics on the sphere, (2, n_points, sum 2l+1)."""
+    z, phi = points[:, 2], torch.atan2(points[:, 1], points[:, 0])
+    with torch.enable_grad():
+        x = points.clone().requires_grad_()
+        columns = harmonics(x).unbind(1)
+        slopes = torch.stack(
+            [torch.autograd.grad(y.sum(), x, retain_graph=True)[0] for y in columns]
+        )
+    east = torch.stack([-phi.sin(), phi.cos(), torch.zeros_like(z)], 1)
+    south = torch.linalg.cross(east, points)
+    return torch.stack([(slopes * way).sum(2).T for way in (south, east)]).contiguous()
+
+
+def sphere_cells(n_rings: int) -> tuple[Tensor, Tensor]:
+    """Cut the sphere into rings and these into nearly square cells.
+
+    The points integrate smooth functions as those of a Gauss-Legendre product grid do:
+    their heights are its, and there are the fewer in a ring the nearer it is to a pole.
+
+    Returns
+    -------
+    cells, points
+        (n_cells, 2, 2): where z and phi begin, and their lengths, the products of which
+        are the areas; and a unit vector in each, (n_cells, 3).
+
+    Examples
+    --------
+    >>> areas = sphere_cells(8)[0][..., 1].prod(1)
+    >>> len(areas), areas.sum() / math.pi
+    (86, tensor(4.0000))
+    """
+    begin, height, z = _intervals(n_rings)
+    z, begin, height = 2 * z - 1, 2 * begin - 1, 2 * height
+    columns = (2 * n_rings * (1 - z * z).sqrt()).round().long().clamp(min=FEWEST)
+    ring = torch.repeat_interleave(columns)
+    column = torch.arange(len(ring)) - (columns.cumsum(0) - columns)[ring]
+    width = 2 * math.pi / columns[ring]
+    begin = torch.stack([begin[ring], column * width], 1)
+    length = torch.stack([height[ring], width], 1)
+    points = _unit_vectors(torch.stack([z[ring], (column + 0.5) * width], 1))
+    dtype = torch.get_default_dtype()
+    return torch.stack([begin, length], 2).to(dtype), points.to(dtype)
+
+
+def parts_of(cells: Tensor, n: int = PARTS) -> tuple[Tensor, Tensor]:
+    """Cut cells (m, 2, 2) into n^2 parts by the weights of Gauss-Legendre.
+
+    Returns
+    -------
+    parts, points
+        (m, n^2, 2, 2), and the points of Gauss-Legendre, one in each, (m, n^2, 3).
+    """
+    begin, length = cells.unsqueeze(1).unbind(-1)
+    starts, shares, places = (
+        torch.cartesian_prod(x, x).to(cells) for x in _intervals(n)
+    )
+    parts = torch.stack([begin + starts * length, shares * length], -1)
+    return parts, _unit_vectors(begin + places * length)
+
+
+def points_in(cells: Tensor, inside: Tensor) -> Tensor:
+    """Map places within cells, (..., 2) in [0, 1], to unit vectors (..., 3)."""
+    return _unit_vectors(cells[..., 0] + inside * cells[..., 1])
+
+
+def _intervals(n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where n intervals of [0, 1] begin, their lengths, and a place in each."""
+    places, weights = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(n))
+    lengths = 0.5 * weights
+    return lengths.cumsum(0) - lengths, lengths, 0.5 * (places + 1)
+
+
+def _unit_vectors(z_phi: Tensor) -> Tensor:
+    z, phi = z_phi.unbind(-1)
+    radius = (1 - z.square()).clamp(min=0).sqrt()
+    return torch.stack([radius * phi.cos(), radius * phi.sin(), z], -1)
