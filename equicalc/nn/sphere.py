@@ -104,7 +104,7 @@ def _log_integral(
     if learning:
         for m, level in zip(masses, levels):
             p = (m - log_z[level.row, None, None]).exp()
-            gradient.index_add_(0, level.row, level.harmonics.to(p).mT @ p)
+            gradient.index_add_(0, level.row, level.harmonics.mT @ p)
     return log_z, gradient
 
 

@@ -114,12 +114,12 @@ class SphereCells:
         whole = self._on(coefficients.device)
         curvature = _curvature(coefficients, whole.bends) / temperature
         # 1. whole cells
-        logits = whole.harmonics.to(coefficients) @ coefficients
+        harmonics = whole.harmonics.to(coefficients).unsqueeze(0)
+        logits = harmonics @ coefficients
         south, east = (slope.to(coefficients) @ coefficients for slope in whole.slopes)
         rise = (south.square() + east.square()).sqrt() * (self.width / math.sqrt(2))
         cells = whole.cells.expand(n, -1, -1, -1)
         row, width = torch.arange(n, device=logits.device), self.width
-        harmonics = whole.harmonics.unsqueeze(0)
         most = torch.full((n,), -math.inf).to(logits)
         levels = []
         for level in range(self.depth + 1):
@@ -139,10 +139,10 @@ class SphereCells:
             # 3. their parts
             row, width = row[block], width / PARTS
             cells, points = parts_of(cells[block, place])
-            harmonics = self.harmonics(points)
-            logits = harmonics.to(coefficients) @ coefficients[row]
-            down, across = (x.to(logits) @ logits for x in whole.differences)
-            rise = down.abs() + across.abs()
+            harmonics = self.harmonics(points.to(coefficients))
+            logits = harmonics @ coefficients[row]
+            rise = (logits.mT @ whole.differences.to(logits)).abs()
+            rise = (rise[..., : PARTS**2] + rise[..., PARTS**2 :]).mT
         return levels
 
     def _on(self, device: torch.device) -> _Whole:
@@ -176,10 +176,10 @@ def mass_per_row(log_masses: Tensor, row: Tensor, n: int) -> Tensor:
 
 
 def _differences() -> Tensor:
-    """Return what maps the values of 4 x 4 parts to half their differences, twice."""
-    along = torch.gradient(torch.eye(PARTS), dim=0)[0]
-    across = torch.kron(torch.eye(PARTS), along)
-    return 0.5 * torch.stack([torch.kron(along, torch.eye(PARTS)), across])
+    """Return what maps values of parts to half their differences, down and across."""
+    one, along = torch.eye(PARTS), torch.gradient(torch.eye(PARTS), dim=0)[0]
+    both = torch.cat([torch.kron(along, one), torch.kron(one, along)])
+    return 0.5 * both.T.contiguous()
 
 
 def _slopes(harmonics: SphericalHarmonics, points: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from equicalc.nn.sphere_cells import Cells, SphereCells, parts_of, points_in
 
 #: Shares of all mass that a cell may have at most to be left whole, for drawing a term
 #: and a cell.
-TERM, CELL = 3e-2, 3e-3
+TERM, CELL = 3e-2, 1e-2
 #: Parts of the last cell along each of its two directions.
 PARTS = 8
 
@@ -67,7 +67,7 @@ class SphereSampler:
         cell, second = _descend(levels, first, second)
         # 3. a part of it
         parts, points = parts_of(cell, PARTS)
-        harmonics = self.cells.harmonics(points).double()
+        harmonics = self.cells.harmonics(points.double())
         logits = (harmonics @ coefficients).logsumexp(2) / temperature
         part = draw(logits + parts[..., 1].prod(-1).log(), second)
         # 4. a point in that

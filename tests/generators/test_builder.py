@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.constraints import FixAtoms
 
 from equicalc.data.smiles import atoms_from_smiles
@@ -141,6 +142,17 @@ def test_probability_does_not_depend_on_the_frame(builder, methanol):
     turned.positions += [3, -1, 2]
     assert builder.log_prob(turned, seed=1) == pytest.approx(
         builder.log_prob(methanol, seed=1), abs=0.02
+    )
+
+
+def test_sharp_densities_do_not_depend_on_the_frame():
+    """Hydrogens of the shipped generator have peaks and circles of half a degree."""
+    shipped = load_builder("symphony")
+    ethanol = molecule("CH3CH2OH")
+    turned = ethanol.copy()
+    turned.rotate(50, (1, 2, 3))
+    assert shipped.log_prob(turned) == pytest.approx(
+        shipped.log_prob(ethanol), abs=0.02
     )
 
 
