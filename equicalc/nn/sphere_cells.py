@@ -212,7 +212,7 @@ def sphere_cells(n_rings: int) -> tuple[Tensor, Tensor]:
     --------
     >>> areas = sphere_cells(8)[0][..., 1].prod(1)
     >>> len(areas), areas.sum() / math.pi
-    (86, tensor(4.0000))
+    (96, tensor(4.0000))
     """
     begin, height, z = _intervals(n_rings)
     z, begin, height = 2 * z - 1, 2 * begin - 1, 2 * height
