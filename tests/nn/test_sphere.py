@@ -1,6 +1,8 @@
 """Densities of directions and distances."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -175,6 +177,36 @@ def test_directions_do_not_depend_on_the_size_of_the_density(density):
 
     assert torch.equal(drawn(0.0), drawn(43.7))
     assert torch.equal(drawn(0.0), drawn(435.4))
+
+
+def test_sums_are_sharpened_where_their_terms_overlap(density):
+    """Two peaks of a channel each, 1.1 degrees apart: p^20 has the one between them."""
+    centres = unit(torch.tensor([[1.0, 0.5, 0.5], [1.0, 0.5, 0.53]]))
+    a = (density.harmonics(centres) * sharpness(5.0)).T.unsqueeze(0)
+    n = 3000
+    torch.manual_seed(0)
+    sampler = SphereSampler(density.cells)
+    u = sampler.sample(a.expand(n, -1, -1), torch.rand(n, 4), 0.05)
+    across = u @ unit(centres[1:] - centres[:1])[0]
+    middle = 0.5 * (centres.sum(0) @ unit(centres[1:] - centres[:1])[0])
+    assert float(across.mean()) == pytest.approx(float(middle), abs=2e-3)
+    assert float(across.std()) == pytest.approx(math.radians(5) * 0.05**0.5, rel=0.07)
+
+
+def test_a_density_is_ready_in_another_process(density, tmp_path):
+    torch.save(density, tmp_path / "density.pt")
+    code = (
+        "import sys, torch\n"
+        "density = torch.load(sys.argv[1], weights_only=False)\n"
+        "print(density.log_normalizer(torch.zeros(1, 25, 1)).item())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "density.pt"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) == pytest.approx(math.log(4 * math.pi), abs=1e-4)
 
 
 @pytest.mark.parametrize("by_term", [False, True])
