@@ -140,6 +140,7 @@ def test_hydrogens_may_be_left_out(network):
 
 @pytest.mark.slow  # compiling
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.timeout(1200)  # minutes where nothing is compiled yet
 def test_compiled_training_takes_the_same_steps(make_config):
     rows = {}
     for compiled in (False, True):
