@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from equicalc.kernels import SphericalHarmonics
 from equicalc.nn.draw import draw
-from equicalc.nn.sphere import sphere_grid
-from equicalc.nn.sphere_cells import SphereCells
+from equicalc.nn.sphere import SphereDensity, sphere_grid
 from equicalc.nn.sphere_sampler import SphereSampler
 
 __all__ = ["ShellDensity"]
@@ -73,10 +71,9 @@ class ShellDensity(nn.Module):
         super().__init__()
         self.spread, self.sharpness = spread, sharpness
         self.step = (farthest - nearest) / (n_shells - 1)
-        self.harmonics = SphericalHarmonics(
-            list(ls), normalize=True, normalization="component", backend=backend
-        )
-        self.sampler = SphereSampler(SphereCells(self.harmonics))
+        sphere = SphereDensity(ls, backend=backend)
+        self.harmonics = sphere.harmonics
+        self.sampler = SphereSampler(sphere.cells)
         points, weights = sphere_grid(n_theta)
         self.register_buffer(
             "radii", torch.linspace(nearest, farthest, n_shells), False

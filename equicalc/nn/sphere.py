@@ -98,7 +98,7 @@ def _log_integral(
     """Return the log of the integral and its gradient, the mean of the harmonics."""
     levels = shared_cells(tuple(ls), n_rings, backend).cut(coefficients)
     n = len(coefficients)
-    masses = [level.masses_of_whole_cells() for level in levels]
+    masses = [level.uncut_log_masses() for level in levels]
     sums = [mass_per_row(m, level.row, n) for m, level in zip(masses, levels)]
     log_z = torch.stack(sums).logsumexp(0)
     gradient = torch.zeros_like(coefficients)

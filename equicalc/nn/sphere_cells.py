@@ -44,13 +44,23 @@ class Cells:
     log_masses: Tensor
     child: Tensor
 
-    def masses_of_whole_cells(self) -> Tensor:
-        """Log masses, -inf of cells that are cut."""
+    def uncut_log_masses(self) -> Tensor:
+        """Return the log masses, -inf of cells that are cut."""
         return self.log_masses.masked_fill((self.child >= 0).unsqueeze(2), -math.inf)
 
 
-class _Whole(NamedTuple):
-    """Tables of the whole cells, and of parts."""
+class _Tables(NamedTuple):
+    """What is the same for all densities.
+
+    Attributes
+    ----------
+    cells, harmonics, slopes
+        Of the whole cells, see `sphere_cells` and `_slopes`.
+    differences
+        Of parts, see `_differences`.
+    bends : (sum 2l+1,)
+        l (l + 1) of every harmonic.
+    """
 
     cells: Tensor
     harmonics: Tensor
@@ -85,8 +95,8 @@ class SphereCells:
         cells, points = sphere_cells(n_rings)
         l = torch.tensor([ir.l for _, ir in harmonics.irreps_out])
         l = l.repeat_interleave(2 * l + 1)
-        self._whole = {
-            torch.device("cpu"): _Whole(
+        self._tables = {
+            torch.device("cpu"): _Tables(
                 cells,
                 harmonics(points),
                 _slopes(harmonics, points),
@@ -111,14 +121,14 @@ class SphereCells:
             Of all mass, that a cell may have at most to be left whole.
         """
         n = len(coefficients)
-        whole = self._on(coefficients.device)
-        curvature = _curvature(coefficients, whole.bends) / temperature
+        tables = self._on(coefficients.device)
+        curvature = _curvature(coefficients, tables.bends) / temperature
         # 1. whole cells
-        harmonics = whole.harmonics.to(coefficients).unsqueeze(0)
+        harmonics = tables.harmonics.to(coefficients).unsqueeze(0)
         logits = harmonics @ coefficients
-        south, east = (slope.to(coefficients) @ coefficients for slope in whole.slopes)
+        south, east = (slope.to(coefficients) @ coefficients for slope in tables.slopes)
         rise = (south.square() + east.square()).sqrt() * (self.width / math.sqrt(2))
-        cells = whole.cells.expand(n, -1, -1, -1)
+        cells = tables.cells.expand(n, -1, -1, -1)
         row, width = torch.arange(n, device=logits.device), self.width
         most = torch.full((n,), -math.inf).to(logits)
         levels = []
@@ -141,16 +151,16 @@ class SphereCells:
             cells, points = parts_of(cells[block, place])
             harmonics = self.harmonics(points.to(coefficients))
             logits = harmonics @ coefficients[row]
-            rise = (logits.mT @ whole.differences.to(logits)).abs()
+            rise = (logits.mT @ tables.differences.to(logits)).abs()
             rise = (rise[..., : PARTS**2] + rise[..., PARTS**2 :]).mT
         return levels
 
-    def _on(self, device: torch.device) -> _Whole:
+    def _on(self, device: torch.device) -> _Tables:
         """Return the tables on a device."""
-        if device not in self._whole:
-            (first, *_) = self._whole.values()
-            self._whole[device] = _Whole(*(table.to(device) for table in first))
-        return self._whole[device]
+        if device not in self._tables:
+            (first, *_) = self._tables.values()
+            self._tables[device] = _Tables(*(table.to(device) for table in first))
+        return self._tables[device]
 
 
 def _curvature(coefficients: Tensor, bends: Tensor) -> Tensor:

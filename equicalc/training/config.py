@@ -143,11 +143,16 @@ class PropertyConfig:
 
 @dataclass
 class OptimizerConfig:
-    """AdamW, its learning-rate schedule and the running average of the weights.
+    """Optimiser, its learning-rate schedule and the running average of the weights.
 
     Parameters
     ----------
-    lr, weight_decay, betas
+    kind
+        `adamw`, or `muon`: Muon for weight matrices, AdamW for all other weights. The
+        same learning rates suit both.
+    lr, weight_decay
+        Of both.
+    betas
         Of AdamW.
     batch_size
         Structures per step.
@@ -167,6 +172,7 @@ class OptimizerConfig:
         Multiply by the factor after so many validations without improvement.
     """
 
+    kind: Literal["adamw", "muon"] = "adamw"
     lr: float = 5e-3
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from equicalc.training.ema import ema_decay, update_ema
+from equicalc.training.muon import Muon
 from equicalc.training.schedule import RunState, learning_rate, progress
 
 if TYPE_CHECKING:
@@ -73,9 +74,10 @@ class TrainingModule(LightningModule):
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW over all weights."""
+        """Return the optimiser over all weights."""
         config = self.config.optimizer
-        return torch.optim.AdamW(
+        kinds = {"adamw": torch.optim.AdamW, "muon": Muon}
+        return kinds[config.kind](
             self.model.parameters(),
             lr=config.lr,
             betas=config.betas,

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from equicalc.training.muon import Muon
+
 WARM_UP, DECAY = 0.02, 0.999
 SAVE_EVERY = 120.0  # s
 
@@ -36,7 +38,7 @@ class TimedRun:
     ) -> None:
         self.model, self.file, self.limit, self.rate = model, file, seconds, rate
         self.average = copy.deepcopy(model)
-        self.optimiser = torch.optim.Adam(model.parameters())
+        self.optimiser = Muon(model.parameters())
         self.steps, self.used = 0, 0.0
         if file.exists():
             saved = torch.load(file, weights_only=True)

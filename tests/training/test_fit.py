@@ -54,8 +54,9 @@ def test_run_leaves_metrics_and_card(make_config):
     assert card["metrics"]["valid"]["forces"]["mae"] > 0
 
 
-def test_continued_run_equals_whole_run(make_config, tmp_path):
-    constant = {"schedule": "constant"}
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_continued_run_equals_whole_run(make_config, tmp_path, kind):
+    constant = {"schedule": "constant", "kind": kind}
     whole = train(make_config(output=str(tmp_path / "whole"), optimizer=constant))
     best = train(make_config(stop={"max_steps": 8}, optimizer=constant))
     # the newest checkpoint is cut short: the one before is used
