@@ -106,37 +106,54 @@ def relax(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Extended XYZ.", metavar="FILE")
     ] = Path("relaxed.extxyz"),
+    resume: inputs.Resume = False,
     overwrite: inputs.Overwrite = False,
 ) -> None:
     """Relax crystals, atoms and cell, with the predictor.
 
     The interaction is the predictor's, the molecules themselves are those of the
-    shipped potential. Each crystal is written when it is done. Crystals that cannot be
-    treated are reported and left out; the exit code is then 2.
+    shipped potential. Each crystal is written when it is done, to the structures and
+    to a table of the same name; [cyan]--resume[/cyan] passes over those that are
+    there. Crystals that cannot be treated are reported and left out; the exit code is
+    then 2.
 
     [bold]Examples[/bold]
 
       [cyan]equicalc crystals relax urea.cif -o relaxed.extxyz[/cyan]
+
+      [cyan]equicalc crystals relax *.cif --resume[/cyan]
     """
-    from ase.io import write
+    from equicalc.cli.console import progress_bar, stdout
+    from equicalc.cli.results import Results
 
-    from equicalc.cli.console import stdout
-
-    inputs.refuse_inputs(files, [output])
-    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
+    table = output.with_suffix(".csv")
+    if table == output:
+        raise ValueError(f"--output {output} is the table; name the file of structures")
+    inputs.refuse_inputs(files, [output, table])
+    inputs.refuse_existing([output, table], resume, overwrite)
     inputs.output_folder(output.parent)
+    results = Results(table, output, keep=resume)
     predictor = _predictor(model)
+    crystals = _crystals(files)
     rows: list[Row] = []
-    finished: list[Atoms] = []
-    for name, crystal in _crystals(files):
-        before = len(finished)
-        row = _relaxed(name, crystal, predictor, fmax, steps, not fixed_cell, finished)
-        rows.append(row)
-        if len(finished) > before:
-            write(output, finished[-1], format="extxyz", append=before > 0)
+    with progress_bar() as bar:
+        task = bar.add_task("relaxing", total=len(crystals), note="")
+        for name, crystal in crystals:
+            bar.update(task, note=name)
+            if name not in results.finished:
+                row, atoms = _relaxed(
+                    name, crystal, predictor, fmax, steps, not fixed_cell
+                )
+                rows.append(row)
+                if atoms is not None:
+                    results.add(row, atoms)
+                    results.write()
+            bar.advance(task)
     _print_rows("Relaxations", rows, CHANGES)
-    stdout.print(f"{len(finished)} of {len(rows)} crystals relaxed: {output}")
-    if len(finished) < len(rows):
+    failed = len(rows) - len(results.new)
+    done = len(crystals) - failed
+    stdout.print(f"{done} of {len(crystals)} crystals relaxed: {output}, {table}")
+    if failed:
         raise typer.Exit(USER_ERROR)
 
 
@@ -283,15 +300,14 @@ def _relaxed(
     fmax: float,
     steps: int,
     cell: bool,
-    finished: list[Atoms],
-) -> Row:
-    """Relax one crystal, and say how it went."""
+) -> tuple[Row, Atoms | None]:
+    """Relax one crystal; say how it went, and what came out if anything did."""
     from equicalc.simulation import relax as relax_structure
     from equicalc.units import KJ_PER_MOL
 
     row: Row = {"file": name}
     if isinstance(crystal, dict):
-        return row | crystal
+        return row | crystal, None
     try:
         predictor.require_elements(crystal)
         done = relax_structure(
@@ -303,8 +319,8 @@ def _relaxed(
         )
     except Exception as error:  # a strange structure must not stop the others
         code = getattr(error, "code", "failed")
-        return row | {"status": code, "message": f"{type(error).__name__}: {error}"}
-    finished.append(done.atoms)
+        message = f"{type(error).__name__}: {error}"
+        return row | {"status": code, "message": message}, None
     gain = (done.energy - done.energy_start) / crystal.n_molecules / KJ_PER_MOL
     return row | {
         "status": "ok",
@@ -314,4 +330,4 @@ def _relaxed(
         "change_kJ/mol": gain,
         "volume_change_%": 100 * (done.atoms.get_volume() / crystal.volume - 1),
         "message": "",
-    }
+    }, done.atoms

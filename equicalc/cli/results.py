@@ -29,6 +29,13 @@ class Results:
     keep
         Keep what an earlier call left in the files, but for what is added again.
 
+    Attributes
+    ----------
+    finished
+        Names that an earlier call left there.
+    new
+        Rows that have been added.
+
     Raises
     ------
     ValueError
@@ -37,10 +44,9 @@ class Results:
 
     def __init__(self, table: Path, structures: Path | None, keep: bool) -> None:
         self.table, self.structures, self.keep = table, structures, keep
+        self.finished = set(self._earlier()[0]) if keep else set()
         self.new: list[Row] = []
         self._atoms: dict[str, Atoms] = {}
-        if keep:
-            self._earlier()
 
     def add(self, row: Row, atoms: Atoms | None = None) -> None:
         """Add what has been found for a structure; its name comes first in the row."""

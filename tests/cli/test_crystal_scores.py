@@ -81,7 +81,7 @@ def test_relax_lowers_the_energy(cli, model):
 
 
 @pytest.mark.skipif(not available(), reason="no potential is shipped yet")
-def test_relaxed_crystals_outlive_a_stop(cli, model, monkeypatch):
+def test_relaxed_crystals_outlive_a_stop_and_the_others_follow(cli, model, monkeypatch):
     write("x.extxyz", [water(6.0, 1), water(6.5, 1)])
     Path("r.extxyz").write_text("of an earlier call")
     done = []
@@ -98,6 +98,15 @@ def test_relaxed_crystals_outlive_a_stop(cli, model, monkeypatch):
     cli("crystals", "relax", "x.extxyz", *options, code=130)
     (kept,) = iread("r.extxyz")
     assert np.allclose(kept.positions, done[0].atoms.positions)
+    monkeypatch.setattr(simulation, "relax", relax)
+    options[-1] = "--resume"
+    out = cli("crystals", "relax", "x.extxyz", *options)
+    assert "2 of 2 crystals relaxed" in out
+    first, second = iread("r.extxyz")
+    assert np.allclose(first.positions, kept.positions)
+    assert not np.allclose(second.cell, kept.cell)
+    assert [row["file"] for row in table("r.csv")] == ["x.extxyz@0", "x.extxyz@1"]
+    assert "is the table" in cli("crystals", "relax", "x.extxyz", "-o", "r.csv", code=2)
 
 
 @pytest.mark.parametrize(("name", "k", "m"), [("none", 0, 0), ("axes", 3, 3)])
