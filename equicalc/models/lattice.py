@@ -34,6 +34,8 @@ START = {
 
 After D. E. Williams and coworkers, see `equicalc.crystals.ExpSix`.
 """
+LIMITS = (1.5, 0.6, 1.5, 1.0)
+"""How far a molecule can shift ln A / 2, B / 2, ln C / 2 and charge of its atoms."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class LatticeConfig:
         Width of the perceptrons.
     members : int
         Networks whose mean is the result and whose spread its uncertainty.
+    limited : bool
+        Whether the numbers of the pair energies stay near those of their element, so
+        that no energy explodes in a molecule unlike all that were learned.
     """
 
     elements: tuple[int, ...]
@@ -72,6 +77,7 @@ class LatticeConfig:
     n_radial: int = 8
     hidden: int = 64
     members: int = 1
+    limited: bool = False
 
     def __post_init__(self) -> None:
         freeze(self, "elements")
@@ -147,6 +153,8 @@ class PairPhysics(nn.Module):
     rest fades towards the cutoff.
     """
 
+    limits: Tensor | None
+
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
         start = [
@@ -155,13 +163,18 @@ class PairPhysics(nn.Module):
         ]
         self.numbers = nn.Parameter(torch.tensor(start))
         self.shift = nn.Linear(config.channels, 4, bias=False)
+        limits = torch.tensor(LIMITS) if config.limited else None
+        self.register_buffer("limits", limits, persistent=False)
         nn.init.normal_(self.shift.weight, std=0.02)
 
     def forward(
         self, species: Tensor, h: Tensor, graph: LatticeGraph, sums: ImageSums
     ) -> Tensor:
         """Half of the energies of all pairs, by site (n_sites,), eV."""
-        log_a, b, log_c, q = (self.numbers[species] + self.shift(h)).unbind(1)
+        shift, limits = self.shift(h), self.limits
+        if limits is not None:
+            shift = limits * torch.tanh(shift / limits)
+        log_a, b, log_c, q = (self.numbers[species] + shift).unbind(1)
         charge = q - _mean_of_molecule(q, graph)
         numbers = sums.places(torch.stack([log_a.exp(), b, log_c.exp(), charge], 1))
         seeing, seen = numbers[sums.blocks].unbind(0)  # (n_blocks, size, 4)

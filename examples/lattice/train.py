@@ -71,7 +71,8 @@ def main() -> None:
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(0)
-    model: Any = LatticeNetwork(LatticeConfig(ELEMENTS, members=chosen.members))
+    config = LatticeConfig(ELEMENTS, members=chosen.members, limited=True)
+    model: Any = LatticeNetwork(config)
     if chosen.start:
         model, _ = load_checkpoint(chosen.start)
     files = [file for folder in chosen.aggregates for file in sorted(folder.glob("*"))]

@@ -136,6 +136,16 @@ def test_molecules_far_apart_do_not_interact(predictor, packed):
     assert predictor.predict([packed(1, 4.0)])[0] == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_limited_numbers_keep_strange_molecules_from_exploding(packed, limited):
+    torch.manual_seed(0)
+    config = LatticeConfig(elements=(1, 6, 7, 8), limited=limited)
+    network = LatticeNetwork(config)
+    cast("Any", network.members[0]).physics.shift.weight.data.mul_(1000)
+    energy = network(crystal_graph(packed(14, 1.1), 9.0))["interaction"]
+    assert (energy.abs() < 1e3) == limited
+
+
 def test_charges_have_the_energy_of_the_lattice_sum(packed):
     """Switching them on changes the network as it changes exp-6 and Coulomb."""
     config = LatticeConfig(elements=(1, 6, 7, 8), cutoff=9.0)
