@@ -66,10 +66,10 @@ class Results:
             rows, structures = self._earlier() if self.keep else ({}, {})
             rows |= {str(next(iter(row.values()))): row for row in self.new}
             structures |= self._atoms
-            write_csv(self.table, list(rows.values()))
             if self.structures is not None:
                 with _replaced(self.structures) as part:
                     write(part, list(structures.values()), format="extxyz")
+            write_csv(self.table, list(rows.values()))
 
     def _earlier(self) -> tuple[dict[str, Row], dict[str, Atoms]]:
         """Rows and structures that are in the files, by name."""
@@ -85,7 +85,10 @@ class Results:
             if self.structures is not None and self.structures.exists():
                 frames: Sequence[Atoms] = read(self.structures, ":")  # pyright: ignore[reportAssignmentType]
                 # a name such as F would come back from the file as False
-                structures = dict(zip(rows, frames, strict=True))
+                if len(frames) < len(rows):
+                    raise ValueError(f"{len(rows)} rows, {len(frames)} structures")
+                # one more was written when a call was killed before its row
+                structures = dict(zip(rows, frames))
         except Exception as error:  # ASE's readers raise whatever they meet
             raise ValueError(
                 f"the results in {self.table.parent} cannot be read "

@@ -1,10 +1,10 @@
 """Muon beside AdamW: errors against time of runs that differ in the optimiser.
 
-    FRAMES=... equicalc train configs/acac-gfn2.yaml          # Muon; and with
-                               # optimizer.kind: adamw and other outputs and times
-    python examples/validation/optimizers.py runs/muon-38 runs/adamw-35 ...
+    FRAMES=... equicalc train configs/acac-gfn2.yaml
+    python examples/validation/optimizers.py runs/muon-38 runs/muon-9 runs/adamw-9
 
-Writes the learning curves of the runs to `examples/validation/results`.
+The runs are that configuration with other outputs, times and kinds of optimiser. Their
+learning curves go to `examples/validation/results`.
 """
 
 from __future__ import annotations

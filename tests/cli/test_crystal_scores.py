@@ -106,6 +106,11 @@ def test_relaxed_crystals_outlive_a_stop_and_the_others_follow(cli, model, monke
     assert np.allclose(first.positions, kept.positions)
     assert not np.allclose(second.cell, kept.cell)
     assert [row["file"] for row in table("r.csv")] == ["x.extxyz@0", "x.extxyz@1"]
+    # killed after a structure, before its row
+    lines = Path("r.csv").read_text().splitlines(keepends=True)
+    Path("r.csv").write_text("".join(lines[:2]))
+    cli("crystals", "relax", "x.extxyz", *options)
+    assert len(list(iread("r.extxyz"))) == len(table("r.csv")) == 2
     assert "is the table" in cli("crystals", "relax", "x.extxyz", "-o", "r.csv", code=2)
 
 
