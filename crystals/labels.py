@@ -137,10 +137,10 @@ def label_crystals(
     return [done[name] for name, _, _ in frames]
 
 
-_Frame = tuple[str, "Atoms", "LabelledCrystal | None"]
+Frame = tuple[str, "Atoms", "LabelledCrystal | None"]
 
 
-def read_frames(files: Sequence[str | Path]) -> Iterator[_Frame]:
+def read_frames(files: Sequence[str | Path]) -> Iterator[Frame]:
     """Name and structure of each frame; of a file that cannot be read its failure.
 
     A name may end in the index of a frame or a slice, ``x.extxyz@-1``.
@@ -184,7 +184,7 @@ def _path_and_index(text: str) -> tuple[str, str]:
 
 
 def _work(
-    frames: Sequence[_Frame],
+    frames: Sequence[Frame],
     label: Callable[[tuple[str, Atoms]], LabelledCrystal],
     workers: int,
     scheduler: str | None,

@@ -62,7 +62,7 @@ def random_crystals(
     packing: float = 0.6,
     min_packing: float = 0.5,
     min_contact: float = 0.75,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[list[MolecularCrystal]], None] | None = None,
 ) -> list[MolecularCrystal]:
     """Make random crystals with one molecule in the asymmetric unit.
 
@@ -86,7 +86,7 @@ def random_crystals(
     min_contact
         And those with a closer contact, in sums of van der Waals radii.
     progress
-        Called with the number of crystals so far.
+        Called with the crystals so far, in the same order.
 
     Returns
     -------
@@ -144,8 +144,12 @@ def random_crystals(
                 found.append(crystal)
                 prints.append(mark)
         if progress is not None:
-            progress(len(found))
+            progress(_by_energy(found))
     logger.info("%d crystals of %d tried", len(found), tried)
+    return _by_energy(found)
+
+
+def _by_energy(found: list[MolecularCrystal]) -> list[MolecularCrystal]:
     return sorted(found, key=lambda crystal: crystal.info["pair_energy"])
 
 

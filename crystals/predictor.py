@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .lattice_calculator import LatticeCalculator
     from .strain import Strain
 
-__all__ = ["LatticeEnergyPredictor", "Row"]
+__all__ = ["LatticeEnergyPredictor", "Row", "rank_rows"]
 
 DEFAULT = "lattice"
 CHUNK = 32  # crystals that a thread takes at a time, at most
@@ -142,7 +142,7 @@ class LatticeEnergyPredictor:
         members = self._members(found)
         for row, crystal, energies in zip(good, found, members.T):
             _complete(row, crystal, energies, strain)
-        _rank(good)
+        rank_rows(good)
         return rows
 
     def as_calculator(self, molecules: Any = None) -> LatticeCalculator:
@@ -292,11 +292,18 @@ def _doubts(crystal: MolecularCrystal, std: float) -> list[str]:
     return notes + ([f"members differ by {std:.1f} kJ/mol"] if std > FAR_OFF else [])
 
 
-def _rank(rows: Sequence[Row]) -> None:
-    """Rank crystals of the same formula by energy, the lowest first."""
+def rank_rows(rows: Sequence[Row]) -> None:
+    """Rank rows of `LatticeEnergyPredictor.score` anew, as one call would have done.
+
+    Parameters
+    ----------
+    rows
+        ``rank`` and ``dE_kJ/mol`` are set where there is an energy, among the rows of
+        the same formula, the lowest energy first.
+    """
     by_formula: dict[object, list[Row]] = {}
     for row in rows:
-        if "energy_kJ/mol" in row:
+        if row.get("energy_kJ/mol", "") != "":
             by_formula.setdefault(row["formula"], []).append(row)
     for same in by_formula.values():
         ordered = sorted(same, key=_energy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from equicalc.crystals import LatticeEnergyPredictor, MolecularCrystal
+    from equicalc.crystals.labels import Frame
     from equicalc.crystals.predictor import Row
     from equicalc.crystals.strain import Strain
 
@@ -38,6 +40,8 @@ Predictor = Annotated[
 Table = Annotated[
     Path, typer.Option("--output", "-o", help="Table, CSV.", metavar="FILE.csv")
 ]
+TOGETHER = 64  # crystals that are evaluated at a time
+WRITE_EVERY = 5.0  # s
 SHOWN = (
     *("file", "formula", "spacegroup", "density_g/cm3"),
     *("energy_kJ/mol", "std_kJ/mol", "rank", "dE_kJ/mol"),
@@ -63,6 +67,7 @@ def score(
     ] = False,
     model: Predictor = None,
     output: Table = Path("scores.csv"),
+    resume: inputs.Resume = False,
     overwrite: inputs.Overwrite = False,
 ) -> None:
     """Predict lattice energies of crystals, in milliseconds each.
@@ -70,6 +75,8 @@ def score(
     Energies are in kJ/mol per molecule, negative is bound. Without --strain they are
     those of rigid molecules: compare packings of one conformer only. A crystal that
     cannot be treated gets the reason in its row and no energy; the exit code is then 2.
+    The table is written every few seconds; with the same model,
+    [cyan]--resume[/cyan] passes over the crystals that have their energy there.
 
     [bold]Examples[/bold]
 
@@ -78,13 +85,17 @@ def score(
       [cyan]equicalc crystals score polymorphs.extxyz --strain --rank[/cyan]
     """
     from equicalc.cli.console import stdout
-    from equicalc.cli.results import write_csv
+    from equicalc.cli.results import read_csv, write_csv
+    from equicalc.crystals.predictor import rank_rows
     from equicalc.crystals.strain import Strain
 
     inputs.refuse_inputs(files, [output])
-    inputs.refuse_existing([output], resume=None, overwrite=overwrite)
+    inputs.refuse_existing([output], resume, overwrite)
     inputs.output_folder(output.parent)
-    rows = _scored(_predictor(model), files, Strain() if strain else None)
+    earlier = read_csv(output) if resume and output.exists() else []
+    bent = Strain() if strain else None
+    rows = _scored(_predictor(model), files, bent, earlier, output)
+    rank_rows(rows)
     if rank:
         rows.sort(key=_place)
     write_csv(output, rows)
@@ -125,6 +136,7 @@ def relax(
     """
     from equicalc.cli.console import progress_bar, stdout
     from equicalc.cli.results import Results
+    from equicalc.crystals.labels import read_frames
 
     table = output.with_suffix(".csv")
     if table == output:
@@ -134,15 +146,16 @@ def relax(
     inputs.output_folder(output.parent)
     results = Results(table, output, keep=resume)
     predictor = _predictor(model)
-    crystals = _crystals(files)
+    frames = list(read_frames(files))
     rows: list[Row] = []
     with progress_bar() as bar:
-        task = bar.add_task("relaxing", total=len(crystals), note="")
-        for name, crystal in crystals:
+        task = bar.add_task("relaxing", total=len(frames), note="")
+        for frame in frames:
+            name = frame[0]
             bar.update(task, note=name)
             if name not in results.finished:
                 row, atoms = _relaxed(
-                    name, crystal, predictor, fmax, steps, not fixed_cell
+                    name, _crystal(frame), predictor, fmax, steps, not fixed_cell
                 )
                 rows.append(row)
                 if atoms is not None:
@@ -151,8 +164,8 @@ def relax(
             bar.advance(task)
     _print_rows("Relaxations", rows, CHANGES)
     failed = len(rows) - len(results.new)
-    done = len(crystals) - failed
-    stdout.print(f"{done} of {len(crystals)} crystals relaxed: {output}, {table}")
+    done = len(frames) - failed
+    stdout.print(f"{done} of {len(frames)} crystals relaxed: {output}, {table}")
     if failed:
         raise typer.Exit(USER_ERROR)
 
@@ -183,6 +196,7 @@ def embed(
     """
     from equicalc.cli.console import stdout
     from equicalc.crystals.embeddings import embed_crystals, named_embedding
+    from equicalc.crystals.labels import read_frames
     from equicalc.embedding.files import check_suffix
 
     method = named_embedding(embedding)
@@ -193,10 +207,11 @@ def embed(
     names: list[str] = []
     found: list[MolecularCrystal] = []
     rows: list[Row] = []
-    for name, crystal in _crystals(files):
+    for frame in read_frames(files):
+        name, crystal = frame[0], _crystal(frame)
         row: Row = {"file": name, "status": "ok", "message": ""}
         if isinstance(crystal, dict):
-            row |= crystal
+            row = crystal
         elif len(crystal.molecules) > 1:
             row |= {"status": "z-prime", "message": "several independent molecules"}
         else:
@@ -250,40 +265,71 @@ def _predictor(model: str | None) -> LatticeEnergyPredictor:
     return LatticeEnergyPredictor.from_pretrained(model)
 
 
-def _crystals(files: list[str]) -> list[tuple[str, MolecularCrystal | Row]]:
-    """Crystals of files, each with its name; a row with the reason where one failed."""
+def _crystal(frame: Frame) -> MolecularCrystal | Row:
+    """Crystal of a frame, or a row with the reason why there is none."""
     from equicalc.crystals import CrystalError, MolecularCrystal
-    from equicalc.crystals.labels import read_frames
 
-    found: list[tuple[str, MolecularCrystal | Row]] = []
-    for name, atoms, failed in read_frames(files):
-        if failed is not None:
-            found.append((name, {"status": failed.status, "message": failed.message}))
-            continue
-        try:
-            found.append((name, MolecularCrystal.from_atoms(atoms)))
-        except CrystalError as error:
-            found.append((name, {"status": error.code, "message": str(error)}))
-        except Exception as error:  # whatever a strange structure brings about
-            reason = f"{type(error).__name__}: {error}"
-            found.append((name, {"status": "failed", "message": reason}))
-    return found
+    name, atoms, failed = frame
+    row: Row = {"file": name}
+    if failed is not None:
+        return row | {"status": failed.status, "message": failed.message}
+    try:
+        return MolecularCrystal.from_atoms(atoms)
+    except CrystalError as error:
+        return row | {"status": error.code, "message": str(error)}
+    except Exception as error:  # whatever a strange structure brings about
+        reason = f"{type(error).__name__}: {error}"
+        return row | {"status": "failed", "message": reason}
 
 
 def _scored(
-    predictor: LatticeEnergyPredictor, files: list[str], strain: Strain | None
+    predictor: LatticeEnergyPredictor,
+    files: list[str],
+    strain: Strain | None,
+    earlier: list[Row],
+    table: Path,
 ) -> list[Row]:
-    """Rows of all crystals of files, in their order."""
-    crystals = _crystals(files)
+    """Rows of an earlier call and of all crystals of files; written now and then."""
+    from equicalc.cli.console import progress_bar
+    from equicalc.cli.results import write_csv
+    from equicalc.crystals.labels import read_frames
+
+    rows = {str(row["file"]): row for row in earlier}
+    frames = list(read_frames(files))
+    left = [one for one in frames if not _has_energy(rows.get(one[0]), strain)]
+    written = time.monotonic()
+    with progress_bar() as bar:
+        done = len(frames) - len(left)
+        task = bar.add_task("scoring", total=len(frames), completed=done, note="")
+        for first in range(0, len(left), TOGETHER):
+            block = left[first : first + TOGETHER]
+            found = _scored_block(predictor, block, strain)
+            rows |= {str(row["file"]): row for row in found}
+            if time.monotonic() - written > WRITE_EVERY:
+                write_csv(table, list(rows.values()))
+                written = time.monotonic()
+            bar.advance(task, len(block))
+    return list(rows.values())
+
+
+def _scored_block(
+    predictor: LatticeEnergyPredictor, frames: list[Frame], strain: Strain | None
+) -> list[Row]:
+    """Rows of some frames, in their order."""
+    crystals = [(frame[0], _crystal(frame)) for frame in frames]
     good = [(name, one) for name, one in crystals if not isinstance(one, dict)]
     scored = predictor.score(
         [one for _, one in good], [name for name, _ in good], strain
     )
     by_place = iter(scored)
-    return [
-        {"file": name, **one} if isinstance(one, dict) else next(by_place)
-        for name, one in crystals
-    ]
+    return [one if isinstance(one, dict) else next(by_place) for _, one in crystals]
+
+
+def _has_energy(row: Row | None, strain: Strain | None) -> bool:
+    """Whether a row of an earlier call has what is asked for now."""
+    if row is None or row["status"] != "ok":
+        return False
+    return (row["strain_kJ/mol"] == "") == (strain is None)
 
 
 def _place(row: Row) -> tuple[bool, str, float]:
@@ -307,7 +353,7 @@ def _relaxed(
 
     row: Row = {"file": name}
     if isinstance(crystal, dict):
-        return row | crystal, None
+        return crystal, None
     try:
         predictor.require_elements(crystal)
         done = relax_structure(

@@ -63,7 +63,8 @@ def build(
     """Make random crystals of a molecule: sampled, packed, without duplicates.
 
     One molecule in the asymmetric unit; it stays rigid. Writes all crystals, those of
-    lowest energy first, with energy, packing coefficient and closest contact.
+    lowest energy first, with energy, packing coefficient and closest contact; the file
+    is whole at any time, with what has been found so far.
 
     [bold]Examples[/bold]
 
@@ -71,9 +72,8 @@ def build(
 
       [cyan]equicalc crystals build molecule.xyz -g 19 -n 10[/cyan]
     """
-    from ase.io import write
-
     from equicalc.cli.console import print_table, progress_bar, stdout
+    from equicalc.cli.results import write_structures
     from equicalc.crystals import random_crystals
     from equicalc.crystals.potentials import named_potential
 
@@ -83,6 +83,11 @@ def build(
     (named,) = _one(inputs.read_structures([molecule], seed))
     with progress_bar() as bar:
         task = bar.add_task("packing", total=number, note="")
+
+        def keep(found: list[MolecularCrystal]) -> None:
+            write_structures(output, [crystal.to_atoms() for crystal in found])
+            bar.update(task, completed=len(found))
+
         made = random_crystals(
             named.atoms,
             spacegroup,
@@ -90,14 +95,13 @@ def build(
             seed,
             potential=named_potential(potential),
             packing=packing,
-            progress=lambda found: bar.update(task, completed=found),
+            progress=keep,
         )
     if not made:
         raise ValueError(
             f"no crystal of {named.name} in space group {spacegroup} came out packed; "
             "try another group or a lower --packing"
         )
-    write(output, [crystal.to_atoms() for crystal in made])
     print_table(f"{named.name} in space group {spacegroup}", _built(made[:SHOWN]))
     stdout.print(f"{len(made)} crystals: {output}")
 

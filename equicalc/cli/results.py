@@ -58,8 +58,6 @@ class Results:
 
     def write(self) -> None:
         """Replace the files, each whole, with what other calls have added since."""
-        from ase.io import write
-
         if not self.new:
             return
         with locked(self.table, wait=True):
@@ -67,8 +65,7 @@ class Results:
             rows |= {str(next(iter(row.values()))): row for row in self.new}
             structures |= self._atoms
             if self.structures is not None:
-                with _replaced(self.structures) as part:
-                    write(part, list(structures.values()), format="extxyz")
+                write_structures(self.structures, list(structures.values()), "extxyz")
             write_csv(self.table, list(rows.values()))
 
     def _earlier(self) -> tuple[dict[str, Row], dict[str, Atoms]]:
@@ -79,9 +76,8 @@ class Results:
         structures: dict[str, Atoms] = {}
         try:
             if self.table.exists():
-                with self.table.open(newline="") as file:
-                    found = list(csv.DictReader(file))
-                rows = {next(iter(row.values())): dict(row) for row in found}
+                found = read_csv(self.table)
+                rows = {str(next(iter(row.values()))): row for row in found}
             if self.structures is not None and self.structures.exists():
                 frames: Sequence[Atoms] = read(self.structures, ":")  # pyright: ignore[reportAssignmentType]
                 # a name such as F would come back from the file as False
@@ -107,9 +103,53 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer.writerows(rows)
 
 
+def write_structures(path: Path, structures: Sequence[Atoms], format: str = "") -> None:
+    """Write structures; without a format, in that which the file's name stands for."""
+    from ase.io import write
+    from ase.io.formats import filetype
+
+    format = format or filetype(str(path), read=False)
+    with _replaced(path) as part:
+        write(part, structures, format=format)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Read rows that `write_csv` wrote; the first column stays text.
+
+    Raises
+    ------
+    ValueError
+        If it is no such table.
+    """
+    try:
+        with path.open(newline="") as file:
+            header, *lines = csv.reader(file, strict=True)
+        return [
+            {header[0]: line[0]}
+            | {k: _number(text) for k, text in zip(header[1:], line[1:], strict=True)}
+            for line in lines
+        ]
+    except (ValueError, IndexError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is not a table of an earlier call ({error}); move it away, or "
+            "give --overwrite"
+        ) from error
+
+
+def _number(text: str) -> object:
+    """Return the number that a text stands for, or the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
 @contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
     """Give a temporary file, which takes the name once it is whole."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    part.unlink(missing_ok=True)  # of a call that was killed
     yield part
     part.replace(path)

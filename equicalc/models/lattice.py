@@ -63,8 +63,9 @@ class LatticeConfig:
     members : int
         Networks whose mean is the result and whose spread its uncertainty.
     limited : bool
-        Whether the numbers of the pair energies stay near those of their element, so
-        that no energy explodes in a molecule unlike all that were learned.
+        Whether what describes an atom keeps its size, and the numbers of the pair
+        energies stay near those of their element, so that no energy explodes in a
+        molecule unlike all that were learned.
     """
 
     elements: tuple[int, ...]
@@ -118,6 +119,7 @@ class Sites(nn.Module):
     def __init__(self, config: LatticeConfig) -> None:
         super().__init__()
         C, K = config.channels, config.vectors
+        self.limited = config.limited
         self.embedding = nn.Parameter(torch.randn(len(config.elements), C))
         self.filters = nn.ModuleList(
             nn.Linear(config.n_radial, C, bias=False) for _ in range(config.rounds)
@@ -136,6 +138,7 @@ class Sites(nn.Module):
         for filters, update in zip(self.filters, self.updates):
             message = add_up(filters(basis) * h.index_select(0, src), dst, len(h))
             h = h + update(torch.cat([h, message], 1))
+            h = nn.functional.rms_norm(h, h.shape[1:]) if self.limited else h
         # 2
         sent = self.vector_source(h).index_select(0, src)
         strength = self.vector_filter(basis) * sent

@@ -13,6 +13,7 @@ from ase.io import iread, read, write
 
 from equicalc import simulation
 from equicalc.checkpoint import save_checkpoint
+from equicalc.cli import crystal_scores
 from equicalc.crystals import MolecularCrystal
 from equicalc.models import LatticeConfig, LatticeNetwork
 from equicalc.pretrained import available
@@ -66,6 +67,45 @@ def test_scores_without_rank_keep_their_order(cli, model):
     assert "x.extxyz is read" in cli(
         "crystals", "score", "x.extxyz", "-m", model, "-o", "x.extxyz", code=2
     )
+
+
+def test_scores_outlive_a_stop_and_the_others_follow(cli, model, monkeypatch):
+    write("x.extxyz", [water(7.0), water(6.0), water(6.5)])
+    score = ["crystals", "score", "x.extxyz", "-m", model]
+    cli(*score, "-o", "whole.csv")
+    monkeypatch.setattr(crystal_scores, "TOGETHER", 1)
+    monkeypatch.setattr(crystal_scores, "WRITE_EVERY", 0.0)
+    analyse, seen = MolecularCrystal.from_atoms, []
+
+    def stopped(atoms):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(atoms)
+        return analyse(atoms)
+
+    monkeypatch.setattr(MolecularCrystal, "from_atoms", stopped)
+    cli(*score, code=130)
+    assert [row["file"] for row in table("scores.csv")] == ["x.extxyz@0", "x.extxyz@1"]
+    seen.pop()
+    assert "3 of 3 crystals scored" in cli(*score, "--resume")
+    assert len(seen) == 2
+    for resumed, row in zip(table("scores.csv"), table("whole.csv"), strict=True):
+        energy = pytest.approx(float(row.pop("energy_kJ/mol")), rel=1e-4)
+        assert float(resumed.pop("energy_kJ/mol")) == energy
+        assert (resumed["file"], resumed["rank"]) == (row["file"], row["rank"])
+    Path("scores.csv").write_text("file,status\nx\n")
+    assert "is not a table of an earlier call" in cli(*score, "--resume", code=2)
+
+
+@pytest.mark.skipif(not available(), reason="no potential is shipped yet")
+def test_strain_is_added_to_scores_without(cli, model):
+    write("x.extxyz", [water(7.0)])
+    score = ["crystals", "score", "x.extxyz", "-m", model]
+    cli(*score)
+    assert table("scores.csv")[0]["strain_kJ/mol"] == ""
+    cli(*score, "--strain", "--resume")
+    (row,) = table("scores.csv")
+    assert float(row["strain_kJ/mol"]) > 0
 
 
 @pytest.mark.skipif(not available(), reason="no potential is shipped yet")
@@ -142,9 +182,9 @@ def test_tables_are_kept(cli, model):
     write("x.extxyz", [water(7.0)])
     score = ["crystals", "score", "x.extxyz", "-m", model]
     embed = ["crystals", "embed", "x.extxyz", "--embedding", "none"]
-    for command in (score, embed):
+    for command, way_on in ((score, "--resume goes on with it, "), (embed, "")):
         cli(*command)
-        assert "exists: --overwrite replaces it" in cli(*command, code=2)
+        assert f"exists: {way_on}--overwrite replaces it" in cli(*command, code=2)
         cli(*command, "--overwrite")
 
 

@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import read, write
 
-from equicalc.crystals import MolecularCrystal
+from equicalc.crystals import MolecularCrystal, packing
 
 
 def water(length):
@@ -25,6 +25,23 @@ def test_build_and_label(cli):
     assert "exists" in cli("crystals", "build", "O", "-o", "x.extxyz", code=2)
     out = cli("crystals", "label", "x.extxyz", "-m", "lj", "--workers", 1)
     assert "3 of 3 crystals labelled" in out
+
+
+@pytest.mark.parametrize("name", ["x.extxyz", "x.cif", "x.db", "x.traj"])
+def test_crystals_built_so_far_outlive_a_stop(cli, monkeypatch, name):
+    starts, calls = packing.random_starts, []
+
+    def stopped(*args):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(args)
+        return starts(*args)
+
+    monkeypatch.setattr(packing, "random_starts", stopped)
+    cli("crystals", "build", "O", "-g", 1, "-n", 100, "-o", name, code=130)
+    frames = cast("list[Atoms]", read(name, ":"))
+    assert 1 < len(frames) < 100
+    assert all(frame.get_chemical_formula() == "H2O" for frame in frames)
 
 
 def test_bad_crystals_are_rows_and_exit_code_2(cli):
