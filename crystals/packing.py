@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def random_crystals(
     spacegroup
         1 to 230.
     n
-        How many; fewer come back if too many tries fail.
+        How many; fewer come back, or none, if too many tries fail.
     seed
         The same seed gives the same crystals.
     potential
@@ -119,6 +120,7 @@ def random_crystals(
     if not 0 < packing < 1:
         raise ValueError(f"packing is {packing}; give a number between 0 and 1")
     rigid = _structure(molecule, seed)
+    spacegroup = operator.index(spacegroup)
     operations(spacegroup)  # refuses groups that do not exist
     potential = potential or LennardJones()
     rng = np.random.default_rng(seed)
@@ -145,7 +147,8 @@ def random_crystals(
                 prints.append(mark)
         if progress is not None:
             progress(_by_energy(found))
-    logger.info("%d crystals of %d tried", len(found), tried)
+    note = logger.info if len(found) == n else logger.warning
+    note("%d crystals of %d asked for, %d tried", len(found), n, tried)
     return _by_energy(found)
 
 

@@ -105,6 +105,8 @@ class LatticeEnergyPredictor:
         ------
         CrystalError
             If one cannot be treated; `score` goes on.
+        TypeError
+            If it is not a list of crystals.
         """
         return self._members(crystals).mean(axis=0)
 
@@ -203,6 +205,11 @@ class LatticeEnergyPredictor:
 
         Molecules of a size go together: a batch has room for its largest in all places.
         """
+        if not isinstance(crystals, Sequence):
+            kind = type(crystals).__name__
+            raise TypeError(
+                f"a list of crystals is needed, not {kind}; [crystal] for one"
+            )
         n, energies = len(crystals), np.empty((len(self.model.members), len(crystals)))
         alike = np.argsort([_n_atoms(one) for one in crystals], kind="stable")
         with _threads() as (pool, n_threads):

@@ -22,11 +22,9 @@ from equicalc.calculators.members import ModelSpec, Placement
 from equicalc.calculators.neighbors import VerletList
 from equicalc.calculators.prediction import ase_results, graph_of
 from equicalc.calculators.settings import DEFAULTS, check_names, check_values, plain
-from equicalc.calculators.states import StateGuard
+from equicalc.calculators.states import CHARGE_KEYS, MULTIPLICITY_KEYS, StateGuard
 from equicalc.calculators.structures import check_elements, list_of_atoms
-
-#: Entries of ``atoms.info`` that decide about a result.
-STATE_KEYS = ("charge", "spin")
+from equicalc.checkpoint import checksum
 
 
 class EquiCalculator(Calculator):
@@ -123,6 +121,18 @@ class EquiCalculator(Calculator):
         if atoms is not None:
             atoms.calc = self
 
+    @property
+    def digest(self) -> str:
+        """Beginning of the sha256 of the tensors of all models."""
+        models = [member.model for member in self.committee.members]
+        return checksum(
+            {
+                f"{index} {name}": tensor.cpu()
+                for index, model in enumerate(models)
+                for name, tensor in model.state_dict().items()
+            }
+        )[:12]
+
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change settings, named as in the constructor, and forget all results.
 
@@ -184,7 +194,7 @@ class EquiCalculator(Calculator):
             old, new = self.atoms.info, atoms.info
             changes += [
                 key
-                for key in STATE_KEYS
+                for key in CHARGE_KEYS + MULTIPLICITY_KEYS
                 if (key in old) != (key in new)
                 or (key in old and not np.array_equal(old[key], new[key]))
             ]

@@ -15,6 +15,10 @@ _log = logging.getLogger(__name__)
 #: Partial charges read from a file add up to zero only so well.
 TOLERANCE = 0.01
 
+#: Keys of `Atoms.info` under which programs keep them, ours first.
+CHARGE_KEYS = ("charge", "total_charge")
+MULTIPLICITY_KEYS = ("spin", "spin_multiplicity", "multiplicity")
+
 
 class StateGuard:
     """Apply the setting ``other_states`` to charged and open-shell structures.
@@ -62,9 +66,10 @@ def electronic_state(atoms: Atoms) -> tuple[float, float]:
     Parameters
     ----------
     atoms : Atoms
-        ``atoms.info["charge"]`` (e) goes before the sum of the initial charges, and
-        ``atoms.info["spin"]`` (the multiplicity 2S + 1; 0 counts as 1) before that of
-        the initial magnetic moments.
+        ``atoms.info["charge"]`` (e; or ``total_charge``) goes before the sum of the
+        initial charges, and ``atoms.info["spin"]`` (the multiplicity 2S + 1; 0 counts
+        as 1; or ``spin_multiplicity``, ``multiplicity``) before that of the initial
+        magnetic moments.
 
     Raises
     ------
@@ -77,13 +82,12 @@ def electronic_state(atoms: Atoms) -> tuple[float, float]:
     >>> electronic_state(hydroxide)
     (-1.0, 0.0)
     """
-    if "charge" in atoms.info:
-        charge = _number(atoms.info["charge"], 'atoms.info["charge"]')
-    else:
+    charge = _first(atoms, CHARGE_KEYS)
+    if charge is None:
         charge = _number(atoms.get_initial_charges().sum(), "sum of initial charges")
-    if "spin" in atoms.info:
-        spin = _number(atoms.info["spin"], 'atoms.info["spin"]')
-        return charge, max(spin - 1.0, 0.0)
+    multiplicity = _first(atoms, MULTIPLICITY_KEYS)
+    if multiplicity is not None:
+        return charge, max(multiplicity - 1.0, 0.0)
     moments = atoms.get_initial_magnetic_moments().sum()
     return charge, abs(_number(moments, "sum of initial magnetic moments"))
 
@@ -102,10 +106,18 @@ def check_neutral_closed_shell(atoms: Atoms) -> None:
         raise InputError(
             f"the structure has charge {charge:+g} and {unpaired:g} unpaired "
             "electrons, but this model knows neutral closed shells only and would "
-            "ignore both: reset them in atoms.info, initial charges and magnetic "
-            'moments, pass other_states="ignore", or take another calculator '
-            "(on the command line: -c gfn2)"
+            "ignore both: take another calculator (on the command line: -c gfn2), "
+            "reset them in atoms.info, initial charges and magnetic moments, or pass "
+            'other_states="ignore" to EquiCalculator'
         )
+
+
+def _first(atoms: Atoms, keys: tuple[str, ...]) -> float | None:
+    """Return the first of the keys in `atoms.info`, None without any."""
+    for key in keys:
+        if key in atoms.info:
+            return _number(atoms.info[key], f'atoms.info["{key}"]')
+    return None
 
 
 def _number(value: Any, name: str) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from equicalc.cli import inputs
+from equicalc.cli import crystal_frames, inputs
 from equicalc.cli.errors import USER_ERROR, print_error
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def score(
     Energies are in kJ/mol per molecule, negative is bound. Without --strain they are
     those of rigid molecules: compare packings of one conformer only. A crystal that
     cannot be treated gets the reason in its row and no energy; the exit code is then 2.
-    The table is written every few seconds; with the same model,
-    [cyan]--resume[/cyan] passes over the crystals that have their energy there.
+    The table is written every few seconds; [cyan]--resume[/cyan] passes over the
+    crystals that have their energy there, by the same model.
 
     [bold]Examples[/bold]
 
@@ -92,13 +92,18 @@ def score(
     inputs.refuse_inputs(files, [output])
     inputs.refuse_existing([output], resume, overwrite)
     inputs.output_folder(output.parent)
+    frames = crystal_frames.read(files)
     earlier = read_csv(output) if resume and output.exists() else []
+    by_name = {str(row["file"]): row for row in earlier}
     bent = Strain() if strain else None
-    rows = _scored(_predictor(model), files, bent, earlier, output)
+    _score_all(by_name, frames, _predictor(model), bent, output)
+    rows = list(by_name.values())
     rank_rows(rows)
     if rank:
         rows.sort(key=_place)
     write_csv(output, rows)
+    asked = {frame[0] for frame in frames}
+    rows = [row for row in rows if row["file"] in asked]
     _print_rows("Lattice energies", rows, SHOWN)
     good = sum(row["status"] == "ok" for row in rows)
     stdout.print(f"{good} of {len(rows)} crystals scored: {output}")
@@ -125,8 +130,8 @@ def relax(
     The interaction is the predictor's, the molecules themselves are those of the
     shipped potential. Each crystal is written when it is done, to the structures and
     to a table of the same name; [cyan]--resume[/cyan] passes over those that are
-    there. Crystals that cannot be treated are reported and left out; the exit code is
-    then 2.
+    there and converged, or did not in as many steps. Crystals that cannot be treated
+    are reported and left out; the exit code is then 2.
 
     [bold]Examples[/bold]
 
@@ -136,7 +141,6 @@ def relax(
     """
     from equicalc.cli.console import progress_bar, stdout
     from equicalc.cli.results import Results
-    from equicalc.crystals.labels import read_frames
 
     table = output.with_suffix(".csv")
     if table == output:
@@ -146,17 +150,22 @@ def relax(
     inputs.output_folder(output.parent)
     results = Results(table, output, keep=resume)
     predictor = _predictor(model)
-    frames = list(read_frames(files))
+    frames = crystal_frames.read(files)
+    settings = predictor.digest, fmax, fixed_cell
+    keys = {frame[0]: crystal_frames.key(frame, *settings) for frame in frames}
     rows: list[Row] = []
     with progress_bar() as bar:
         task = bar.add_task("relaxing", total=len(frames), note="")
         for frame in frames:
             name = frame[0]
             bar.update(task, note=name)
-            if name not in results.finished:
+            before = results.earlier.get(name, {})
+            if not (_is_done(before, keys) and _is_enough(before, steps)):
+                crystal = crystal_frames.crystal(frame)
                 row, atoms = _relaxed(
-                    name, _crystal(frame), predictor, fmax, steps, not fixed_cell
+                    name, crystal, predictor, fmax, steps, not fixed_cell
                 )
+                row["key"] = keys[name]
                 rows.append(row)
                 if atoms is not None:
                     results.add(row, atoms)
@@ -166,6 +175,11 @@ def relax(
     failed = len(rows) - len(results.new)
     done = len(frames) - failed
     stdout.print(f"{done} of {len(frames)} crystals relaxed: {output}, {table}")
+    if left := sum(row.get("converged") is False for row in rows):
+        stdout.print(
+            f"{left} did not converge in {steps} steps; --resume with more "
+            "--steps relaxes these again"
+        )
     if failed:
         raise typer.Exit(USER_ERROR)
 
@@ -196,7 +210,6 @@ def embed(
     """
     from equicalc.cli.console import stdout
     from equicalc.crystals.embeddings import embed_crystals, named_embedding
-    from equicalc.crystals.labels import read_frames
     from equicalc.embedding.files import check_suffix
 
     method = named_embedding(embedding)
@@ -207,8 +220,8 @@ def embed(
     names: list[str] = []
     found: list[MolecularCrystal] = []
     rows: list[Row] = []
-    for frame in read_frames(files):
-        name, crystal = frame[0], _crystal(frame)
+    for frame in crystal_frames.read(files):
+        name, crystal = frame[0], crystal_frames.crystal(frame)
         row: Row = {"file": name, "status": "ok", "message": ""}
         if isinstance(crystal, dict):
             row = crystal
@@ -265,58 +278,40 @@ def _predictor(model: str | None) -> LatticeEnergyPredictor:
     return LatticeEnergyPredictor.from_pretrained(model)
 
 
-def _crystal(frame: Frame) -> MolecularCrystal | Row:
-    """Crystal of a frame, or a row with the reason why there is none."""
-    from equicalc.crystals import CrystalError, MolecularCrystal
-
-    name, atoms, failed = frame
-    row: Row = {"file": name}
-    if failed is not None:
-        return row | {"status": failed.status, "message": failed.message}
-    try:
-        return MolecularCrystal.from_atoms(atoms)
-    except CrystalError as error:
-        return row | {"status": error.code, "message": str(error)}
-    except Exception as error:  # whatever a strange structure brings about
-        reason = f"{type(error).__name__}: {error}"
-        return row | {"status": "failed", "message": reason}
-
-
-def _scored(
+def _score_all(
+    rows: dict[str, Row],
+    frames: list[Frame],
     predictor: LatticeEnergyPredictor,
-    files: list[str],
     strain: Strain | None,
-    earlier: list[Row],
     table: Path,
-) -> list[Row]:
-    """Rows of an earlier call and of all crystals of files; written now and then."""
+) -> None:
+    """Add the rows of crystals that have none of their own; write now and then."""
     from equicalc.cli.console import progress_bar
     from equicalc.cli.results import write_csv
-    from equicalc.crystals.labels import read_frames
 
-    rows = {str(row["file"]): row for row in earlier}
-    frames = list(read_frames(files))
-    left = [one for one in frames if not _has_energy(rows.get(one[0]), strain)]
+    settings = predictor.digest, strain is not None
+    keys = {frame[0]: crystal_frames.key(frame, *settings) for frame in frames}
+    left = [frame for frame in frames if not _is_done(rows.get(frame[0], {}), keys)]
     written = time.monotonic()
     with progress_bar() as bar:
         done = len(frames) - len(left)
         task = bar.add_task("scoring", total=len(frames), completed=done, note="")
         for first in range(0, len(left), TOGETHER):
             block = left[first : first + TOGETHER]
-            found = _scored_block(predictor, block, strain)
-            rows |= {str(row["file"]): row for row in found}
+            for row in _scored(predictor, block, strain):
+                name = str(row["file"])
+                rows[name] = row | {"key": keys[name]}
             if time.monotonic() - written > WRITE_EVERY:
                 write_csv(table, list(rows.values()))
                 written = time.monotonic()
             bar.advance(task, len(block))
-    return list(rows.values())
 
 
-def _scored_block(
+def _scored(
     predictor: LatticeEnergyPredictor, frames: list[Frame], strain: Strain | None
 ) -> list[Row]:
     """Rows of some frames, in their order."""
-    crystals = [(frame[0], _crystal(frame)) for frame in frames]
+    crystals = [(frame[0], crystal_frames.crystal(frame)) for frame in frames]
     good = [(name, one) for name, one in crystals if not isinstance(one, dict)]
     scored = predictor.score(
         [one for _, one in good], [name for name, _ in good], strain
@@ -325,11 +320,14 @@ def _scored_block(
     return [one if isinstance(one, dict) else next(by_place) for _, one in crystals]
 
 
-def _has_energy(row: Row | None, strain: Strain | None) -> bool:
-    """Whether a row of an earlier call has what is asked for now."""
-    if row is None or row["status"] != "ok":
-        return False
-    return (row["strain_kJ/mol"] == "") == (strain is None)
+def _is_done(row: Row, keys: dict[str, str]) -> bool:
+    """Whether a row of an earlier call is of this very structure, treated alike."""
+    return row.get("status") == "ok" and row.get("key") == keys[str(row["file"])]
+
+
+def _is_enough(row: Row, steps: int) -> bool:
+    """Whether a relaxation converged, or would get no more steps now."""
+    return row["converged"] == "True" or int(str(row["steps"])) >= steps
 
 
 def _place(row: Row) -> tuple[bool, str, float]:

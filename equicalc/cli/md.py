@@ -56,10 +56,10 @@ def md(
 
       [cyan]equicalc md liquid.extxyz@-1 --ensemble npt --pressure 0.0001[/cyan]
     """
-    from equicalc import simulation
     from equicalc.cli.batch import Advance, for_each
     from equicalc.cli.console import print_table, stdout
     from equicalc.cli.results import Results
+    from equicalc.simulation import Dynamics, molecular_dynamics
 
     if not (0 < timestep < math.inf and 0 <= time < math.inf):
         raise ValueError(f"no run of {time} ps in steps of {timestep} fs is possible")
@@ -78,12 +78,8 @@ def md(
 
     def work(named: inputs.Named, advance: Advance) -> None:
         path = paths[named.name]
-        start = named.atoms
-        if relax_first and not (resume and path.exists()):
-            advance(0, "relaxing")
-            start = simulation.relax(start, calc, fmax=0.05, steps=200).atoms
-        result = simulation.molecular_dynamics(
-            start,
+        result = molecular_dynamics(
+            named.atoms,
             calc,
             steps=steps,
             timestep=timestep,
@@ -93,6 +89,7 @@ def md(
             friction=friction,
             seed=seed,
             every=every,
+            relax_first=relax_first,
             trajectory=path,
             log=path.with_suffix(".csv"),
             resume=resume,
@@ -112,7 +109,7 @@ def md(
             }
         )
 
-    def drift(result: simulation.Dynamics) -> dict[str, object]:
+    def drift(result: Dynamics) -> dict[str, object]:
         shown = ensemble == "nve"
         return {"drift_meV/atom/ps": 1000 * result.drift} if shown else {}
 

@@ -31,8 +31,8 @@ class Results:
 
     Attributes
     ----------
-    finished
-        Names that an earlier call left there.
+    earlier
+        Rows that an earlier call left there, by name.
     new
         Rows that have been added.
 
@@ -44,7 +44,7 @@ class Results:
 
     def __init__(self, table: Path, structures: Path | None, keep: bool) -> None:
         self.table, self.structures, self.keep = table, structures, keep
-        self.finished = set(self._earlier()[0]) if keep else set()
+        self.earlier = self._files()[0] if keep else {}
         self.new: list[Row] = []
         self._atoms: dict[str, Atoms] = {}
 
@@ -61,14 +61,14 @@ class Results:
         if not self.new:
             return
         with locked(self.table, wait=True):
-            rows, structures = self._earlier() if self.keep else ({}, {})
+            rows, structures = self._files() if self.keep else ({}, {})
             rows |= {str(next(iter(row.values()))): row for row in self.new}
             structures |= self._atoms
             if self.structures is not None:
                 write_structures(self.structures, list(structures.values()), "extxyz")
             write_csv(self.table, list(rows.values()))
 
-    def _earlier(self) -> tuple[dict[str, Row], dict[str, Atoms]]:
+    def _files(self) -> tuple[dict[str, Row], dict[str, Atoms]]:
         """Rows and structures that are in the files, by name."""
         from ase.io import read
 

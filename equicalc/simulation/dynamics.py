@@ -29,12 +29,15 @@ from equicalc.simulation.ensembles import (
     restore_integrator,
 )
 from equicalc.simulation.log import Log
+from equicalc.simulation.relaxation import relax
 from equicalc.simulation.trajectory import Recording, freeze
 from equicalc.units import GPA
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import BaseCalculator
+
+RELAXED = 0.05  # eV/Angstrom
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def molecular_dynamics(
     friction: float = 0.01,
     seed: int = 0,
     every: int = 10,
+    relax_first: bool = False,
     trajectory: str | Path | None = None,
     log: str | Path | None = None,
     resume: bool = False,
@@ -127,6 +131,8 @@ def molecular_dynamics(
         Of velocities and thermostat.
     every
         Steps from one frame (and line of the log) to the next.
+    relax_first
+        Relax before the first step, at most 200 steps to 0.05 eV/Angstrom.
     trajectory
         File for the frames: ``.extxyz``, ``.xyz`` or ``.traj``. The restart file is
         kept beside it.
@@ -178,6 +184,8 @@ def molecular_dynamics(
         Recording(path, run.atoms, settings, resume) as recording,
         Log(log, keep=int(recording.state.get("log_mark", 0))) as table,
     ):
+        if relax_first and recording.is_new:
+            run.relax(calculator)
         run.advance(steps, recording, table, progress)
         return Dynamics(
             atoms=freeze(run.atoms),
@@ -207,6 +215,11 @@ class _Run:
         self.limit = max_temperature or temperature_limit(
             settings["temperature"], self.n_free
         )
+
+    def relax(self, calculator: BaseCalculator) -> None:
+        """Relax the structure; velocities stay."""
+        relaxed = relax(self.atoms, calculator, fmax=RELAXED, steps=200)
+        self.atoms.positions = relaxed.atoms.positions
 
     def advance(
         self,

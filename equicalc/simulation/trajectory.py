@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PLACES = ("cell", "positions", "momenta")
+START = ("start_cell", "start_positions")
+SAME = 1e-3  # Angstrom, to which a start can be computed once more
 BROKEN = "is no restart file: delete it and start a new run"
 
 
@@ -156,9 +158,10 @@ class Recording:
     path
         The trajectory; None records nothing.
     atoms
-        Moved to the last recorded step when there is one to resume.
+        Where the run starts, with its calculator; moved to the last recorded step when
+        there is one to resume. Both must be those of the run that is resumed.
     settings
-        What must be the same for a run to be resumed.
+        What must be the same as well.
     resume
         Go on with the files, if they exist. Otherwise they are written anew.
 
@@ -180,7 +183,8 @@ class Recording:
         self, path: Path | None, atoms: Atoms, settings: dict[str, Any], resume: bool
     ) -> None:
         self.path = path
-        self.settings = settings
+        self.settings = settings | {"calculator": _name(atoms.calc)}
+        self._identity = _identity(atoms)
         self.state: dict[str, np.ndarray] = {}
         self._file: TrajectoryFile | None = None
         self._held = ExitStack()
@@ -196,7 +200,9 @@ class Recording:
     def _open(self, path: Path, atoms: Atoms, resume: bool) -> None:
         """Open the files where they are to be gone on with."""
         if resume and self._restart.exists():
-            self.state = _load_restart(self._restart, atoms, self.settings)
+            self.state = _load_restart(
+                self._restart, atoms, self._identity, self.settings
+            )
             logger.info("resuming %s at step %d", path, self.step)
         elif resume and path.exists() and path.stat().st_size:
             raise ValueError(
@@ -223,7 +229,7 @@ class Recording:
             return
         self._file.write(atoms)
         state |= {"step": step, "mark": self._file.mark()}
-        _save_restart(self._restart, atoms, self.settings, state)
+        _save_restart(self._restart, atoms, self._identity, self.settings, state)
 
     def __enter__(self) -> Self:
         return self
@@ -247,11 +253,15 @@ def freeze(atoms: Atoms) -> Atoms:
 
 
 def _save_restart(
-    path: Path, atoms: Atoms, settings: dict[str, Any], state: dict[str, Any]
+    path: Path,
+    atoms: Atoms,
+    identity: dict[str, np.ndarray],
+    settings: dict[str, Any],
+    state: dict[str, Any],
 ) -> None:
     """Replace a restart file: all of it or nothing, whenever the process dies."""
     arrays = {
-        **_identity(atoms),
+        **identity,
         "positions": atoms.positions,
         "momenta": atoms.get_momenta(),
         "cell": atoms.cell.array,
@@ -265,7 +275,7 @@ def _save_restart(
 
 
 def _identity(atoms: Atoms) -> dict[str, np.ndarray]:
-    """Return what moving keeps; old restart files have `numbers` only."""
+    """Return what tells a run from others; old restart files have a part of it."""
     from ase.io.jsonio import encode
 
     constraints = [
@@ -275,12 +285,31 @@ def _identity(atoms: Atoms) -> dict[str, np.ndarray]:
     return {
         "numbers": atoms.numbers,
         "pbc": atoms.pbc,
+        "masses": atoms.get_masses(),
         "constraints": np.array(encode(constraints)),
+        "start_cell": atoms.cell.array.copy(),
+        "start_positions": atoms.positions.copy(),
     }
 
 
+def _name(calculator: Any) -> str:
+    """Name a calculator, with its method or a hash of its weights if it has one."""
+    parameters = getattr(calculator, "parameters", {})
+    detail = getattr(calculator, "digest", None) or parameters.get("method")
+    return f"{type(calculator).__name__} {detail or ''}".strip()
+
+
+def _differ(name: str, before: np.ndarray, now: np.ndarray) -> bool:
+    if name not in START or before.shape != now.shape:
+        return not np.array_equal(before, now)
+    return not np.allclose(before, now, rtol=0, atol=SAME)
+
+
 def _load_restart(
-    path: Path, atoms: Atoms, settings: dict[str, Any]
+    path: Path,
+    atoms: Atoms,
+    identity: dict[str, np.ndarray],
+    settings: dict[str, Any],
 ) -> dict[str, np.ndarray]:
     """Read a restart file and put `atoms` where it left off.
 
@@ -294,10 +323,10 @@ def _load_restart(
         before = dict(json.loads(str(saved["settings"])))
         others = [
             name
-            for name, value in _identity(atoms).items()
-            if not np.array_equal(saved.get(name, value), value)
+            for name, value in identity.items()
+            if _differ(name, saved.get(name, value), value)
         ]
-        not_numbers = {*_identity(atoms), *PLACES, "settings"}
+        not_numbers = {*identity, *PLACES, "settings"}
         _check_numbers(saved, {"step", "mark", *saved} - not_numbers)
     if others:
         raise ValueError(
@@ -307,7 +336,7 @@ def _load_restart(
     changed = [
         f"{name} was {before.get(name)}, now {value}"
         for name, value in settings.items()
-        if before.get(name) != value
+        if before.get(name, value) != value
     ]
     if changed:
         raise ValueError(f"{path}: {'; '.join(changed)}; start a new run")

@@ -20,7 +20,7 @@ from equicalc.pretrained import available
 
 COLUMNS = (
     "file,formula,spacegroup,Z,Z',density_g/cm3,packing,contact_vdW,status,message,"
-    "energy_kJ/mol,interaction_kJ/mol,strain_kJ/mol,std_kJ/mol,rank,dE_kJ/mol"
+    "energy_kJ/mol,interaction_kJ/mol,strain_kJ/mol,std_kJ/mol,rank,dE_kJ/mol,key"
 )
 
 
@@ -95,6 +95,44 @@ def test_scores_outlive_a_stop_and_the_others_follow(cli, model, monkeypatch):
         assert (resumed["file"], resumed["rank"]) == (row["file"], row["rank"])
     Path("scores.csv").write_text("file,status\nx\n")
     assert "is not a table of an earlier call" in cli(*score, "--resume", code=2)
+
+
+def test_scores_of_other_structures_and_models_are_made_anew(cli, model, tmp_path):
+    other = LatticeNetwork(LatticeConfig(elements=(1, 6, 7, 8)))
+    file = save_checkpoint(tmp_path / "b.safetensors", other, {"licence": "MIT"})
+    write("x.extxyz", [water(7.0)])
+    write("y.extxyz", [water(6.0)])
+    score = ["crystals", "score", "x.extxyz", "--resume", "-m"]
+
+    def energy(*command):
+        cli(*command)
+        return float(table("scores.csv")[0]["energy_kJ/mol"])
+
+    first = energy(*score, model)
+    assert energy(*score, model) == first
+    assert energy(*score, file) != first
+    write("x.extxyz", [water(7.5)])
+    assert energy(*score, model) not in (first, energy(*score, file))
+    # a file given twice counts once, and one that fails counts in its own call
+    Path("empty.cif").write_text("")
+    cli("crystals", "score", "empty.cif", "--resume", "-m", model, code=2)
+    twice = ["y.extxyz", "y.extxyz", "--resume", "-m", model]
+    assert "1 of 1 crystals scored" in cli("crystals", "score", *twice)
+    assert len(table("scores.csv")) == 3
+
+
+@pytest.mark.skipif(not available(), reason="no potential is shipped yet")
+def test_crystals_that_did_not_converge_are_relaxed_again(cli, model):
+    write("x.extxyz", [water(6.0, 1)])
+    command = ["crystals", "relax", "x.extxyz", "x.extxyz", "-m", model, "--resume"]
+    out = cli(*command, "--steps", 1)
+    assert "1 of 1 crystals relaxed" in out
+    assert "1 did not converge in 1 steps" in out
+    assert "did not converge" not in cli(*command, "--steps", 1)
+    assert table("relaxed.csv")[0]["steps"] == "1"
+    cli(*command, "--steps", 2)
+    (row,) = table("relaxed.csv")
+    assert row["steps"] == "2"
 
 
 @pytest.mark.skipif(not available(), reason="no potential is shipped yet")

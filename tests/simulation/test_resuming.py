@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
-from equicalc.simulation import molecular_dynamics
+from equicalc import EquiCalculator
+from equicalc.models import Potential, PotentialConfig
+from equicalc.simulation import molecular_dynamics, relax
 
 CASES = {
     "nve": (molecule("H2O"), EMT, {"timestep": 0.5}),
@@ -173,10 +176,60 @@ def test_resume_compares_constraints_and_periodicity(tmp_path):
         molecular_dynamics(molecule("H2O"), EMT(), **again)
     fixed.set_cell([9, 9, 9])
     fixed.pbc = True
-    with pytest.raises(ValueError, match="its pbc differ"):
+    with pytest.raises(ValueError, match="its pbc and start_cell differ"):
         molecular_dynamics(fixed, EMT(), **again)
-    fixed.pbc = False
+    fixed.cell, fixed.pbc = None, False
     assert molecular_dynamics(fixed, EMT(), **again).steps == 20
+
+
+def test_resume_compares_where_the_run_began_and_what_moved_it(tmp_path):
+    path = tmp_path / "a.extxyz"
+    molecular_dynamics(molecule("H2O"), EMT(), steps=10, trajectory=path)
+    again = {"steps": 20, "trajectory": path, "resume": True}
+    other = molecule("H2O")
+    other.positions[1] *= 1.01
+    with pytest.raises(ValueError, match="its start_positions differ"):
+        molecular_dynamics(other, EMT(), **again)
+    heavy = molecule("H2O")
+    heavy.set_array("masses", np.array([16.0, 2.0, 2.0]))
+    with pytest.raises(ValueError, match="its masses differ"):
+        molecular_dynamics(heavy, EMT(), **again)
+    with pytest.raises(ValueError, match="calculator was EMT, now LennardJones"):
+        molecular_dynamics(molecule("H2O"), LennardJones(), **again)
+
+
+def test_resumed_relaxations_compare_structure_and_calculator(tmp_path):
+    path = tmp_path / "a.extxyz"
+    water = molecule("H2O")
+    relax(water, EMT(), steps=2, trajectory=path)
+    stretched = water.copy()
+    stretched.positions *= 1.1
+    with pytest.raises(ValueError, match="another structure"):
+        relax(stretched, EMT(), trajectory=path, resume=True)
+    with pytest.raises(ValueError, match="calculator was EMT, now LennardJones"):
+        relax(water, LennardJones(), trajectory=path, resume=True)
+
+
+def test_networks_are_told_apart_by_their_weights(tmp_path):
+    config = PotentialConfig(elements=(1, 8), channels=4, layers=1)
+    one, other = (EquiCalculator(Potential(config), device="cpu") for _ in range(2))
+    path = tmp_path / "a.extxyz"
+    relax(molecule("H2O"), one, steps=1, trajectory=path)
+    with pytest.raises(ValueError, match=f"EquiCalculator {one.digest}, now Equi"):
+        relax(molecule("H2O"), other, trajectory=path, resume=True)
+    relax(molecule("H2O"), one, steps=1, trajectory=path, resume=True)
+
+
+def test_what_was_relaxed_first_is_resumed_from_its_input(tmp_path):
+    path = tmp_path / "a.extxyz"
+    run = {"every": 5, "trajectory": path, "relax_first": True}
+    first = molecular_dynamics(molecule("H2O"), EMT(), steps=0, **run)
+    bent = first.atoms.get_all_distances() - molecule("H2O").get_all_distances()
+    assert abs(bent).max() > 0.01
+    whole = molecular_dynamics(molecule("H2O"), EMT(), steps=10, **run)
+    molecular_dynamics(molecule("H2O"), EMT(), steps=5, **run)
+    resumed = molecular_dynamics(molecule("H2O"), EMT(), steps=10, resume=True, **run)
+    assert np.array_equal(whole.atoms.positions, resumed.atoms.positions)
 
 
 def test_run_killed_before_its_first_frame_begins_anew(tmp_path, read_all):

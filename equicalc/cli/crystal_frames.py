@@ -1,0 +1,49 @@
+"""Crystals as files give them, for the commands that take many."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from equicalc.crystals import MolecularCrystal
+    from equicalc.crystals.labels import Frame
+    from equicalc.crystals.predictor import Row
+
+DIGITS = 6  # of Angstrom that count where structures are compared
+
+
+def read(files: list[str]) -> list[Frame]:
+    """Read the frames of files, each once."""
+    from equicalc.crystals.labels import read_frames
+
+    return list({frame[0]: frame for frame in read_frames(files)}.values())
+
+
+def crystal(frame: Frame) -> MolecularCrystal | Row:
+    """Return the crystal of a frame, or a row with the reason why there is none."""
+    from equicalc.crystals import CrystalError, MolecularCrystal
+
+    name, atoms, failed = frame
+    row: Row = {"file": name}
+    if failed is not None:
+        return row | {"status": failed.status, "message": failed.message}
+    try:
+        return MolecularCrystal.from_atoms(atoms)
+    except CrystalError as error:
+        return row | {"status": error.code, "message": str(error)}
+    except Exception as error:  # whatever a strange structure brings about
+        reason = f"{type(error).__name__}: {error}"
+        return row | {"status": "failed", "message": reason}
+
+
+def key(frame: Frame, *settings: object) -> str:
+    """Return a hash of a structure and of what is done with it."""
+    _, atoms, _ = frame
+    places = np.concatenate([atoms.cell.array, atoms.positions])
+    digest = sha256(repr((atoms.pbc.tolist(), settings)).encode())
+    digest.update(atoms.numbers.tobytes())
+    digest.update((places.round(DIGITS) + 0.0).tobytes())  # no -0.0
+    return digest.hexdigest()[:12]
