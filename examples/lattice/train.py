@@ -49,7 +49,7 @@ REPEATS = 5  # of the crystals in a round
 LARGEST = 20.0  # kJ/mol per molecule: more repulsive ones are left out
 KNEES = {
     True: 2.0,
-    False: 0.5,
+    False: 1.0,
 }  # kJ/mol, where the loss gets linear; of crystals, others
 EVERYTHING = 1e3  # Angstrom
 HELD_OUT = 6  # every so manieth formula
