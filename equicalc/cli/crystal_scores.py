@@ -40,7 +40,7 @@ Predictor = Annotated[
 Table = Annotated[
     Path, typer.Option("--output", "-o", help="Table, CSV.", metavar="FILE.csv")
 ]
-TOGETHER = 64  # crystals that are evaluated at a time
+TOGETHER, STRAINED_TOGETHER = 512, 16  # crystals that are evaluated at a time
 WRITE_EVERY = 5.0  # s
 SHOWN = (
     *("file", "formula", "spacegroup", "density_g/cm3"),
@@ -94,7 +94,7 @@ def score(
     inputs.output_folder(output.parent)
     frames = crystal_frames.read(files)
     earlier = read_csv(output) if resume and output.exists() else []
-    by_name = {str(row["file"]): row for row in earlier}
+    by_name = {str(row.get("file")): row for row in earlier}
     bent = Strain() if strain else None
     _score_all(by_name, frames, _predictor(model), bent, output)
     rows = list(by_name.values())
@@ -103,7 +103,7 @@ def score(
         rows.sort(key=_place)
     write_csv(output, rows)
     asked = {frame[0] for frame in frames}
-    rows = [row for row in rows if row["file"] in asked]
+    rows = [row for row in rows if row.get("file") in asked]
     _print_rows("Lattice energies", rows, SHOWN)
     good = sum(row["status"] == "ok" for row in rows)
     stdout.print(f"{good} of {len(rows)} crystals scored: {output}")
@@ -152,20 +152,19 @@ def relax(
     predictor = _predictor(model)
     frames = crystal_frames.read(files)
     settings = predictor.digest, fmax, fixed_cell
-    keys = {frame[0]: crystal_frames.key(frame, *settings) for frame in frames}
     rows: list[Row] = []
     with progress_bar() as bar:
         task = bar.add_task("relaxing", total=len(frames), note="")
         for frame in frames:
             name = frame[0]
             bar.update(task, note=name)
-            before = results.earlier.get(name, {})
-            if not (_is_done(before, keys) and _is_enough(before, steps)):
+            key = crystal_frames.key(frame, *settings)
+            if not _is_done(results.earlier.get(name), key, steps):
                 crystal = crystal_frames.crystal(frame)
                 row, atoms = _relaxed(
                     name, crystal, predictor, fmax, steps, not fixed_cell
                 )
-                row["key"] = keys[name]
+                row["key"] = key
                 rows.append(row)
                 if atoms is not None:
                     results.add(row, atoms)
@@ -291,13 +290,14 @@ def _score_all(
 
     settings = predictor.digest, strain is not None
     keys = {frame[0]: crystal_frames.key(frame, *settings) for frame in frames}
-    left = [frame for frame in frames if not _is_done(rows.get(frame[0], {}), keys)]
+    left = [one for one in frames if not _is_done(rows.get(one[0]), keys[one[0]])]
+    size = TOGETHER if strain is None else STRAINED_TOGETHER
     written = time.monotonic()
     with progress_bar() as bar:
         done = len(frames) - len(left)
         task = bar.add_task("scoring", total=len(frames), completed=done, note="")
-        for first in range(0, len(left), TOGETHER):
-            block = left[first : first + TOGETHER]
+        for first in range(0, len(left), size):
+            block = left[first : first + size]
             for row in _scored(predictor, block, strain):
                 name = str(row["file"])
                 rows[name] = row | {"key": keys[name]}
@@ -320,14 +320,14 @@ def _scored(
     return [one if isinstance(one, dict) else next(by_place) for _, one in crystals]
 
 
-def _is_done(row: Row, keys: dict[str, str]) -> bool:
-    """Whether a row of an earlier call is of this very structure, treated alike."""
-    return row.get("status") == "ok" and row.get("key") == keys[str(row["file"])]
+def _is_done(row: Row | None, key: str, steps: int = 0) -> bool:
+    """Whether a row of an earlier call is of this very structure, treated alike.
 
-
-def _is_enough(row: Row, steps: int) -> bool:
-    """Whether a relaxation converged, or would get no more steps now."""
-    return row["converged"] == "True" or int(str(row["steps"])) >= steps
+    A relaxation that did not converge must have had as many steps.
+    """
+    if row is None or row.get("status") != "ok" or row.get("key") != key:
+        return False
+    return row.get("converged") == "True" or int(str(row.get("steps", 0))) >= steps
 
 
 def _place(row: Row) -> tuple[bool, str, float]:

@@ -183,13 +183,13 @@ class Recording:
         self, path: Path | None, atoms: Atoms, settings: dict[str, Any], resume: bool
     ) -> None:
         self.path = path
-        self.settings = settings | {"calculator": _name(atoms.calc)}
-        self._identity = _identity(atoms)
         self.state: dict[str, np.ndarray] = {}
         self._file: TrajectoryFile | None = None
         self._held = ExitStack()
         if path is None:
             return
+        self.settings = settings | {"calculator": _name(atoms.calc)}
+        self._identity = _identity(atoms)
         self._restart = path.with_name(path.name + ".restart.npz")
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
@@ -294,7 +294,7 @@ def _identity(atoms: Atoms) -> dict[str, np.ndarray]:
 
 def _name(calculator: Any) -> str:
     """Name a calculator, with its method or a hash of its weights if it has one."""
-    parameters = getattr(calculator, "parameters", {})
+    parameters = getattr(calculator, "parameters", None) or {}
     detail = getattr(calculator, "digest", None) or parameters.get("method")
     return f"{type(calculator).__name__} {detail or ''}".strip()
 
