@@ -5,8 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from equicalc.crystals import MolecularCrystal
     from equicalc.crystals.labels import Frame
@@ -41,6 +39,8 @@ def crystal(frame: Frame) -> MolecularCrystal | Row:
 
 def key(frame: Frame, *settings: object) -> str:
     """Return a hash of a structure and of what is done with it."""
+    import numpy as np
+
     _, atoms, _ = frame
     places = np.concatenate([atoms.cell.array, atoms.positions])
     digest = sha256(repr((atoms.pbc.tolist(), settings)).encode())
