@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +40,6 @@ Table = Annotated[
     Path, typer.Option("--output", "-o", help="Table, CSV.", metavar="FILE.csv")
 ]
 TOGETHER, STRAINED_TOGETHER = 512, 16  # crystals that are evaluated at a time
-WRITE_EVERY = 5.0  # s
 SHOWN = (
     *("file", "formula", "spacegroup", "density_g/cm3"),
     *("energy_kJ/mol", "std_kJ/mol", "rank", "dE_kJ/mol"),
@@ -75,8 +73,8 @@ def score(
     Energies are in kJ/mol per molecule, negative is bound. Without --strain they are
     those of rigid molecules: compare packings of one conformer only. A crystal that
     cannot be treated gets the reason in its row and no energy; the exit code is then 2.
-    The table is written every few seconds; [cyan]--resume[/cyan] passes over the
-    crystals that have their energy there, by the same model.
+    The table is written now and then; [cyan]--resume[/cyan] passes over the crystals
+    that have their energy there, by the same model.
 
     [bold]Examples[/bold]
 
@@ -286,14 +284,16 @@ def _score_all(
 ) -> None:
     """Add the rows of crystals that have none of their own; write now and then."""
     from equicalc.cli.console import progress_bar
-    from equicalc.cli.results import write_csv
+    from equicalc.cli.results import kept, write_csv
 
     settings = predictor.digest, strain is not None
     keys = {frame[0]: crystal_frames.key(frame, *settings) for frame in frames}
     left = [one for one in frames if not _is_done(rows.get(one[0]), keys[one[0]])]
     size = TOGETHER if strain is None else STRAINED_TOGETHER
-    written = time.monotonic()
-    with progress_bar() as bar:
+    with (
+        progress_bar() as bar,
+        kept(lambda: write_csv(table, list(rows.values()))) as save,
+    ):
         done = len(frames) - len(left)
         task = bar.add_task("scoring", total=len(frames), completed=done, note="")
         for first in range(0, len(left), size):
@@ -301,9 +301,7 @@ def _score_all(
             for row in _scored(predictor, block, strain):
                 name = str(row["file"])
                 rows[name] = row | {"key": keys[name]}
-            if time.monotonic() - written > WRITE_EVERY:
-                write_csv(table, list(rows.values()))
-                written = time.monotonic()
+            save()
             bar.advance(task, len(block))
 
 

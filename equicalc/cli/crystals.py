@@ -63,8 +63,8 @@ def build(
     """Make random crystals of a molecule: sampled, packed, without duplicates.
 
     One molecule in the asymmetric unit; it stays rigid. Writes all crystals, those of
-    lowest energy first, with energy, packing coefficient and closest contact; the file
-    is whole at any time, with what has been found so far.
+    lowest energy first, with energy, packing coefficient and closest contact; what
+    has been found is in the file now and then, and when the command is stopped.
 
     [bold]Examples[/bold]
 
@@ -73,7 +73,7 @@ def build(
       [cyan]equicalc crystals build molecule.xyz -g 19 -n 10[/cyan]
     """
     from equicalc.cli.console import print_table, progress_bar, stdout
-    from equicalc.cli.results import write_structures
+    from equicalc.cli.results import kept, write_structures
     from equicalc.crystals import random_crystals
     from equicalc.crystals.potentials import named_potential
 
@@ -81,14 +81,21 @@ def build(
     inputs.output_folder(output.parent)
     inputs.require_writable_format(output)
     (named,) = _one(inputs.read_structures([molecule], seed))
-    with progress_bar() as bar:
+    made: list[MolecularCrystal] = []
+
+    def write() -> None:
+        if made:
+            write_structures(output, [crystal.to_atoms() for crystal in made])
+
+    with progress_bar() as bar, kept(write) as save:
         task = bar.add_task("packing", total=number, note="")
 
         def keep(found: list[MolecularCrystal]) -> None:
-            write_structures(output, [crystal.to_atoms() for crystal in found])
+            made[:] = found
+            save()
             bar.update(task, completed=len(found))
 
-        made = random_crystals(
+        random_crystals(
             named.atoms,
             spacegroup,
             number,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +93,28 @@ class Results:
                 "--overwrite"
             ) from error
         return rows, structures
+
+
+@contextmanager
+def kept(save: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Give what saves now and then, for a tenth of the time at most; save at the end.
+
+    At the end, too, when that is an error or Ctrl-C.
+    """
+    took, ended = 0.0, time.monotonic()
+
+    def now_and_then() -> None:
+        nonlocal took, ended
+        begin = time.monotonic()
+        if begin - ended >= 9 * took:
+            save()
+            ended = time.monotonic()
+            took = ended - begin
+
+    try:
+        yield now_and_then
+    finally:
+        save()
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

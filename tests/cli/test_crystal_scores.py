@@ -74,7 +74,6 @@ def test_scores_outlive_a_stop_and_the_others_follow(cli, model, monkeypatch):
     score = ["crystals", "score", "x.extxyz", "-m", model]
     cli(*score, "-o", "whole.csv")
     monkeypatch.setattr(crystal_scores, "TOGETHER", 1)
-    monkeypatch.setattr(crystal_scores, "WRITE_EVERY", 0.0)
     analyse, seen = MolecularCrystal.from_atoms, []
 
     def stopped(atoms):
