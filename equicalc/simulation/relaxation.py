@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +125,8 @@ def relax(
     moving = atoms.copy()
     moving.calc = calculator
     path = None if trajectory is None else Path(trajectory)
-    with Recording(path, moving, {"kind": "relax", "cell": cell}, resume) as recording:
+    settings = {"kind": "relax", "cell": cell}
+    with Recording(path, moving, settings, resume) as recording, _quiet_logarithms():
         require_finite(moving, f"step {recording.step}")
         now = float(moving.get_potential_energy())
         start = float(recording.state.get("energy", now))
@@ -145,6 +148,14 @@ def relax(
         fmax=_largest_force(moving),
         seconds=time.perf_counter() - started,
     )
+
+
+@contextmanager
+def _quiet_logarithms() -> Iterator[None]:
+    """Keep SciPy from telling that logarithms of cells are good to 13 digits only."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "logm result may be inaccurate")
+        yield
 
 
 def _values(atoms: Atoms) -> dict[str, float]:
