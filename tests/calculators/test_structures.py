@@ -38,6 +38,9 @@ def test_charge_and_spin_in_info_are_watched(checkpoint, ethanol, evaluations):
     [
         lambda a: a.info.update(charge=-1),
         lambda a: a.info.update(spin=2),
+        lambda a: a.info.update(total_charge=1),
+        lambda a: a.info.update(spin_multiplicity=3),
+        lambda a: a.info.update(multiplicity=2),
         lambda a: a.set_initial_charges([1.0] + [0.0] * (len(a) - 1)),
         lambda a: a.set_initial_magnetic_moments([1.0] + [0.0] * (len(a) - 1)),
     ],

@@ -376,3 +376,8 @@ def test_checkpoint_keeps_the_energies(predictor, packed, tmp_path):
 def test_reach_beyond_the_cutoff_is_refused():
     with pytest.raises(ValueError, match="larger than the cutoff"):
         LatticeConfig(elements=(1,), cutoff=4.0, reach=5.0)
+
+
+def test_one_crystal_is_no_list(predictor, packed):
+    with pytest.raises(TypeError, match="a list of crystals is needed, not"):
+        predictor.predict(packed(14, 1.0))
