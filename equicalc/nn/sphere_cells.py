@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,8 @@ PARTS = 4
 FEWEST = 8
 #: Largest curvature times squared width of smooth cells: whole ones, parts.
 SMOOTH = 4.0, 2.0
+#: Share of a whole cell that is left whole, of that of a part.
+WHOLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,19 @@ class _Tables(NamedTuple):
 
     Attributes
     ----------
-    cells, harmonics, slopes
+    cells, log_areas, harmonics, slopes
         Of the whole cells, see `sphere_cells` and `_slopes`.
-    differences
-        Of parts, see `_differences`.
+    changes
+        Of parts, see `_change_table`.
     bends : (sum 2l+1,)
         l (l + 1) of every harmonic.
     """
 
     cells: Tensor
+    log_areas: Tensor
     harmonics: Tensor
     slopes: Tensor
-    differences: Tensor
+    changes: Tensor
     bends: Tensor
 
 
@@ -74,7 +78,9 @@ class SphereCells:
 
     A cell in which the density bends, and which may have much of its mass, is cut into
     sixteen, and so on. How much there may be is told by the slope: logarithms of
-    peaks and ridges lie below their tangents.
+    peaks and ridges lie below their tangents. Sixteen parts have together the mass that
+    Gauss-Legendre gives; where some of them are cut, the others have that of an
+    exponential with their slope, since the errors of points no longer cancel.
 
     Parameters
     ----------
@@ -92,22 +98,27 @@ class SphereCells:
         self.harmonics = harmonics
         self.depth = depth
         self.width = math.pi / n_rings
-        cells, points = sphere_cells(n_rings)
+        cells, points, areas = sphere_cells(n_rings)
         l = torch.tensor([ir.l for _, ir in harmonics.irreps_out])
         l = l.repeat_interleave(2 * l + 1)
         self._tables = {
-            torch.device("cpu"): _Tables(
+            (points.device, points.dtype): _Tables(
                 cells,
+                areas.log(),
                 harmonics(points),
                 _slopes(harmonics, points),
-                _differences(),
+                _change_table(),
                 (l * (l + 1)).to(points),
             )
         }
 
     @torch.no_grad()
     def cut(
-        self, coefficients: Tensor, temperature: float = 1.0, share: float = 1e-3
+        self,
+        coefficients: Tensor,
+        temperature: float = 1.0,
+        share: float = 3e-3,
+        each: bool = False,
     ) -> list[Cells]:
         """Return the cells, level by level.
 
@@ -118,54 +129,78 @@ class SphereCells:
         temperature
             Of p^(1 / temperature); unless it is 1, masses are summed over channels.
         share
-            Of all mass, that a cell may have at most to be left whole.
+            Of all mass, that a part may have at most to be left whole.
+        each
+            Whether every part has its own mass, for drawing; otherwise only the sums of
+            parts are right where none of them is cut.
         """
         n = len(coefficients)
-        tables = self._on(coefficients.device)
+        tables = self._on(coefficients)
         curvature = _curvature(coefficients, tables.bends) / temperature
         # 1. whole cells
-        harmonics = tables.harmonics.to(coefficients).unsqueeze(0)
-        logits = harmonics @ coefficients
-        south, east = (slope.to(coefficients) @ coefficients for slope in tables.slopes)
-        rise = (south.square() + east.square()).sqrt() * (self.width / math.sqrt(2))
         cells = tables.cells.expand(n, -1, -1, -1)
+        log_areas = tables.log_areas.expand(n, -1)
+        harmonics = tables.harmonics.unsqueeze(0)
+        logits = harmonics @ coefficients
         row, width = torch.arange(n, device=logits.device), self.width
         most = torch.full((n,), -math.inf).to(logits)
         levels = []
         for level in range(self.depth + 1):
-            # 2. those that are to be cut
-            areas = cells[..., 1].prod(-1).log().unsqueeze(2)
-            masses = tempered(logits, temperature) + areas
-            bound = (tempered(logits + rise, temperature) + areas).amax(2)
-            most = torch.maximum(most, mass_per_row(masses, row, n))
-            sharp = (curvature * width**2 > SMOOTH[level > 0]) & (level < self.depth)
-            least = (most + math.log(share)).masked_fill(~sharp, math.inf)
-            block, place = (bound > least[row].unsqueeze(1)).nonzero().T
+            masses = tempered(logits, temperature) + log_areas.unsqueeze(2)
             child = torch.full(cells.shape[:2], -1, device=row.device)
-            child[block, place] = torch.arange(len(block), device=row.device)
             levels.append(Cells(row, cells, harmonics, masses, child))
+            # 2. blocks of densities that are sharp for them
+            limit = SMOOTH[level > 0]
+            sharp = (curvature * width**2 > limit) & (level < self.depth)
+            (block,) = sharp[row].nonzero(as_tuple=True)
+            if not len(block) and not (each and level):
+                break
+            owner = row[block]
+            most = torch.maximum(most, mass_per_row(masses[block], owner, n))
+            # 3. masses of single parts, and how much there may be
+            if level:
+                chosen = torch.arange(len(row), device=row.device) if each else block
+                rise, gain = _changes(logits[chosen], tables.changes, temperature)
+                gained = tempered(logits[chosen] + gain, temperature)
+                own = areas_of(cells[chosen]).log().to(logits).unsqueeze(2)
+                masses[chosen] = gained + own
+                rise = rise[block] if each else rise
+            else:
+                south, east = (slope @ coefficients[block] for slope in tables.slopes)
+                rise = (south.square() + east.square()).sqrt().nan_to_num()
+                rise = rise * (self.width / math.sqrt(2))
             if not len(block):
                 break
-            # 3. their parts
+            # 4. those of their cells that may have much mass
+            bound = tempered(logits[block] + rise, temperature).amax(2)
+            least = most[owner] + math.log(share if level else WHOLE * share)
+            which, place = (bound + log_areas[block] > least.unsqueeze(1)).nonzero().T
+            block = block[which]
+            child[block, place] = torch.arange(len(block), device=row.device)
+            if not len(block):
+                break
+            # 5. parts of these
             row, width = row[block], width / PARTS
-            cells, points = parts_of(cells[block, place])
-            harmonics = self.harmonics(points.to(coefficients))
+            cells, points, areas = parts_of(cells[block, place])
+            log_areas = areas.log().to(logits)
+            harmonics = self.harmonics(points.to(logits))
             logits = harmonics @ coefficients[row]
-            rise = (logits.mT @ tables.differences.to(logits)).abs()
-            rise = (rise[..., : PARTS**2] + rise[..., PARTS**2 :]).mT
         return levels
 
-    def _on(self, device: torch.device) -> _Tables:
-        """Return the tables on a device."""
-        if device not in self._tables:
-            (first, *_) = self._tables.values()
-            self._tables[device] = _Tables(*(table.to(device) for table in first))
-        return self._tables[device]
+    def _on(self, like: Tensor) -> _Tables:
+        """Return the tables, cells aside, in the precision and on the device of."""
+        key = like.device, like.dtype
+        if key not in self._tables:
+            first = next(iter(self._tables.values()))
+            cells, *others = (table.to(like.device) for table in first)
+            self._tables[key] = _Tables(cells, *(table.to(like) for table in others))
+        return self._tables[key]
 
 
 def _curvature(coefficients: Tensor, bends: Tensor) -> Tensor:
     """Return the largest curvature that there may be, (n,)."""
-    norms = torch.linalg.vector_norm(coefficients * bends.unsqueeze(1), dim=1)
+    bent = (coefficients * bends.unsqueeze(1)).nan_to_num()
+    norms = torch.linalg.vector_norm(bent, dim=1)
     return norms.amax(1) * math.sqrt(len(bends))
 
 
@@ -186,11 +221,42 @@ def mass_per_row(log_masses: Tensor, row: Tensor, n: int) -> Tensor:
     return shift + torch.zeros_like(top).index_add(0, row, shifted).log()
 
 
-def _differences() -> Tensor:
-    """Return what maps values of parts to half their differences, down and across."""
-    one, along = torch.eye(PARTS), torch.gradient(torch.eye(PARTS), dim=0)[0]
-    both = torch.cat([torch.kron(along, one), torch.kron(one, along)])
-    return 0.5 * both.T.contiguous()
+def _changes(
+    logits: Tensor, table: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    r"""Return how much more logits (m, PARTS^2, channels) of parts are elsewhere there.
+
+    Returns
+    -------
+    rise, gain
+        At most, and in the log of the mean. Of slopes that is
+        :math:`\log (\sinh x / x)`, which :math:`\sqrt{9 + x^2} - 3` is within 0.1 of up
+        to an x of 4, half the difference between two sides.
+    """
+    changes = (logits.mT @ table).nan_to_num().mT  # 0 of densities without weight
+    down, across, bend = changes.split(PARTS**2, 1)
+    three = 3 * temperature
+    gain = bend + sum((x.square() + three**2).sqrt() for x in (down, across))
+    return down.abs() + across.abs(), gain - 2 * three
+
+
+def _change_table() -> Tensor:
+    """Return what maps values of parts to three changes, (PARTS^2, 3 PARTS^2).
+
+    Half the differences between their sides, down and across, and from the value in the
+    point to the mean, all of the polynomial through the values.
+    """
+    begin, length, place = (x.unsqueeze(1) for x in _intervals(PARTS))
+    power = torch.arange(PARTS)
+    through = torch.linalg.inv(place**power)  # values to coefficients
+    end = begin + length
+    along = 0.5 * (end**power - begin**power) @ through
+    power = power + 1
+    mean = (end**power - begin**power) / (power * length) @ through
+    one = torch.eye(PARTS).to(mean)
+    bend = torch.kron(mean, mean) - torch.kron(one, one)
+    changes = [torch.kron(along, one), torch.kron(one, along), bend]
+    return torch.cat(changes).T.contiguous()
 
 
 def _slopes(harmonics: SphericalHarmonics, points: Tensor) -> Tensor:
@@ -205,7 +271,7 @@ def _slopes(harmonics: SphericalHarmonics, points: Tensor) -> Tensor:
     return torch.stack(slopes).to(points)
 
 
-def sphere_cells(n_rings: int) -> tuple[Tensor, Tensor]:
+def sphere_cells(n_rings: int) -> tuple[Tensor, Tensor, Tensor]:
     """Cut the sphere into rings and these into nearly square cells.
 
     The points integrate smooth functions as those of a Gauss-Legendre product grid do:
@@ -213,50 +279,86 @@ def sphere_cells(n_rings: int) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    cells, points
-        (n_cells, 2, 2): where z and phi begin, and their lengths, the products of which
-        are the areas; and a unit vector in each, (n_cells, 3).
+    cells, points, areas
+        (n_cells, 2, 2): where theta and phi begin, and their lengths; a unit vector in
+        each, (n_cells, 3); and (n_cells,) in steradian. In double precision.
 
     Examples
     --------
-    >>> areas = sphere_cells(8)[0][..., 1].prod(1)
-    >>> len(areas), areas.sum() / math.pi
-    (96, tensor(4.0000))
+    >>> areas = sphere_cells(8)[2]
+    >>> len(areas), (areas.sum() / math.pi).round(decimals=6)
+    (96, tensor(4., dtype=torch.float64))
     """
-    begin, height, z = _intervals(n_rings)
-    z, begin, height = 2 * z - 1, 2 * begin - 1, 2 * height
-    columns = (2 * n_rings * (1 - z * z).sqrt()).round().long().clamp(min=FEWEST)
+    begin, height, place = _intervals(n_rings)
+    radius = 2 * (place * (1 - place)).sqrt()
+    columns = (2 * n_rings * radius).round().long().clamp(min=FEWEST)
     ring = torch.repeat_interleave(columns)
     column = torch.arange(len(ring)) - (columns.cumsum(0) - columns)[ring]
-    width = 2 * math.pi / columns[ring]
-    begin = torch.stack([begin[ring], column * width], 1)
-    length = torch.stack([height[ring], width], 1)
-    points = _unit_vectors(torch.stack([z[ring], (column + 0.5) * width], 1))
-    dtype = torch.get_default_dtype()
-    return torch.stack([begin, length], 2).to(dtype), points.to(dtype)
+    width = 2 * math.pi / columns[ring].double()
+    theta, end = (2 * x.clamp(0, 1).sqrt().asin() for x in (begin, begin + height))
+    cells = torch.stack(
+        [
+            torch.stack([theta[ring], column * width], 1),
+            torch.stack([(end - theta)[ring], width], 1),
+        ],
+        2,
+    )
+    points = _unit_vectors(place[ring], (column + 0.5) * width)
+    return cells, points, 2 * height[ring] * width
 
 
-def parts_of(cells: Tensor, n: int = PARTS) -> tuple[Tensor, Tensor]:
+def parts_of(cells: Tensor, n: int = PARTS) -> tuple[Tensor, Tensor, Tensor]:
     """Cut cells (m, 2, 2) into n^2 parts by the weights of Gauss-Legendre.
+
+    In theta and phi, in which functions are smooth at the poles too.
 
     Returns
     -------
-    parts, points
-        (m, n^2, 2, 2), and the points of Gauss-Legendre, one in each, (m, n^2, 3).
+    parts, points, areas
+        (m, n^2, 2, 2); the points of Gauss-Legendre, one in each, (m, n^2, 3); and
+        their weights (m, n^2) in steradian.
     """
-    begin, length = cells.unsqueeze(1).unbind(-1)
-    starts, shares, places = (
-        torch.cartesian_prod(x, x).to(cells) for x in _intervals(n)
+    begin, length = cells.unsqueeze(1).unbind(-1)  # (m, 1, 2)
+    starts, shares, places = (x.to(cells).unsqueeze(1) for x in _intervals(n))
+    lengths = shares * length  # (m, n, 2)
+    edges = torch.stack([begin + starts * length, lengths], -1)
+    angles = begin + places * length
+    sine, cosine = angles.sin(), angles.cos()
+    down = torch.stack([sine[..., 0], sine[..., 0], cosine[..., 0]], -1)
+    across = torch.stack(
+        [cosine[..., 1], sine[..., 1], torch.ones_like(sine[..., 1])], -1
     )
-    parts = torch.stack([begin + starts * length, shares * length], -1)
-    return parts, _unit_vectors(begin + places * length)
+    points = down.unsqueeze(2) * across.unsqueeze(1)  # (m, n, n, 3)
+    areas = (sine * lengths)[..., 0].unsqueeze(2) * lengths[..., 1].unsqueeze(1)
+    parts = torch.stack(
+        [
+            edges[:, :, 0].unsqueeze(2).expand(-1, -1, n, -1),
+            edges[:, :, 1].unsqueeze(1).expand(-1, n, -1, -1),
+        ],
+        3,
+    )
+    return parts.flatten(1, 2), points.flatten(1, 2), areas.flatten(1, 2)
+
+
+def areas_of(cells: Tensor) -> Tensor:
+    """Return the areas of cells (..., 2, 2), (...), in steradian."""
+    (theta, _), (height, width) = (x.unbind(-1) for x in cells.unbind(-1))
+    half = 0.5 * height
+    return 2 * (theta + half).sin() * half.sin() * width
 
 
 def points_in(cells: Tensor, inside: Tensor) -> Tensor:
-    """Map places within cells, (..., 2) in [0, 1], to unit vectors (..., 3)."""
-    return _unit_vectors(cells[..., 0] + inside * cells[..., 1])
+    """Map places within cells, (..., 2) in [0, 1], to unit vectors (..., 3).
+
+    Equal areas of a cell have equal areas there.
+    """
+    (theta, phi), (height, width) = (x.unbind(-1) for x in cells.unbind(-1))
+    down, across = inside.unbind(-1)
+    top, bottom = ((0.5 * x).sin().square() for x in (theta, theta + height))
+    return _unit_vectors(top + down * (bottom - top), phi + across * width)
 
 
+@functools.cache
 def _intervals(n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return where n intervals of [0, 1] begin, their lengths, and a place in each."""
     places, weights = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(n))
@@ -264,7 +366,7 @@ def _intervals(n: int) -> tuple[Tensor, Tensor, Tensor]:
     return lengths.cumsum(0) - lengths, lengths, 0.5 * (places + 1)
 
 
-def _unit_vectors(z_phi: Tensor) -> Tensor:
-    z, phi = z_phi.unbind(-1)
-    radius = (1 - z.square()).clamp(min=0).sqrt()
-    return torch.stack([radius * phi.cos(), radius * phi.sin(), z], -1)
+def _unit_vectors(depth: Tensor, phi: Tensor) -> Tensor:
+    """Return unit vectors (..., 3) with z = 1 - 2 depth: exact at the poles too."""
+    radius = 2 * (depth * (1 - depth)).clamp(min=0).sqrt()
+    return torch.stack([radius * phi.cos(), radius * phi.sin(), 1 - 2 * depth], -1)

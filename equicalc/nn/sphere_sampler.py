@@ -40,7 +40,7 @@ class SphereSampler:
         temperature: float = 1.0,
         by_term: bool = False,
     ) -> Tensor:
-        """Return directions, (n, 3).
+        """Return directions, (n, 3), in the precision of the coefficients.
 
         Parameters
         ----------
@@ -53,7 +53,14 @@ class SphereSampler:
         by_term
             Draw one of the exponentials, as often as its share of p says, then from
             it to the power 1 / temperature, normalised.
+
+        Raises
+        ------
+        ValueError
+            If a density has coefficients that are not numbers, or no weight.
         """
+        _check(coefficients)
+        dtype = coefficients.dtype
         coefficients, uniform = coefficients.double(), uniform.double()
         first, second = uniform[:, 0], uniform[:, 1]
         # 1. a term
@@ -63,16 +70,28 @@ class SphereSampler:
             row = torch.arange(len(term), device=term.device)
             coefficients = coefficients[row, :, term].unsqueeze(2)
         # 2. a cell
-        levels = self.cells.cut(coefficients, temperature, CELL)
+        levels = self.cells.cut(coefficients, temperature, CELL, each=True)
         cell, second = _descend(levels, first, second)
         # 3. a part of it
-        parts, points = parts_of(cell, PARTS)
+        parts, points, areas = parts_of(cell, PARTS)
         harmonics = self.cells.harmonics(points.double())
         logits = (harmonics @ coefficients).logsumexp(2) / temperature
-        part = draw(logits + parts[..., 1].prod(-1).log(), second)
+        part = draw(logits + areas.log(), second)
         # 4. a point in that
         chosen = parts[torch.arange(len(part), device=part.device), part]
-        return points_in(chosen, uniform[:, 2:].to(chosen))
+        return points_in(chosen, uniform[:, 2:]).to(dtype)
+
+
+def _check(coefficients: Tensor) -> None:
+    """Raise unless all are finite; but of a sum, terms may be without weight."""
+    weight, shape = coefficients[:, 0].amax(1), coefficients[:, 1:].sum((1, 2))
+    (bad,) = (~(weight + 0 * shape).isfinite()).nonzero(as_tuple=True)
+    if len(bad):
+        raise ValueError(
+            f"the density of row {int(bad[0])} of the coefficients ({len(bad)} of "
+            f"{len(weight)} rows in all) cannot be drawn from: its coefficients must "
+            "be finite, except that a_00 may be -inf for some of its terms"
+        )
 
 
 def _descend(

@@ -4,12 +4,13 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from equicalc.nn.log_mixture import LogNormalMixture
 from equicalc.nn.sphere import SphereDensity, sphere_grid
-from equicalc.nn.sphere_cells import SphereCells, parts_of, sphere_cells
+from equicalc.nn.sphere_cells import SphereCells, areas_of, parts_of, sphere_cells
 from equicalc.nn.sphere_sampler import SphereSampler
 from equicalc.o3 import rand_matrix
 
@@ -46,6 +47,18 @@ def sharpness(width):
     # the curvature of sum_l (2l+1) P_l at its top is sum_l (2l+1) l (l+1) / 2
     curvature = sum((2 * l + 1) * l * (l + 1) / 2 for l in LS)
     return 1 / curvature / math.radians(width) ** 2
+
+
+def angles_to_the_top(k):
+    """Angles to the top of truncated delta functions times k, and log masses there."""
+    z, weights = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(64))
+    edges = math.pi * torch.linspace(0, 1, 401).double() ** 3
+    half = 0.5 * edges.diff().unsqueeze(1)
+    theta = (edges[:-1].unsqueeze(1) + half * (1 + z)).flatten()
+    degrees = [2 * l + 1 for l in LS]
+    values = torch.tensor(np.polynomial.legendre.legval(theta.cos().numpy(), degrees))
+    measure = (2 * math.pi * half * weights).flatten() * theta.sin()
+    return theta, k.unsqueeze(1) * values + measure.log()
 
 
 def unit(vectors):
@@ -110,15 +123,17 @@ def test_only_sharp_densities_are_cut(density):
 
 
 def test_parts_fill_their_cells():
-    cells, _ = sphere_cells(6)
-    parts, points = parts_of(cells, 3)
-    areas = parts[..., 1].prod(-1)
-    torch.testing.assert_close(areas.sum(1), cells[..., 1].prod(-1))
+    cells, _, whole = sphere_cells(6)
+    parts, points, weights = parts_of(cells, 3)
+    torch.testing.assert_close(areas_of(cells), whole)
+    torch.testing.assert_close(areas_of(parts).sum(1), whole)
+    torch.testing.assert_close(weights.sum(1), whole, rtol=1e-5, atol=0)
     assert torch.equal(parts[:, 0, :, 0], cells[..., 0])
     ends = parts[..., 0] + parts[..., 1]
     torch.testing.assert_close(ends[:, -1], cells.sum(-1))
-    assert bool((points[..., 2] > parts[..., 0, 0]).all())
-    assert bool((points[..., 2] < ends[..., 0]).all())
+    theta = points[..., 2].arccos()
+    assert bool((theta > parts[..., 0, 0]).all())
+    assert bool((theta < ends[..., 0]).all())
 
 
 def test_the_density_turns_with_its_harmonics(density):
@@ -308,3 +323,83 @@ def test_terms_beyond_the_range_give_its_nearest_end():
     terms[:, 0, 0], terms[:, 0, 1] = -0.7, torch.tensor([[-3.0], [3.0]])
     r = mixture.sample(terms, torch.full((2, 2), 0.3))
     assert r.tolist() == pytest.approx([0.9 / 1.15, 2.0 * 1.15])
+
+
+@pytest.mark.parametrize("z", [1.0, -1.0])
+def test_sharp_peaks_at_the_poles_count_as_elsewhere(density, z):
+    centres = unit(torch.tensor([[0.0, 0.0, z], [0.002, 0.001, z], [0.6, 0.48, 0.64]]))
+    a = (density.harmonics(centres) * sharpness(0.2)).unsqueeze(2).double()
+    at_pole, near_pole, elsewhere = density.log_normalizer(a).tolist()
+    assert at_pole == pytest.approx(elsewhere, abs=6e-3)
+    assert near_pole == pytest.approx(elsewhere, abs=6e-3)
+
+
+def test_the_normaliser_is_not_biased():
+    """Densities that are cut in part; a grid of 1.1 degrees resolves them all."""
+    density = SphereDensity(LS, backend="torch").double()
+    torch.manual_seed(0)
+    a = 10 * torch.randn(24, 25, 1).double()
+    points, weights = (x.double() for x in sphere_grid(160))
+    logits = density.harmonics(points) @ a.squeeze(2).T + weights.log().unsqueeze(1)
+    error = density.log_normalizer(a) - logits.logsumexp(0)
+    assert abs(float(error.mean())) < 3e-4
+    assert float(error.abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("width", [3.0, 10.0])
+def test_peaks_at_low_temperature_are_as_wide_as_they_should_be(density, width):
+    torch.manual_seed(0)
+    n = 256
+    centres = unit(torch.randn(8, 3)).repeat_interleave(n, 0)
+    a = (density.harmonics(centres) * sharpness(width)).unsqueeze(2)
+    uniform = torch.quasirandom.SobolEngine(4, scramble=True, seed=0).draw(n)
+    u = SphereSampler(density.cells).sample(a, uniform.repeat(8, 1), 0.05, by_term=True)
+    found = (u - centres).square().sum(1).mean()
+    theta, masses = angles_to_the_top(torch.tensor([sharpness(width) / 0.05]).double())
+    right = masses.softmax(1) @ (2 * (0.5 * theta).sin()).square()
+    assert float((found / right).sqrt()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("by_term", [False, True])
+def test_densities_that_cannot_be_drawn_from_are_named(density, by_term):
+    a = torch.zeros(4, 25, 2)
+    a[2, 3, 1] = math.nan
+    sampler = SphereSampler(density.cells)
+    with pytest.raises(ValueError, match="row 2"):
+        sampler.sample(a, torch.rand(4, 4), 0.05, by_term)
+    a[2], a[1, 0] = 0.0, -math.inf
+    with pytest.raises(ValueError, match="row 1"):
+        sampler.sample(a, torch.rand(4, 4), 0.05, by_term)
+
+
+def test_a_term_without_weight_changes_nothing(density):
+    _, a = several(density, 0.4, [0.6, 0.4])
+    none = torch.cat([a, a[..., :1]], 2)
+    none[:, 0, 2] = -math.inf
+    torch.testing.assert_close(
+        density.log_normalizer(none), density.log_normalizer(a), atol=1e-5, rtol=0
+    )
+    sampler = SphereSampler(density.cells)
+    torch.manual_seed(0)
+    uniform = torch.rand(200, 4)
+    for by_term in (False, True):
+        one, other = (
+            sampler.sample(x.expand(200, -1, -1), uniform, 0.05, by_term)
+            for x in (a, none)
+        )
+        torch.testing.assert_close(one, other)
+    none[:, 0] = -math.inf
+    assert density.log_normalizer(none).item() == -math.inf
+
+
+def test_cells_do_not_depend_on_the_default_precision(density):
+    coefficients = several(density, 0.4, [0.6, 0.4])[1].double()
+    right = SphereCells(density.harmonics).cut(coefficients)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = SphereCells(density.harmonics).cut(coefficients)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, two in zip(right, other, strict=True):
+        assert torch.equal(one.cells, two.cells)
+        assert torch.equal(one.log_masses, two.log_masses)
