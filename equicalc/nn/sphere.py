@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.library import custom_op
 
 from equicalc.kernels import SphericalHarmonics
-from equicalc.nn.sphere_cells import SphereCells, mass_per_row
+from equicalc.nn.sphere_cells import SHARE, SphereCells, mass_per_row
+from equicalc.nn.sphere_loops import compiled_sphere
 
 
 class SphereDensity(nn.Module):
@@ -96,7 +97,10 @@ def _log_integral(
     coefficients: Tensor, ls: Sequence[int], n_rings: int, backend: str, learning: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the log of the integral and its gradient, the mean of the harmonics."""
-    levels = shared_cells(tuple(ls), n_rings, backend).cut(coefficients)
+    cells = shared_cells(tuple(ls), n_rings, backend)
+    if loops := compiled_sphere(cells, coefficients):
+        return loops.integrate(coefficients, SHARE, learning)
+    levels = cells.cut(coefficients)
     n = len(coefficients)
     masses = [level.uncut_log_masses() for level in levels]
     sums = [mass_per_row(m, level.row, n) for m, level in zip(masses, levels)]
@@ -114,7 +118,8 @@ def _(
     coefficients: Tensor, ls: Sequence[int], n_rings: int, backend: str, learning: bool
 ) -> tuple[Tensor, Tensor]:
     del ls, n_rings, backend, learning
-    return coefficients.new_empty(len(coefficients)), torch.empty_like(coefficients)
+    n = coefficients.shape[0]  # not len(), which would be one number for ever
+    return coefficients.new_empty(n), torch.empty_like(coefficients)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

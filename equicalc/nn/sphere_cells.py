@@ -21,6 +21,8 @@ FEWEST = 8
 SMOOTH = 4.0, 2.0
 #: Share of a whole cell that is left whole, of that of a part.
 WHOLE = 0.1
+#: Share of all mass that a part may have at most to be left whole.
+SHARE = 3e-3
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Cells:
         return self.log_masses.masked_fill((self.child >= 0).unsqueeze(2), -math.inf)
 
 
-class _Tables(NamedTuple):
+class Tables(NamedTuple):
     """What is the same for all densities.
 
     Attributes
@@ -102,7 +104,7 @@ class SphereCells:
         l = torch.tensor([ir.l for _, ir in harmonics.irreps_out])
         l = l.repeat_interleave(2 * l + 1)
         self._tables = {
-            (points.device, points.dtype): _Tables(
+            (points.device, points.dtype): Tables(
                 cells,
                 areas.log(),
                 harmonics(points),
@@ -117,7 +119,7 @@ class SphereCells:
         self,
         coefficients: Tensor,
         temperature: float = 1.0,
-        share: float = 3e-3,
+        share: float = SHARE,
         each: bool = False,
     ) -> list[Cells]:
         """Return the cells, level by level.
@@ -135,7 +137,7 @@ class SphereCells:
             parts are right where none of them is cut.
         """
         n = len(coefficients)
-        tables = self._on(coefficients)
+        tables = self.tables(coefficients)
         curvature = _curvature(coefficients, tables.bends) / temperature
         # 1. whole cells
         cells = tables.cells.expand(n, -1, -1, -1)
@@ -187,13 +189,13 @@ class SphereCells:
             logits = harmonics @ coefficients[row]
         return levels
 
-    def _on(self, like: Tensor) -> _Tables:
+    def tables(self, like: Tensor) -> Tables:
         """Return the tables, cells aside, in the precision and on the device of."""
         key = like.device, like.dtype
         if key not in self._tables:
             first = next(iter(self._tables.values()))
             cells, *others = (table.to(like.device) for table in first)
-            self._tables[key] = _Tables(cells, *(table.to(like) for table in others))
+            self._tables[key] = Tables(cells, *(table.to(like) for table in others))
         return self._tables[key]
 
 
@@ -246,7 +248,7 @@ def _change_table() -> Tensor:
     Half the differences between their sides, down and across, and from the value in the
     point to the mean, all of the polynomial through the values.
     """
-    begin, length, place = (x.unsqueeze(1) for x in _intervals(PARTS))
+    begin, length, place = (x.unsqueeze(1) for x in intervals(PARTS))
     power = torch.arange(PARTS)
     through = torch.linalg.inv(place**power)  # values to coefficients
     end = begin + length
@@ -289,7 +291,7 @@ def sphere_cells(n_rings: int) -> tuple[Tensor, Tensor, Tensor]:
     >>> len(areas), (areas.sum() / math.pi).round(decimals=6)
     (96, tensor(4., dtype=torch.float64))
     """
-    begin, height, place = _intervals(n_rings)
+    begin, height, place = intervals(n_rings)
     radius = 2 * (place * (1 - place)).sqrt()
     columns = (2 * n_rings * radius).round().long().clamp(min=FEWEST)
     ring = torch.repeat_interleave(columns)
@@ -319,7 +321,7 @@ def parts_of(cells: Tensor, n: int = PARTS) -> tuple[Tensor, Tensor, Tensor]:
         their weights (m, n^2) in steradian.
     """
     begin, length = cells.unsqueeze(1).unbind(-1)  # (m, 1, 2)
-    starts, shares, places = (x.to(cells).unsqueeze(1) for x in _intervals(n))
+    starts, shares, places = (x.to(cells).unsqueeze(1) for x in intervals(n))
     lengths = shares * length  # (m, n, 2)
     edges = torch.stack([begin + starts * length, lengths], -1)
     angles = begin + places * length
@@ -359,7 +361,7 @@ def points_in(cells: Tensor, inside: Tensor) -> Tensor:
 
 
 @functools.cache
-def _intervals(n: int) -> tuple[Tensor, Tensor, Tensor]:
+def intervals(n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return where n intervals of [0, 1] begin, their lengths, and a place in each."""
     places, weights = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(n))
     lengths = 0.5 * weights

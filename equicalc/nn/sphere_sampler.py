@@ -7,12 +7,12 @@ from torch import Tensor
 
 from equicalc.nn.draw import draw, draw_and_rest
 from equicalc.nn.sphere_cells import Cells, SphereCells, parts_of, points_in
+from equicalc.nn.sphere_loops import compiled_sphere
+from equicalc.nn.sphere_source import LAST
 
 #: Shares of all mass that a cell may have at most to be left whole, for drawing a term
 #: and a cell.
 TERM, CELL = 3e-2, 1e-2
-#: Parts of the last cell along each of its two directions.
-PARTS = 8
 
 
 class SphereSampler:
@@ -62,6 +62,11 @@ class SphereSampler:
         _check(coefficients)
         dtype = coefficients.dtype
         coefficients, uniform = coefficients.double(), uniform.double()
+        if loops := compiled_sphere(self.cells, coefficients):
+            drawn = loops.sample(
+                coefficients, uniform, temperature, (TERM, CELL), by_term
+            )
+            return drawn.to(dtype)
         first, second = uniform[:, 0], uniform[:, 1]
         # 1. a term
         if by_term:
@@ -73,7 +78,7 @@ class SphereSampler:
         levels = self.cells.cut(coefficients, temperature, CELL, each=True)
         cell, second = _descend(levels, first, second)
         # 3. a part of it
-        parts, points, areas = parts_of(cell, PARTS)
+        parts, points, areas = parts_of(cell, LAST)
         harmonics = self.cells.harmonics(points.double())
         logits = (harmonics @ coefficients).logsumexp(2) / temperature
         part = draw(logits + areas.log(), second)

@@ -42,6 +42,7 @@ def library(
 
 
 @torch.compiler.assume_constant_result  # or torch.compile would trace the compiling
+@torch.compiler.assume_constant_result  # torch.compile cannot trace a compiler
 def has_library(paths: str, channels: int, dtype: torch.dtype, hidden: int) -> bool:
     """Whether there is a `library`, for paths as `parse_paths` reads them."""
     weights = Weights(hidden)

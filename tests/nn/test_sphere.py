@@ -9,17 +9,18 @@ import pytest
 import torch
 
 from equicalc.nn.log_mixture import LogNormalMixture
-from equicalc.nn.sphere import SphereDensity, sphere_grid
+from equicalc.nn.sphere import SphereDensity, shared_cells, sphere_grid
 from equicalc.nn.sphere_cells import SphereCells, areas_of, parts_of, sphere_cells
+from equicalc.nn.sphere_loops import compiled_sphere
 from equicalc.nn.sphere_sampler import SphereSampler
 from equicalc.o3 import rand_matrix
 
 LS = [0, 1, 2, 3, 4]
 
 
-@pytest.fixture(scope="module")
-def density():
-    return SphereDensity(LS, backend="torch")
+@pytest.fixture(scope="module", params=["torch", "auto"])
+def density(request):
+    return SphereDensity(LS, backend=request.param)
 
 
 def peaked(density, width, n=1, channels=2):
@@ -95,8 +96,9 @@ def test_a_sharp_ridge_counts(density):
     )
 
 
-def test_the_gradient_of_the_normaliser_is_that_of_the_integral():
-    density = SphereDensity(LS, backend="torch").double()
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_the_gradient_of_the_normaliser_is_that_of_the_integral(backend):
+    density = SphereDensity(LS, backend=backend).double()
     _, a = several(density, 1.0, [0.6, 0.4])
     a = a.double().requires_grad_()
     step = torch.randn_like(a)
@@ -403,3 +405,54 @@ def test_cells_do_not_depend_on_the_default_precision(density):
     for one, two in zip(right, other, strict=True):
         assert torch.equal(one.cells, two.cells)
         assert torch.equal(one.log_masses, two.log_masses)
+
+
+def sharp_and_smooth(ls, channels, dtype=torch.float64):
+    """Densities with terms of widths from under a degree to whole hemispheres."""
+    torch.manual_seed(3)
+    size = torch.logspace(-1, 2, 20).reshape(-1, 1, 1)
+    a = size * torch.randn(20, sum(2 * l + 1 for l in ls), channels)
+    return (a - a.amax((1, 2), keepdim=True)).to(dtype)
+
+
+@pytest.mark.parametrize("ls, channels", [(LS, 4), ([0, 1, 2, 3, 4, 5], 1), ([0, 2], 3)])
+def test_compiled_loops_do_what_torch_does(ls, channels):
+    a = sharp_and_smooth(ls, channels)
+    if compiled_sphere(shared_cells(tuple(ls), 24, "auto"), a) is None:
+        pytest.skip("there is no C++ compiler")
+    log_z, gradients = [], []
+    for backend in ("torch", "auto"):
+        own = a.clone().requires_grad_()
+        log_z.append(SphereDensity(ls, backend=backend).log_normalizer(own))
+        log_z[-1].sum().backward()
+        gradients.append(own.grad)
+    torch.testing.assert_close(*log_z, atol=1e-9, rtol=0)
+    torch.testing.assert_close(*gradients, atol=1e-9, rtol=0)
+    uniform = torch.rand(20, 4)
+    for temperature, by_term in [(1.0, False), (1.0, True), (0.05, True), (0.3, False)]:
+        one, other = (
+            SphereSampler(shared_cells(tuple(ls), 24, backend)).sample(
+                a, uniform, temperature, by_term
+            )
+            for backend in ("torch", "auto")
+        )
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
+
+
+def test_integrals_of_single_precision_are_those_of_double():
+    a = sharp_and_smooth(LS, 4)
+    density = SphereDensity(LS)
+    torch.testing.assert_close(
+        density.log_normalizer(a.float()).double(),
+        density.log_normalizer(a),
+        atol=3e-3,
+        rtol=0,
+    )
+
+
+def test_a_density_that_is_not_a_number_has_no_integral(density):
+    a = torch.zeros(2, 25, 2)
+    a[1, 4, 0] = math.nan
+    log_z = density.log_normalizer(a)
+    assert log_z[0].item() == pytest.approx(math.log(8 * math.pi), abs=1e-4)
+    assert log_z[1].isnan()

@@ -8,6 +8,7 @@ import torch
 from ase.build import molecule
 
 from equicalc.checkpoint import load_checkpoint
+from equicalc.kernels.cpp import find_compiler
 from equicalc.models import Symphony, SymphonyConfig, SymphonyPaper
 from equicalc.training import fit
 from equicalc.training.growth import growth_batch, growth_of
@@ -93,6 +94,27 @@ def test_every_weight_learns(molecules, network):
     network.zero_grad()
     # a hydrogen has no features of its own: nothing embeds it
     assert not [name for name in still if "embedding" not in name]
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="torch's loops break graphs")
+def test_the_loss_is_one_program_for_any_number_of_fragments(molecules, network):
+    """Of graphs that break, or hold for one batch only, no training gets faster."""
+    programs = []
+
+    def keep(graph, inputs):
+        del inputs
+        programs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(growth_loss, backend=keep, dynamic=True, fullgraph=True)
+    network = Symphony(network.config)
+    for k in range(5):
+        rows = np.arange(len(molecules))[k % 3 :: 2]
+        batch = growth_batch(molecules, rows, network.config, 0.02, seed=k)
+        loss, _ = compiled(network, batch)
+        torch.testing.assert_close(loss, growth_loss(network, batch)[0])
+    assert len(programs) <= 3  # two more for numbers that happened to be equal
 
 
 def test_probability_adds_up_over_steps(network):
