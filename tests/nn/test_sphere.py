@@ -415,7 +415,9 @@ def sharp_and_smooth(ls, channels, dtype=torch.float64):
     return (a - a.amax((1, 2), keepdim=True)).to(dtype)
 
 
-@pytest.mark.parametrize("ls, channels", [(LS, 4), ([0, 1, 2, 3, 4, 5], 1), ([0, 2], 3)])
+@pytest.mark.parametrize(
+    ("ls", "channels"), [(LS, 4), ([0, 1, 2, 3, 4, 5], 1), ([0, 2], 3)]
+)
 def test_compiled_loops_do_what_torch_does(ls, channels):
     a = sharp_and_smooth(ls, channels)
     if compiled_sphere(shared_cells(tuple(ls), 24, "auto"), a) is None:
