@@ -78,6 +78,8 @@ def md(
 
     def work(named: inputs.Named, advance: Advance) -> None:
         path = paths[named.name]
+        if relax_first:
+            advance(0, "relaxing")
         result = molecular_dynamics(
             named.atoms,
             calc,

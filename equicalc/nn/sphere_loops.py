@@ -1,6 +1,6 @@
 """`SphereCells` in compiled loops: integrals of densities, and draws from them.
 
-They do what `SphereCells.cut`, `log_integral` and `SphereSampler` do in torch, density
+They do what `SphereCells.cut`, `SphereDensity` and `SphereSampler` do in torch, density
 by density, so that a density's cells stay in the processor's cache.
 """
 
@@ -252,7 +252,8 @@ class SphereLoops(NamedTuple):
 def compiled_sphere(cells: SphereCells, coefficients: Tensor) -> SphereLoops | None:
     """Return loops for densities on a CPU; None where nothing can be compiled."""
     wanted = cells.harmonics.backend in ("auto", "cpp")
-    if not wanted or coefficients.is_cuda or coefficients.dtype not in CTYPES:
+    on_cpu = coefficients.device.type == "cpu"
+    if not (wanted and on_cpu) or coefficients.dtype not in CTYPES:
         return None
     return _loops(cells, coefficients.shape[2], coefficients.dtype)
 
