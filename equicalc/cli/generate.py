@@ -133,8 +133,8 @@ class CompleteOptions(GenerateOptions):
 def generate(options: GenerateOptions) -> None:
     """Make molecules from nothing.
 
-    Molecule k of a seed is always the same one. Lower temperatures make safer and less
-    varied molecules.
+    Molecule k of a seed has random numbers of its own; the same call gives the same
+    molecules. Lower temperatures make safer and less varied molecules.
 
     [bold]Examples[/bold]
 

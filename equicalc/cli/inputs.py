@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -271,13 +271,19 @@ def _path_and_index(text: str) -> tuple[Path | None, str]:
 
 def _frames(path: Path, index: str) -> Iterator[tuple[str, Atoms]]:
     from ase.io import read
+    from ase.utils import string2index
 
     from equicalc.data.damage import reason
+    from equicalc.data.sdf import read_sdf
     from equicalc.data.text_files import check_text
 
     try:
         check_text(path)
-        frames = read(path, index)
+        if path.suffix.lower() == ".sdf":
+            chosen = cast("slice", string2index(index))
+            frames = list(read_sdf(path))[chosen]
+        else:
+            frames = read(path, index)
     except Exception as error:  # every format has its own
         no_frame = isinstance(error, (StopIteration, IndexError))
         why = f"there is no frame {index}" if no_frame else reason(error)

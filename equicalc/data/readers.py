@@ -17,6 +17,7 @@ from equicalc.data.packed import PackedDataset
 from equicalc.data.packing import write_packed
 from equicalc.data.qm9 import read_qm9
 from equicalc.data.qm9_arrays import read_qm9_arrays, read_qm9_tables
+from equicalc.data.sdf import read_sdf
 from equicalc.data.text_files import check_text
 from equicalc.units import KCAL_PER_MOL
 
@@ -87,7 +88,10 @@ def _frames(path: str) -> "Iterator[Atoms]":
     from ase.io import iread
 
     check_text(path)
-    yield from iread(path, index=":")
+    if Path(path).suffix.lower() == ".sdf":
+        yield from read_sdf(path)
+    else:
+        yield from iread(path, index=":")
 
 
 def _database(path: str) -> "Iterator[Atoms]":

@@ -9,7 +9,10 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import write
+from rdkit import Chem
+from rdkit.Chem import AllChem
 
+from equicalc.cli import inputs
 from equicalc.data import PackedDataset, open_dataset, read_structures, write_packed
 from equicalc.data.readers import cache_folder, read_rmd17
 from equicalc.units import KCAL_PER_MOL
@@ -42,6 +45,23 @@ def test_labels_survive_every_format(structures, tmp_path, name):
     dataset = open_dataset(path, cache=tmp_path / "cache")
     assert dataset.column("energy").tolist() == [0.0, -1.0, -2.0]
     assert dataset.column("pbc").any(axis=1).tolist() == [False, False, True]
+
+
+def test_every_molecule_of_an_sdf_is_read(tmp_path):
+    path = tmp_path / "set.sdf"
+    with Chem.SDWriter(str(path)) as writer:
+        for smiles in ("CCO", "O", "C#N"):
+            one = Chem.AddHs(Chem.MolFromSmiles(smiles))
+            AllChem.EmbedMolecule(one, randomSeed=0)  # pyright: ignore[reportAttributeAccessIssue]
+            one.SetProp("source", "a test")
+            writer.write(one)
+    formulas = ["C2H6O", "H2O", "CHN"]
+    assert [str(a.get_chemical_formula()) for a in read_structures(path)] == formulas
+    named = inputs.read_structures([str(path)])
+    assert [one.atoms.get_chemical_formula() for one in named] == formulas
+    assert [one.name for one in named] == ["set-0", "set-1", "set-2"]
+    (last,) = inputs.read_structures([f"{path}@-1"])
+    assert last.atoms.get_chemical_formula() == "CHN"
 
 
 def test_structures_are_read_one_at_a_time(structures, tmp_path):
