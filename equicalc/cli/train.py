@@ -28,7 +28,7 @@ def train(
     What it learns is the [cyan]task[/cyan] of the file: [cyan]potential[/cyan] (the
     default: energies, forces and more of labelled structures), [cyan]equitriton[/cyan]
     and [cyan]qm9net[/cyan] (properties of molecules; or, before that and without any
-    labels, [cyan]properties: {targets: [noise]}[/cyan]), [cyan]symphony[/cyan] and
+    labels, with [cyan]noise[/cyan] among the targets), [cyan]symphony[/cyan] and
     [cyan]symphony-paper[/cyan] (making molecules), [cyan]mo3enet[/cyan] (embedding
     them) and [cyan]head[/cyan] (properties from an embedding).
 

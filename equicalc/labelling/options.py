@@ -41,6 +41,12 @@ class Source:
     max_heavy_atoms: int | None = None
     core: bool = False
 
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(
+                f"frames = {self.frames} of {self.path}; give 1 structure or more"
+            )
+
 
 @dataclass(frozen=True)
 class LabelOptions:
@@ -110,7 +116,8 @@ class LabelOptions:
         for name in ("workers", "dimers", "clusters", "crowds", "diatomics"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}; give 0 or more")
-        for name in ("max_force", "timeout", "shard_units", "max_heavy_atoms"):
+        frames = ("dimer_frames", "cluster_frames", "crowd_frames")
+        for name in ("max_force", "timeout", "shard_units", "max_heavy_atoms", *frames):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}; give more than 0")
 

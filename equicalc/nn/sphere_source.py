@@ -77,7 +77,7 @@ static T log_sum(const T* x, long n) {
   return most > NONE ? most + std::log(sum_of_exp(x, n, most)) : NONE;
 }
 
-// to (+)= a_k rows[k], of one channel of K x C coefficients
+// to = sum of a_k rows[k], of one channel of K x C coefficients
 template <long n, long C>
 static void combine(const T* a, const T* rows, T* to) {
   for (long i = 0; i < n; i += LANES) {
@@ -100,7 +100,7 @@ struct Tables {
   const Cell* cells;
 };
 
-// n x n parts of a cell; their intervals are the n after those of smaller n
+// n x n parts of a cell; n is P or LAST, whose intervals are listed after those of P
 template <long n> struct Parts {
   Cell cells[n * n];
   T harmonics[K][n * n], log_areas[n * n];

@@ -292,6 +292,14 @@ def test_several_runs_make_one_data_set(options, tmp_path):
     assert len(PackedDataset(both)) == len(one) + len(two)
 
 
+@pytest.mark.parametrize("number", [0, -3])
+def test_runs_without_structures_are_refused(options, number):
+    with pytest.raises(ValueError, match=f"frames = {number} of .*; give 1"):
+        replace(options.sources[0], frames=number)
+    with pytest.raises(ValueError, match=f"dimer_frames = {number}; give more"):
+        replace(options, dimer_frames=number)
+
+
 def test_bad_folders_are_errors(options, tmp_path):
     with pytest.raises(ValueError, match="not a labelling run"):
         pack_shards(tmp_path, tmp_path / "packed")
