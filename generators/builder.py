@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,9 +22,9 @@ from equicalc.training.growth import growth_of
 from equicalc.training.growth_loss import growth_log_prob
 
 from .filtering import ValidFilter
-from .fragments import check_fragment
+from .fragments import check_fragment, start_from
 from .rules import Rules
-from .sampler import Sampler, batches
+from .sampler import PRECISION, Sampler, batches
 from .steps import Temperature, step
 
 __all__ = ["Builder", "Proposal", "load_builder"]
@@ -90,7 +91,7 @@ class Builder:
     Parameters
     ----------
     model : Generator
-        A trained network.
+        A trained network; the builder works with a copy in double precision.
     name, weights : str
         What to call it in the provenance.
     """
@@ -98,14 +99,16 @@ class Builder:
     def __init__(
         self, model: Generator, name: str = "symphony", weights: str = ""
     ) -> None:
-        self.model = model
-        self.sampler = Sampler(model, name, weights)
+        copied: Any = copy.deepcopy(model)
+        self.model: Generator = copied.to(PRECISION)
+        self.sampler = Sampler(self.model, name, weights)
 
     def provenance(
         self,
         temperature: Temperature | None = None,
         rules: Rules | None = None,
         grow_from: Sequence[int] | None = None,
+        bare: bool = False,
     ) -> dict[str, Any]:
         """Return the part of ``info`` that is the same for all molecules of a request.
 
@@ -113,11 +116,11 @@ class Builder:
         ----------
         temperature, rules
             See `generate`.
-        grow_from
-            See `complete`, not negative.
+        grow_from, bare
+            See `complete`; the indices count from the first atom that is kept.
         """
         return self.sampler.provenance(
-            temperature or Temperature(), rules or Rules(), grow_from
+            temperature or Temperature(), rules or Rules(), grow_from, bare
         )
 
     def generate(
@@ -134,6 +137,8 @@ class Builder:
         """Make molecules from nothing.
 
         Molecule k of a seed is the same one whatever `n`, `batch_size` and `first`.
+        ``info["log_prob"]`` is that of the order in which the atoms were placed, which
+        `log_prob` does not know.
 
         Parameters
         ----------
@@ -197,6 +202,7 @@ class Builder:
         seed: int = 0,
         *,
         grow_from: Sequence[int] | None = None,
+        bare: bool = False,
         batch_size: int = 256,
         temperature: Temperature | None = None,
         first: int = 0,
@@ -205,10 +211,8 @@ class Builder:
     ) -> list[Atoms]:
         """Add atoms to a fragment until it is whole.
 
-        The given atoms keep index, position, constraints and arrays, but for results
-        of calculators such as forces; new atoms follow. The fragment's
-        ``info`` (charge, spin, energy, SMILES) is not the molecule's and stays behind;
-        without it a molecule counts as neutral, with a closed shell.
+        The shipped generator places hydrogens last: to a fragment that has some it adds
+        only more of them, unless `bare` takes them off first.
 
         Parameters
         ----------
@@ -221,6 +225,10 @@ class Builder:
         grow_from
             Indices of the given atoms, negative ones from the end, that something may
             be attached to; all by default. Atoms that are added are always allowed.
+        bare
+            Take the hydrogens off the fragment and place them anew, so that other
+            atoms can be added. `grow_from` still counts them, and is where atoms other
+            than hydrogens may be attached.
         batch_size, temperature, first, rules, valid_only
             See `generate`.
 
@@ -235,16 +243,16 @@ class Builder:
         rules = (rules or Rules()).settled(self.model.config)
         check_fragment(fragment, self.model, grow_from)
         rules.check(self.model.config, fragment)
-        foci = None if grow_from is None else [k % len(fragment) for k in grow_from]
+        start, foci = start_from(fragment, grow_from, bare)
 
         def completions() -> Iterator[Atoms]:
             end = None if valid_only else n
             for numbers in batches(end, first, min(batch_size, max(n, 1))):
-                growing = self.sampler.given([fragment] * len(numbers), numbers, rules)
+                given = [start] * len(numbers)
+                growing = self.sampler.given(given, numbers, rules)
                 u = self.sampler.uniforms(seed, numbers, rules)
-                given = [fragment] * len(numbers)
                 yield from self.sampler.grown(
-                    growing, u, seed, temperature, rules, given, foci
+                    growing, u, seed, temperature, rules, given, foci, bare
                 )
 
         made = completions()
@@ -348,7 +356,7 @@ class Builder:
         z = atoms.numbers[None].astype(np.int64)
         pos = atoms.positions - atoms.positions.mean(axis=0)
         batch = growth_of(z, pos[None], model.config, 0.0, rng, model.hydrogens_apart)
-        batch = batch.to(self.sampler.device)
+        batch = batch.to(self.sampler.device).double()
         weights = torch.tensor(self.sampler.start_weights())
         first = int(batch.fragments.molecules.heavy[0, 0])
         begun = float((weights[first] / weights.sum()).log())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from equicalc.models import Generator
 
-__all__ = ["check_fragment", "species_of"]
+__all__ = ["check_fragment", "species_of", "start_from"]
 
 #: Atoms nearer than this are one on top of the other, Angstrom.
 OVERLAP = 0.6
@@ -38,6 +38,37 @@ def species_of(atoms: Atoms, elements: Sequence[int]) -> NDArray[np.int64]:
             f"generator, which knows {', '.join(chemical_symbols[z] for z in elements)}"
         )
     return species
+
+
+def start_from(
+    fragment: Atoms, grow_from: Sequence[int] | None, bare: bool
+) -> tuple[Atoms, list[int] | None]:
+    """Return what is grown, and which of its atoms from, counted from the first.
+
+    Parameters
+    ----------
+    fragment, grow_from
+        Given atoms and indices, see `check_fragment`.
+    bare
+        Whether to leave the hydrogens out; they are counted in `grow_from`.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left, or an index is a hydrogen's that is left out.
+    """
+    foci = None if grow_from is None else [int(k) % len(fragment) for k in grow_from]
+    if not bare:
+        return fragment, foci
+    heavy = np.flatnonzero(fragment.numbers != 1).tolist()
+    if not heavy:
+        raise ValueError("bare takes hydrogens off, and the fragment has nothing else")
+    if hydrogens := set(foci or []).difference(heavy):
+        raise ValueError(
+            f"grow_from has the hydrogen {min(hydrogens)}, and bare takes hydrogens "
+            f"off; heavy atoms are {', '.join(map(str, heavy))}"
+        )
+    return fragment[heavy], None if foci is None else [heavy.index(k) for k in foci]
 
 
 def check_fragment(

@@ -58,10 +58,10 @@ class Growing:
         Atom that it was attached to; -1 for given ones.
     log_prob : (n, n_max)
         Of focus, species and position (per cubic Angstrom), at temperature 1.
-    may_focus : (n, n_max) bool
-        Whether something may be attached to the atom.
+    may_focus : (n, n_max, 2) bool
+        Whether a hydrogen, and whether another atom, may be attached to the atom.
     origin : (n, 3), Angstrom
-        Where the molecule grows, in double precision.
+        Where the molecule grows.
     """
 
     number: Tensor
@@ -102,7 +102,7 @@ class Growing:
         if n_given is None:
             n_given = torch.full((n,), width, device=pos.device)
         if origin is None:
-            origin = torch.zeros(n, 3, dtype=torch.float64, device=pos.device)
+            origin = pos.new_zeros(n, 3)
         return cls(
             number,
             n_given,
@@ -110,7 +110,7 @@ class Growing:
             torch.cat([pos, pos.new_zeros(n, room, 3)], 1),
             torch.full((n, n_max), -1, device=pos.device),
             pos.new_zeros(n, n_max),
-            torch.ones(n, n_max, dtype=torch.bool, device=pos.device),
+            torch.ones(n, n_max, 2, dtype=torch.bool, device=pos.device),
             origin,
         )
 
@@ -119,7 +119,7 @@ class Growing:
 
     def positions(self, row: int) -> NDArray[np.float64]:
         """Return where the atoms of a molecule are, (n_atoms, 3), Angstrom."""
-        pos = self.pos[row, : self.n_atoms[row]].double()
+        pos = self.pos[row, : self.n_atoms[row]]
         return (pos + self.origin[row]).cpu().numpy()
 
     def __getitem__(self, chosen: Tensor) -> Self:

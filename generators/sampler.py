@@ -22,7 +22,11 @@ from .steps import Temperature, grow
 from .streams import uniforms
 from .structures import merged, structure
 
-__all__ = ["Sampler", "batches"]
+__all__ = ["PRECISION", "Sampler", "batches"]
+
+#: Of growing molecules. A sum is rounded differently in batches of another size, and
+#: every atom makes the difference larger: single precision would change molecules.
+PRECISION = torch.float64
 
 
 class Sampler:
@@ -31,7 +35,7 @@ class Sampler:
     Parameters
     ----------
     model : Generator
-        A trained network.
+        A trained network, in `PRECISION`.
     name, weights : str
         What to call it in the provenance.
     """
@@ -42,7 +46,11 @@ class Sampler:
         self.weights = weights
 
     def provenance(
-        self, temperature: Temperature, rules: Rules, grow_from: Sequence[int] | None
+        self,
+        temperature: Temperature,
+        rules: Rules,
+        grow_from: Sequence[int] | None,
+        bare: bool = False,
     ) -> dict[str, Any]:
         """Return what decides about molecules, beside seed, number and fragment.
 
@@ -56,6 +64,8 @@ class Sampler:
         text = rules.text()
         if grow_from is not None:
             text += f", grow from {' '.join(map(str, sorted(set(grow_from))))}"
+        if bare:
+            text += ", hydrogens anew"
         named = {"weights": self.weights} if self.weights else {}
         return {"generator": self.name, **named, "rules": text} | (
             temperature.provenance()
@@ -74,7 +84,7 @@ class Sampler:
         growing = Growing.begin(
             self._numbers(numbers),
             species.unsqueeze(1),
-            torch.zeros(len(numbers), 1, 3, device=self.device),
+            torch.zeros(len(numbers), 1, 3, dtype=PRECISION, device=self.device),
             rules.room(self.model.config.max_atoms),
         )
         growing.log_prob[:, 0] = logits.log_softmax(0)[species]
@@ -85,12 +95,12 @@ class Sampler:
     ) -> Growing:
         """Begin with fragments, one for each number; each grows from its centroid.
 
-        Single precision would not do for a fragment far from the origin.
+        Distances far from the origin would not be exact.
         """
         n_given = [len(fragment) for fragment in fragments]
         n, width = len(fragments), max(n_given)
         species = np.zeros((n, width), np.int64)
-        pos = np.zeros((n, width, 3), np.float32)
+        pos = np.zeros((n, width, 3))
         origin = np.array([fragment.positions.mean(axis=0) for fragment in fragments])
         for k, fragment in enumerate(fragments):
             species[k, : n_given[k]] = species_of(fragment, self.model.elements)
@@ -113,12 +123,16 @@ class Sampler:
         rules: Rules,
         given: Sequence[Atoms] = (),
         grow_from: Sequence[int] | None = None,
+        bare: bool = False,
     ) -> Iterator[Atoms]:
-        """Grow a batch and yield its molecules in order, merged with what was given."""
+        """Grow a batch and yield its molecules in order, merged with what was given.
+
+        The hydrogens of a bare fragment may come anywhere.
+        """
         temperature = temperature or Temperature()
-        info = {"seed": seed, **self.provenance(temperature, rules, grow_from)}
+        info = {"seed": seed, **self.provenance(temperature, rules, grow_from, bare)}
         if grow_from is not None:
-            growing.may_focus[:, : len(given[0])] = False
+            growing.may_focus[:, : len(given[0]), int(bare) :] = False
             growing.may_focus[:, list(grow_from)] = True
         numbers = growing.number.tolist()
         fragments = dict(zip(numbers, given))

@@ -188,7 +188,9 @@ class _View:
         table = logits.new_full((*atom.shape, logits.shape[1]), -torch.inf)
         place = batch.pair_node - batch.first_node[batch.pair_fragment]
         table[batch.pair_fragment, place] = logits
-        may_focus = growing.may_focus.gather(1, atom).unsqueeze(2)
+        rows = torch.arange(len(growing), device=atom.device)[:, None]
+        is_heavy = torch.arange(logits.shape[1], device=atom.device).clamp(max=1)
+        may_focus = growing.may_focus[rows, atom][..., is_heavy]
         table = table.masked_fill(~may_focus, -torch.inf).flatten(1)
         table = torch.cat([table, table.new_zeros(len(table), 1)], 1)
         return cls(model, growing, batch, atom, h, table)

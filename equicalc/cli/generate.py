@@ -173,19 +173,32 @@ def complete(
             show_default=False,
         ),
     ] = None,
+    bare: Annotated[
+        bool,
+        typer.Option(
+            "--bare",
+            help="Take the hydrogens off and place them anew, to have heavy atoms "
+            "added; --grow-from counts them all the same.",
+        ),
+    ] = False,
     *,
     options: CompleteOptions,
 ) -> None:
     """Add atoms to a fragment until it is a whole molecule.
 
-    The atoms of the fragment keep their places and come first.
+    The atoms of the fragment keep their places and come first. The shipped generator
+    places hydrogens last: to a fragment that has some it adds only more of them.
 
     [bold]Examples[/bold]
 
       [cyan]equicalc complete fragment.xyz -n 20 -o whole.extxyz[/cyan]
 
       [cyan]equicalc complete ring.xyz --grow-from 2,5 --environment pocket.xyz[/cyan]
+
+      [cyan]equicalc complete c1ccccc1 --bare --grow-from 0,3 --max-atoms 16[/cyan]
     """
+    from equicalc.generators.fragments import check_fragment, start_from
+
     job = _Job(options)
     fragment = _one_structure(structure, options.seed)
     foci = None if grow_from is None else _indices(grow_from)
@@ -200,11 +213,14 @@ def complete(
             first=first,
             batch_size=size,
             grow_from=foci,
+            bare=bare,
             **how,
         )
 
-    counted = None if foci is None else [k % max(len(fragment), 1) for k in foci]
-    job.run(batch, builder.provenance(**how, grow_from=counted), fragment)
+    check_fragment(fragment, builder.model, foci)
+    start, kept = start_from(fragment, foci, bare)
+    made = builder.provenance(**how, grow_from=kept, bare=bare)
+    job.run(batch, made, start)
 
 
 class _Job:

@@ -19,7 +19,7 @@ __all__ = ["FragmentBatch", "Molecules", "OnDevice", "Queries"]
 
 
 class OnDevice:
-    """A dataclass of tensors that moves as a whole."""
+    """A dataclass of tensors that moves, or changes precision, as a whole."""
 
     def to(self, device: str | torch.device, **kwargs: bool) -> Self:
         """Return a copy on a device."""
@@ -28,6 +28,18 @@ class OnDevice:
             for field in dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
         }
         return type(self)(**moved)
+
+    def double(self) -> Self:
+        """Return a copy with real numbers in double precision."""
+        fields = [getattr(self, field.name) for field in dataclasses.fields(self)]  # pyright: ignore[reportArgumentType]
+        return type(self)(
+            *(
+                each.double()
+                if isinstance(each, OnDevice) or each.is_floating_point()
+                else each
+                for each in fields
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,20 @@ def test_complete_grows_from_named_atoms(cli):
     out = cli("complete", "fragment.xyz", "--grow-from", "1,x", "--overwrite", code=2)
     assert "give indices such as 0,3" in out
     assert "no atom" not in out
+    out = cli("complete", "fragment.xyz", "--grow-from", "2", "--overwrite", code=2)
+    assert "the fragment has atoms 0 to 1" in out
+
+
+def test_complete_takes_hydrogens_off(cli):
+    write("water.xyz", molecule("H2O"))
+    cli("complete", "water.xyz", "-n", 2, "--bare", "-o", "whole.extxyz")
+    for atoms in iread("whole.extxyz"):
+        assert (atoms.positions[0] == molecule("H2O").positions[0]).all()
+        assert (atoms.arrays["gen_focus"][1:] >= 0).all()
+        assert "hydrogens anew" in atoms.info["rules"]
+    write("h2.xyz", molecule("H2"))
+    out = cli("complete", "h2.xyz", "--bare", "--overwrite", code=2)
+    assert "hydrogens only" in out
 
 
 def test_rules_are_kept(cli):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.constraints import FixAtoms
@@ -33,6 +34,36 @@ def test_a_molecule_depends_on_its_number_and_seed_only(builder):
     assert same(whole[4], later)
     other = builder.generate(5, seed=4)
     assert not all(same(a, b) for a, b in zip(whole, other))
+
+
+def test_molecules_do_not_depend_on_the_batch():
+    shipped = load_builder("symphony")
+    whole = shipped.generate(12, seed=3)
+    for size in (1, 5):
+        for a, b in zip(whole, shipped.generate(12, seed=3, batch_size=size)):
+            assert (a.numbers == b.numbers).all()
+            assert np.abs(a.positions - b.positions).max() < 1e-9
+
+
+def test_a_builder_leaves_its_model_as_it_is(tiny_symphony):
+    before = next(tiny_symphony.parameters()).dtype
+    made = Builder(tiny_symphony)
+    assert next(tiny_symphony.parameters()).dtype == before == torch.float32
+    assert next(made.model.parameters()).dtype == torch.float64
+
+
+def test_a_bare_fragment_gets_other_atoms_and_its_hydrogens_anew():
+    shipped = load_builder("symphony")
+    benzene = molecule("C6H6")
+    for atoms in shipped.complete(benzene, 3, bare=True, grow_from=[-7, 3]):
+        assert (atoms.positions[:6] == benzene.positions[:6]).all()
+        focus = atoms.arrays["gen_focus"][6:]
+        attached, hydrogen = focus < 6, atoms.numbers[6:] == 1
+        assert set(focus[attached & ~hydrogen]) <= {5, 3}
+        assert set(focus[attached & hydrogen]) >= {0, 1, 2, 4}
+        assert "grow from 3 5, hydrogens anew" in atoms.info["rules"]
+    with pytest.raises(ValueError, match=r"the hydrogen 8.*heavy atoms are 0, 1, 2"):
+        shipped.complete(benzene, bare=True, grow_from=[0, 8])
 
 
 def test_molecules_say_where_they_come_from(builder):
