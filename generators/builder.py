@@ -297,7 +297,8 @@ class Builder:
         fragment
             As for `complete`.
         k
-            How many; fewer, where the rules refuse an atom in all attempts.
+            How many are drawn, the likely ones more often than once; fewer, where the
+            rules refuse an atom in all attempts.
         seed
             Of the random numbers.
         temperature

@@ -7,12 +7,11 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from equicalc.models import Generator
 
 __all__ = ["check_fragment", "species_of", "start_from"]
@@ -85,6 +84,10 @@ def check_fragment(
     grow_from
         Indices of atoms that may be grown from, or None for all.
     """
+    if not isinstance(fragment, Atoms):
+        raise ValueError(
+            f"a {type(fragment).__name__} was given: give one molecule, an ase.Atoms"
+        )
     n = len(fragment)
     if not n:
         raise ValueError("the fragment has no atoms: generate starts from nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,10 @@ def batches(n: int | None, first: int, size: int) -> Iterator[range]:
     ValueError
         If there is no such number of molecules, or of those in a batch.
     """
+    if odd := [k for k in (n or 0, first, size) if not isinstance(k, Integral)]:
+        raise ValueError(
+            f"{odd[0]!r} was given as a number of molecules: give integers"
+        )
     if (n is not None and n < 0) or size < 1:
         raise ValueError(f"n is {n} and batch_size {size}; give at least 0, and 1")
     end = None if n is None else first + n

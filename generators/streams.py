@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ __all__ = ["DRAWS", "uniforms"]
 
 #: Uniform numbers of a step: focus and species, distance (2), direction (4).
 DRAWS = 7
+LARGEST = 2**63  # seeds are below
 
 
 def uniforms(
@@ -40,6 +42,11 @@ def uniforms(
     -------
     (n_molecules, n_steps, n_attempts, DRAWS)
 
+    Raises
+    ------
+    ValueError
+        If the seed is not an integer from 0 to 2**63 - 1.
+
     References
     ----------
     .. [1] Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
@@ -50,6 +57,8 @@ def uniforms(
     >>> bool((both[1] == second[0]).all())
     True
     """
+    if type(seed) is bool or not isinstance(seed, Integral) or not 0 <= seed < LARGEST:
+        raise ValueError(f"seed is {seed!r}; give an integer from 0 to 2**63 - 1")
     drawn = [
         [_stream(seed, k, attempt, n_steps) for attempt in range(n_attempts)]
         for k in molecules
@@ -58,5 +67,5 @@ def uniforms(
 
 
 def _stream(seed: int, molecule: int, attempt: int, n_steps: int) -> NDArray[Any]:
-    bits = np.random.Philox(counter=[0, 0, 0, attempt], key=[seed, molecule])
+    bits = np.random.Philox(counter=[0, 0, 0, attempt], key=[int(seed), molecule])
     return np.random.Generator(bits).random((n_steps, DRAWS), np.float32)

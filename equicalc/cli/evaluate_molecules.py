@@ -78,13 +78,16 @@ def evaluate_molecules(
         if not inputs.is_file(text):
             raise ValueError(f"{text} does not exist: give a file of structures")
         structures = read_molecules(text)
-        table = metrics.evaluate_molecules(
-            structures,
-            smiles,
-            openbabel=metrics.has_openbabel(),
-            n_posebusters=posebusters,
-            reference=statistics,
-        )
+        try:
+            table = metrics.evaluate_molecules(
+                structures,
+                smiles,
+                openbabel=metrics.has_openbabel(),
+                n_posebusters=posebusters,
+                reference=statistics,
+            )
+        except ValueError as error:
+            raise ValueError(f"{text}: {error}") from error
         sets.append(Evaluated(Path(text).stem, structures, table))
     tables = {one.name: one.table for one in sets}
     for title, rows in report_rows(tables, COLUMNS):

@@ -90,6 +90,7 @@ def label(
     from equicalc.cli.console import progress_bar, stdout
     from equicalc.data.packed import PackedDataset
     from equicalc.labelling.run import Progress
+    from equicalc.labelling.shards import FAILURES_FILE, count_failures
 
     if len(sources) == 1 and Path(sources[0]).suffix in (".yaml", ".yml"):
         _refuse_unused(context)
@@ -117,6 +118,12 @@ def label(
 
         packed = labelling.label(options, report, shlex.join(sys.argv), scheduler)
     stdout.print(f"{len(PackedDataset(packed))} labelled structures: {packed}")
+    left_out, failed = count_failures(packed.parent)
+    if left_out or failed:
+        stdout.print(
+            f"{left_out} molecules left out, {failed} structures failed; the reasons: "
+            f"{packed.parent / FAILURES_FILE}"
+        )
 
 
 def _sources(given: list[str], folder: Path, frames: int) -> tuple:

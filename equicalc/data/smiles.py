@@ -246,6 +246,8 @@ def read_smiles(path: str | Path) -> list[str]:
 def numbered_smiles(path: str | Path) -> list[tuple[int, str]]:
     """Read the SMILES of a file with their lines; see `read_smiles`."""
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is no file: give one with a SMILES in each line")
     with naming(path, "holds no SMILES that can be read"):
         found = [(line, text) for line, text in _raw_smiles(path) if text]
     if not found:

@@ -32,7 +32,7 @@ def check_text(path: str | Path) -> None:
     Raises
     ------
     ValueError
-        If there is such a frame or line, or nothing at all.
+        If there is such a frame or line, or nothing at all, or it is a folder.
 
     Examples
     --------
@@ -44,6 +44,8 @@ def check_text(path: str | Path) -> None:
     ValueError: frame 0 announces 1000000000000 atoms, 0 lines follow
     """
     path = Path(path)
+    if path.is_dir() and path.suffix != ".bundle":
+        raise ValueError("it is a folder: name the files in it")
     if path.is_file() and not path.stat().st_size:
         raise ValueError("the file is empty")
     opener = _OPENERS.get(path.suffix.lower())

@@ -144,7 +144,8 @@ def _problem(item: dict[str, Any]) -> str:
     """One line for one complaint of pydantic."""
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] != "unexpected_keyword_argument":
-        return f"{where or 'options'}: {item['msg'].lower()}, given {item['input']!r}"
+        message = item["msg"].lower().replace("a valid tuple", "a list")
+        return f"{where or 'options'}: {message}, given {item['input']!r}"
     kind = Source if "sources" in item["loc"][:-1] else LabelOptions
     known = [field.name for field in fields(kind)]
     near = get_close_matches(str(item["loc"][-1]), known, n=1)

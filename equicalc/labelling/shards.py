@@ -159,6 +159,13 @@ def rebuild_failures(out: Path, rejected: list[Record]) -> None:
     temporary.replace(out / FAILURES_FILE)
 
 
+def count_failures(out: Path) -> tuple[int, int]:
+    """Count molecules that were left out of the plan, and structures that failed."""
+    lines = (out / FAILURES_FILE).read_text().splitlines()
+    left_out = sum(json.loads(line)["unit"] is None for line in lines)
+    return left_out, len(lines) - left_out
+
+
 def append_failures(out: Path, failures: list[Record]) -> None:
     """Add failures to the list."""
     with (out / FAILURES_FILE).open("a") as file:

@@ -160,7 +160,8 @@ def _wrong_values(kind: type, content: dict[str, Any]) -> Iterator[Problem]:
             elif item["type"] == "value_error":
                 yield _from_check(where, item.get("ctx", {})["error"])
             else:
-                yield where, f"{item['msg'].lower()}, given {item['input']!r}"
+                message = item["msg"].lower().replace("a valid tuple", "a list")
+                yield where, f"{message}, given {item['input']!r}"
 
 
 def _from_check(where: tuple[str, ...], error: ValueError) -> Problem:

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from .lookup import lookup_molecule, lookup_stability
 from .open_babel import openbabel_smiles, openbabel_version
 from .poses import pose_checks, posebusters_version
 from .statistics import Statistics, compare
-from .validity import plain_smiles, strictly_valid, valid_molecule
+from .validity import RADII_2023, plain_smiles, strictly_valid, valid_molecule
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,6 +34,12 @@ def _require_molecule(atoms: Atoms, number: int) -> None:
         )
     if not np.isfinite(atoms.positions).all():
         raise ValueError(f"structure {number} has a position that is not finite")
+    if unknown := set(atoms.numbers.tolist()) - RADII_2023.keys():
+        names = ", ".join(chemical_symbols[z] for z in sorted(unknown))
+        raise ValueError(
+            f"structure {number}, {atoms.get_chemical_formula()}, has {names}: "
+            "validity is defined for H, C, N, O and F; leave it out"
+        )
 
 
 def evaluate_molecules(
@@ -72,8 +79,8 @@ def evaluate_molecules(
     Raises
     ------
     ValueError
-        If there are no molecules, or one is periodic or has positions that are not
-        finite.
+        If there are no molecules, or one is periodic, has positions that are not
+        finite, or other elements than H, C, N, O and F; it tells which one.
     ImportError
         If a tool that is asked for is missing.
 

@@ -118,9 +118,19 @@ def test_unknown_configuration_keys(cli, tmp_path):
     assert "sourcs" in cli("label", "l.yaml", code=2)
 
 
-def test_missing_files(cli):
+def test_missing_files(cli, tmp_path):
     assert "c.yaml" in fail(cli, "train", "c.yaml")
     assert "no.extxyz" in cli("label", "no.extxyz", code=2)
+    (tmp_path / "l.yaml").write_text("out: x\nsources: [{path: no.smi}]\n")
+    assert "no.smi is no file" in cli("label", "l.yaml", code=2)
+    (tmp_path / "l.yaml").write_text("out: x\nsources: no.smi\n")
+    assert "sources: input should be a list" in cli("label", "l.yaml", code=2)
+
+
+def test_folders_in_the_place_of_files(cli, tmp_path):
+    (tmp_path / "cifs").mkdir()
+    out = cli("crystals", "score", "cifs", code=2)
+    assert "it is a folder: name the files in it" in out
 
 
 def test_debug_shows_the_traceback(cli):

@@ -223,6 +223,9 @@ def test_evaluation_is_printed_and_written(cli, tmp_path):
     for name in ("distributions", "molecules", "frontier"):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 1000
     assert "does not exist" in cli("evaluate-molecules", "nothing.extxyz", code=2)
+    write("odd.extxyz", [molecule("CH4"), molecule("CH3SH")])
+    out = cli("evaluate-molecules", "odd.extxyz", code=2)
+    assert "odd.extxyz: structure 1, CH4S, has S" in out
 
 
 def test_a_training_set_of_your_own_is_compared_with(cli):

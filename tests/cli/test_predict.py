@@ -21,5 +21,15 @@ def test_mistakes_are_named(cli):
     assert "no shipped model" in cli("predict", "C", "-m", "nothing", code=2)
 
 
+def test_others_are_predicted_beside_one_that_cannot_be(cli, tmp_path):
+    out = cli("predict", "C", "CCl", "O", "--device", "cpu", "-o", "u0.csv", code=2)
+    assert "element Cl" in out
+    assert "1 of 3 structures failed" in out
+    with (tmp_path / "u0.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["U0_eV"]) for row in rows] == [True, False, True]
+    assert [bool(row["message"]) for row in rows] == [False, True, False]
+
+
 def test_help_teaches_by_example(cli):
     assert "equicalc predict CCO" in cli("predict", "--help")

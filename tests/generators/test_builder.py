@@ -36,6 +36,18 @@ def test_a_molecule_depends_on_its_number_and_seed_only(builder):
     assert not all(same(a, b) for a, b in zip(whole, other))
 
 
+@pytest.mark.parametrize("seed", [None, -1, 1.5, True, 2**63])
+def test_seeds_are_integers(builder, seed):
+    with pytest.raises(ValueError, match="give an integer from 0"):
+        builder.generate(1, seed=seed)
+
+
+def test_one_molecule_is_needed(builder):
+    for ask in (builder.log_prob, builder.complete, builder.propose):
+        with pytest.raises(ValueError, match=r"a list was given: give one .*Atoms"):
+            ask([molecule("CH4")])
+
+
 def test_molecules_do_not_depend_on_the_batch():
     shipped = load_builder("symphony")
     whole = shipped.generate(12, seed=3)
