@@ -105,10 +105,14 @@ class Fragment(Generator):
         Structure of the fragment, in any format of ASE.
     grow_from
         Atoms that something may be attached to; all by default.
+    bare
+        Take its hydrogens off first, see `equicalc.generators.Builder.complete`: the
+        shipped generator adds nothing but hydrogens beside hydrogens.
     """
 
     file: FilePath
     grow_from: tuple[int, ...] | None = None
+    bare: bool = False
 
     def fresh(self, numbers: Sequence[int], seed: int) -> list[Atoms]:
         """Complete the fragment, once for each number."""
@@ -118,6 +122,7 @@ class Fragment(Generator):
             len(numbers),
             seed,
             grow_from=self.grow_from,
+            bare=self.bare,
             temperature=self.temperature(),
             first=numbers[0],
         )

@@ -37,6 +37,14 @@ def test_fragments_stay_as_they_are(model, tmp_path):
     assert same(found[1], source.fresh([1], 3)[0])
 
 
+def test_a_bare_fragment_gets_its_hydrogens_anew(model, tmp_path):
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    source = Fragment(file=tmp_path / "water.xyz", model=model, bare=True)
+    (found,) = source.fresh([0], 3)
+    assert (found.arrays["gen_focus"][1:] >= 0).all()
+    assert "hydrogens anew" in found.info["rules"]
+
+
 def test_files_are_taken_once(tmp_path):
     (tmp_path / "a.smi").write_text("CO\nCC\n")
     write(tmp_path / "b.xyz", molecule("H2O"))
