@@ -53,13 +53,40 @@ class Temperature:
         }
 
 
+@dataclass(frozen=True)
+class Skeletons:
+    """What a model made of the heavy atoms of molecules: hydrogens do not change it.
+
+    Attributes
+    ----------
+    features : (n_nodes, ...)
+        Of all of them, end to end.
+    n_heavy : (n,)
+        How many each molecule has.
+    """
+
+    features: Tensor
+    n_heavy: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Self:
+        """Return those of some molecules, in their order."""
+        chosen = torch.zeros_like(self.n_heavy, dtype=torch.bool)
+        chosen[rows] = True
+        nodes = chosen.repeat_interleave(self.n_heavy)
+        return type(self)(self.features[nodes], self.n_heavy[chosen])
+
+
 class Step(NamedTuple):
-    """What a step did: molecules that ended, whether by stopping, and the others."""
+    """What a step did: molecules that ended, whether by stopping, and the others.
+
+    Of these also the rows where they were, and what the model made of them.
+    """
 
     ended: Growing
     stopped: Tensor
     growing: Growing
     rows: Tensor
+    known: Skeletons | None
 
 
 @torch.no_grad()
@@ -88,12 +115,15 @@ def grow(
     finished
         Takes molecules as they end, and (n,) whether the model said stop.
     """
-    number = 0
+    number, known = 0, None
     while len(growing):
-        done = step(model, growing, uniform[:, number], temperature, constraints)
+        done = step(
+            model, growing, uniform[:, number], temperature, constraints, known=known
+        )
         if len(done.ended):
             finished(done.ended, done.stopped)
         growing, uniform, number = done.growing, uniform[done.rows], number + 1
+        known = done.known
 
 
 def step(
@@ -103,6 +133,7 @@ def step(
     temperature: Temperature,
     constraints: Constraints,
     may_stop: bool = True,
+    known: Skeletons | None = None,
 ) -> Step:
     """Add one atom to each molecule that does not end.
 
@@ -125,9 +156,11 @@ def step(
         What may come.
     may_stop
         Whether stopping is an answer.
+    known
+        What the step before returned.
     """
     # 1. logits
-    view = _View.of(model, growing)
+    view = _View.of(model, growing, known)
     stopping = view.logits.shape[1] - 1
     allowed = constraints.allowed(growing, view.atom) & view.logits.isfinite()
     allowed[:, stopping] &= may_stop
@@ -153,7 +186,10 @@ def step(
     # 3. ends
     ended = ~grown
     rows = grown.nonzero().squeeze(1)
-    return Step(after[ended], (stopped & ~lost)[ended], after[grown], rows)
+    known = None
+    if model.hydrogens_apart:
+        known = Skeletons(view.h, view.batch.n_heavy)[rows]
+    return Step(after[ended], (stopped & ~lost)[ended], after[grown], rows, known)
 
 
 @dataclass(frozen=True)
@@ -180,10 +216,10 @@ class _View:
     logits: Tensor
 
     @classmethod
-    def of(cls, model: Generator, growing: Growing) -> Self:
-        """Ask the model."""
+    def of(cls, model: Generator, growing: Growing, known: Skeletons | None) -> Self:
+        """Ask the model what is not known of the step before."""
         batch, atom = growing.fragments(model)
-        h = model.embed(batch)
+        h = _embedded(model, growing, batch, known)
         logits = model.focus_logits(h, batch)  # (n_pairs, n_elements)
         table = logits.new_full((*atom.shape, logits.shape[1]), -torch.inf)
         place = batch.pair_node - batch.first_node[batch.pair_fragment]
@@ -211,3 +247,18 @@ class _View:
         focus = self.atom[rows, rank]
         pos = self.growing.pos[rows, focus] + vectors
         return Addition(species, pos, focus, chosen + density)
+
+
+def _embedded(
+    model: Generator, growing: Growing, batch: FragmentBatch, known: Skeletons | None
+) -> Any:
+    """Return the features of fragments; only skeletons that have grown are new."""
+    if known is None:
+        return model.embed(batch)
+    new = known.n_heavy != batch.n_heavy
+    nodes = new.repeat_interleave(batch.n_heavy)
+    h = known.features.new_empty(len(nodes), *known.features.shape[1:])
+    h[~nodes] = known.features[~new.repeat_interleave(known.n_heavy)]
+    if new.any():
+        h[nodes] = model.embed(growing[new].fragments(model)[0])
+    return h
