@@ -89,16 +89,21 @@ def require_crystal(atoms: Atoms) -> None:
         )
     if not np.isfinite(atoms.positions).all():
         raise errors.CrystalError("positions are not finite")
-    partial = [
-        f"{site}: {occupation}"
-        for site, occupation in atoms.info.get("occupancy", {}).items()
-        if len(occupation) != 1 or min(occupation.values()) < 0.999
-    ]
+    partial = disordered_sites(atoms)
     if partial:
         raise errors.PartialOccupancyError(
             f"{len(partial)} sites are disordered (the first one is {partial[0]}); "
             "give one of the ordered structures"
         )
+
+
+def disordered_sites(atoms: Atoms) -> list[str]:
+    """Sites of a structure from a CIF that an atom is not always at, and what is."""
+    return [
+        f"{site}: {occupation}"
+        for site, occupation in atoms.info.get("occupancy", {}).items()
+        if len(occupation) != 1 or min(occupation.values()) < 0.999
+    ]
 
 
 def find_fragments(atoms: Atoms) -> list[Fragment]:

@@ -19,6 +19,7 @@ from equicalc.workers import Workers
 
 from .crystal import MolecularCrystal
 from .errors import CrystalError, UnreadableFileError
+from .fragments import disordered_sites
 from .lattice import Relax
 from .methods import named_method
 
@@ -225,6 +226,7 @@ def _answers(row: Any, atoms: Atoms, asked: dict[str, str]) -> bool:
     before = row.toatoms()
     return (
         all(row.get(key) == value for key, value in asked.items())
+        and not disordered_sites(atoms)  # which rows do not keep
         and np.array_equal(before.numbers, atoms.numbers)
         and np.array_equal(before.pbc, atoms.pbc)
         and np.allclose(before.cell.array, atoms.cell.array, rtol=0, atol=SAME)

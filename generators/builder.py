@@ -242,8 +242,8 @@ class Builder:
         """
         rules = (rules or Rules()).settled(self.model.config)
         check_fragment(fragment, self.model, grow_from)
-        rules.check(self.model.config, fragment)
         start, foci = start_from(fragment, grow_from, bare)
+        rules.check(self.model.config, start)
 
         def completions() -> Iterator[Atoms]:
             end = None if valid_only else n

@@ -112,12 +112,14 @@ def check_fragment(
         )
     if grow_from is None:
         return
+    if not len(grow_from):
+        raise ValueError("grow_from is empty: name atoms, or leave it out for all")
     if odd := [k for k in grow_from if type(k) is bool or not isinstance(k, Integral)]:
         raise ValueError(f"grow_from has {odd[0]!r}: give indices of atoms")
     if outside := [k for k in grow_from if not -n <= k < n]:
         raise ValueError(f"grow_from {outside[0]}: the fragment has atoms 0 to {n - 1}")
     foci = fragment.numbers[list(grow_from)]
-    if not len(foci) or (model.hydrogens_apart and (foci == 1).all()):
+    if model.hydrogens_apart and (foci == 1).all():
         raise ValueError(
             f"grow_from {list(grow_from)} names no atom but hydrogens, which nothing "
             "is attached to"

@@ -99,9 +99,13 @@ def check_neutral_closed_shell(atoms: Atoms) -> None:
     ------
     InputError
         If the structure asks for a charge or for unpaired electrons, see
-        `electronic_state`.
+        `electronic_state`; also if those of several atoms cancel.
     """
     charge, unpaired = electronic_state(atoms)
+    if _first(atoms, MULTIPLICITY_KEYS) is None:
+        unpaired = max(
+            unpaired, np.abs(atoms.get_initial_magnetic_moments()).max(initial=0)
+        )
     if abs(charge) > TOLERANCE or unpaired > TOLERANCE:
         raise InputError(
             f"the structure has charge {charge:+g} and {unpaired:g} unpaired "

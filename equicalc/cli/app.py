@@ -95,7 +95,8 @@ def configure(
       [cyan]equicalc models[/cyan]                    which networks are there
 
     The exit code is 0 when all was done, 2 when something can be set right (one of
-    several structures, too), 1 for an error of equicalc, 130 after Ctrl-C.
+    several structures, too), 1 for an error of equicalc, 130 after Ctrl-C,
+    143 after SIGTERM.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s"

@@ -35,6 +35,7 @@ def conformers(
 
       [cyan]equicalc data conformers CCO 'CC(=O)NC' -n 20 -o few[/cyan]
     """
+    from equicalc.cli import inputs
     from equicalc.cli.console import print_table
     from equicalc.data.conformer_set import write_conformers
     from equicalc.data.random_conformers import ConformerOptions
@@ -42,7 +43,11 @@ def conformers(
 
     molecules: list[str] = []
     for text in smiles:
-        molecules += read_smiles(text) if is_smiles_file(Path(text)) else [text]
+        if is_smiles_file(Path(text)):
+            molecules += read_smiles(text)
+        else:
+            inputs.require_smiles(text)
+            molecules.append(text)
     options = ConformerOptions(max_heavy_atoms=max_heavy_atoms)
     dataset = write_conformers(
         output, molecules, n, options, seed=seed, workers=workers

@@ -41,9 +41,12 @@ def key(frame: Frame, *settings: object) -> str:
     """Return a hash of a structure and of what is done with it."""
     import numpy as np
 
+    from equicalc.crystals.fragments import disordered_sites
+
     _, atoms, _ = frame
     places = np.concatenate([atoms.cell.array, atoms.positions])
     digest = sha256(repr((atoms.pbc.tolist(), settings)).encode())
     digest.update(atoms.numbers.tobytes())
     digest.update((places.round(DIGITS) + 0.0).tobytes())  # no -0.0
+    digest.update("".join(disordered_sites(atoms)).encode())
     return digest.hexdigest()[:12]

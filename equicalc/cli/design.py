@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from equicalc.cli import inputs
 
 if TYPE_CHECKING:
-    from equicalc.design import Record
+    from equicalc.design import Record, RunDatabase
 
 SHOWN = 10
 """Lines of the table."""
@@ -77,6 +78,18 @@ def design(
     stdout.print(
         f"{len(database)} structures, {len(best)} of them the best: {database.where}"
     )
+    if not best:
+        stdout.print(_commonest(database))
+
+
+def _commonest(database: RunDatabase) -> str:
+    """Say why most structures of a run were rejected."""
+    rejected = database.stream(status="rejected")
+    reasons = Counter(f"{one.step}: {one.reason}" for one in rejected)
+    if not reasons:
+        return "none has a score"
+    [(reason, n)] = reasons.most_common(1)
+    return f"rejected: {reasons.total()}, for one reason {n} of them: {reason}"
 
 
 def _line(record: Record) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from .step import Rejected, Step, noted
+from .step import MissingError, Rejected, Step, noted
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -91,7 +91,15 @@ class LatticeEnergy(Step):
             weights_path(name)
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
-        """Evaluate crystals together where the method can."""
+        """Evaluate crystals together where the method can.
+
+        Raises
+        ------
+        MissingError
+            If a structure is no crystal.
+        """
+        if not all(atoms.pbc.all() for atoms in structures):
+            raise MissingError("a molecule is no crystal: an earlier step must pack it")
         kind, _, name = self.method.partition(":")
         if kind != "network":
             return super().many(structures)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    field_serializer,
+    field_validator,
+)
 
 from .filters import known_property
 from .imports import imported
@@ -32,8 +39,8 @@ class Goal(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: float = 1.0
-    target: float | None = None
+    weight: FiniteFloat = 1.0
+    target: FiniteFloat | None = None
 
     def worth(self, value: float) -> float:
         """Return the score of a value."""

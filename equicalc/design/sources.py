@@ -154,12 +154,16 @@ def _builder(model: str) -> Builder:
 
 @lru_cache(maxsize=2)
 def _molecules(paths: tuple[Path, ...]) -> list[Atoms]:
-    from equicalc.data.smiles import atoms_from_smiles, is_smiles_file, read_smiles
+    from equicalc.data.smiles import atoms_from_smiles, is_smiles_file, numbered_smiles
 
     found: list[Atoms] = []
     for path in paths:
-        if is_smiles_file(path):
-            found += [atoms_from_smiles(smiles) for smiles in read_smiles(path)]
-        else:
+        if not is_smiles_file(path):
             found += read_structures(path)
+            continue
+        for line, smiles in numbered_smiles(path):
+            try:
+                found.append(atoms_from_smiles(smiles))
+            except ValueError as error:
+                raise ValueError(f"{path}:{line}: {error}") from error
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from equicalc.training.logs import CsvLog
 
@@ -25,7 +26,7 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class Checkpoints(Callback):
-    """Write `last.ckpt` every few minutes and after every validation.
+    """Write `last.ckpt` every few minutes, after every validation and at a signal.
 
     It is written between two steps, to a temporary file that then takes the name;
     the one before stays as `previous.ckpt`.
@@ -57,6 +58,14 @@ class Checkpoints(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run."""
         self.save(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: Any, exception: BaseException
+    ) -> None:
+        """Save what a signal ends after a step; other devices may not be as far."""
+        ended = isinstance(exception, SIGTERMException) and trainer.training
+        if ended and trainer.world_size == 1:
+            self.save(trainer, pl_module)
 
     def save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Write `last.ckpt` and keep the one before."""

@@ -24,6 +24,7 @@ from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
 from equicalc.training.config_file import completed
+from equicalc.training.interruption import ended_by_signals
 from equicalc.training.processes import process_number, strategy_of
 from equicalc.training.report import BEST, write_json
 from equicalc.training.schedule import RunState
@@ -53,8 +54,9 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
     4. Evaluate the best model, draw the plots.
 
     Killed at any moment, the same call goes on from the last checkpoint, with the
-    same batches in the same order. On several devices every process makes this call;
-    the first one writes all files, the others return when training ends.
+    same batches in the same order; Ctrl-C and SIGTERM write one after the step. On
+    several devices every process makes this call; the first one writes all files, the
+    others return when training ends.
 
     Parameters
     ----------
@@ -81,6 +83,8 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
         another process trains in the same folder.
     DivergenceError
         If the weights become NaN.
+    KeyboardInterrupt, SystemExit
+        After Ctrl-C and SIGTERM.
     """
     folder = expand_path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,14 +166,20 @@ def _prepared(
             logger.info("going on from %s, step %d", path, batches.start)
             state = RunState(**saved["run_state"])
             if state.finished(config.stop, batches.start, batches.per_epoch):
+                if not (folder / BEST).exists():
+                    raise ValueError(
+                        f"the run in {folder} is at step {batches.start}, before its "
+                        "first validation: allow more steps or time (stop)"
+                    )
                 return
-        trainer.fit(
-            module,
-            loader(partial(task.batch, model, parts["train"]), batches, workers),
-            loader(partial(task.batch, model, parts["valid"]), in_turn, workers),
-            ckpt_path=path,
-            weights_only=True,
-        )
+        with ended_by_signals():
+            trainer.fit(
+                module,
+                loader(partial(task.batch, model, parts["train"]), batches, workers),
+                loader(partial(task.batch, model, parts["valid"]), in_turn, workers),
+                ckpt_path=path,
+                weights_only=True,
+            )
 
     return fit
 

@@ -43,6 +43,7 @@ def test_charge_and_spin_in_info_are_watched(checkpoint, ethanol, evaluations):
         lambda a: a.info.update(multiplicity=2),
         lambda a: a.set_initial_charges([1.0] + [0.0] * (len(a) - 1)),
         lambda a: a.set_initial_magnetic_moments([1.0] + [0.0] * (len(a) - 1)),
+        lambda a: a.set_initial_magnetic_moments([1.0, -1.0] + [0.0] * (len(a) - 2)),
     ],
 )
 def test_charged_and_open_shell_structures_follow_the_setting(

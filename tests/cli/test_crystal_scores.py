@@ -43,6 +43,19 @@ def water(length, group=14):
     return MolecularCrystal.from_parameters(molecule("H2O"), group, pose).to_atoms()
 
 
+def test_disorder_is_seen_where_an_ordered_crystal_was(cli, model):
+    write("x.cif", water(7.0))
+    score = ["crystals", "score", "x.cif", "-o", "s.csv", "--model", model]
+    label = ["crystals", "label", "x.cif", "-m", "lj", "-o", "l.db", "--workers", 1]
+    for command in (score, label):
+        cli(*command)
+    text = Path("x.cif").read_text()
+    assert "1.0000" in text
+    Path("x.cif").write_text(text.replace("1.0000", "0.5000"))
+    for command in ([*score, "--resume"], label):
+        assert "sites are disordered" in cli(*command, code=2)
+
+
 def test_score_ranks_and_keeps_bad_files_as_rows(cli, model):
     write("x.extxyz", [water(7.0), water(6.0), water(6.5)])
     write("salt.cif", bulk("NaCl", "rocksalt", a=9.0))

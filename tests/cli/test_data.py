@@ -28,3 +28,5 @@ def test_help_teaches_by_example(cli):
 def test_what_cannot_be_read_is_a_user_error(cli):
     out = cli("data", "qm9", "set", "--source", "missing.npz", code=2)
     assert "missing.npz" in out
+    out = cli("data", "conformers", "CCO", "XX", "-n", 2, "-o", "few", code=2)
+    assert "'XX' is neither a file that exists nor a valid SMILES" in out

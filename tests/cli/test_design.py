@@ -52,3 +52,16 @@ def test_mistakes_end_in_one_line(cli, loop, tmp_path):
     loop.write_text("output: run\nsteps: [relx]\n")
     assert "did you mean 'relax'" in cli("design", loop, code=2)
     assert "No such file" in cli("report", tmp_path / "none.db", code=2)
+    goals = "steps: [{properties: {names: [logp]}}, {score: {goals: {logp: .nan}}}]"
+    loop.write_text(f"output: run\n{goals}\n")
+    assert "finite number" in cli("design", loop, code=2)
+
+
+def test_a_run_without_any_good_structure_says_why(cli, loop, tmp_path):
+    few = {"composition": {"heavy_atoms": [8, 9]}}
+    content = yaml.safe_load(loop.read_text())
+    content["steps"][0] = few
+    loop.write_text(yaml.safe_dump(content))
+    out = " ".join(cli("design", loop).split())
+    assert "4 structures, 0 of them the best" in out
+    assert "rejected: 4, for one reason 2 of them: composition: 3 heavy atoms" in out

@@ -157,6 +157,13 @@ def test_what_is_not_there_is_told_before_anything_is_made(
     assert len(database(tmp_path)) == 0
 
 
+def test_molecules_have_no_lattice_energy(toy, tmp_path):
+    design = toy.design(tmp_path)
+    wrong = design.model_copy(update={"steps": (*design.steps, LatticeEnergy())})
+    with pytest.raises(MissingError, match="an earlier step must pack it"):
+        run(wrong)
+
+
 def test_kill_9_loses_nothing_and_doubles_nothing(toy, tmp_path, same_records):
     run(toy.design(tmp_path / "whole", seconds=0.01))
     killed = tmp_path / "killed"

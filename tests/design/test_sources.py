@@ -45,6 +45,12 @@ def test_a_bare_fragment_gets_its_hydrogens_anew(model, tmp_path):
     assert "hydrogens anew" in found.info["rules"]
 
 
+def test_a_bad_line_of_a_file_is_named(tmp_path):
+    (tmp_path / "a.smi").write_text("CO\nXX\n")
+    with pytest.raises(ValueError, match=r"a\.smi:2: 'XX' is not a valid SMILES"):
+        Files(paths=(tmp_path / "a.smi",)).fresh([0], 0)
+
+
 def test_files_are_taken_once(tmp_path):
     (tmp_path / "a.smi").write_text("CO\nCC\n")
     write(tmp_path / "b.xyz", molecule("H2O"))

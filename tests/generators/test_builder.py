@@ -74,6 +74,8 @@ def test_a_bare_fragment_gets_other_atoms_and_its_hydrogens_anew():
         assert set(focus[attached & ~hydrogen]) <= {5, 3}
         assert set(focus[attached & hydrogen]) >= {0, 1, 2, 4}
         assert "grow from 3 5, hydrogens anew" in atoms.info["rules"]
+    few = shipped.complete(benzene, 1, bare=True, rules=Rules(max_atoms=7))
+    assert len(few[0]) == 7
     with pytest.raises(ValueError, match=r"the hydrogen 8.*heavy atoms are 0, 1, 2"):
         shipped.complete(benzene, bare=True, grow_from=[0, 8])
 
@@ -240,6 +242,7 @@ def test_fragments_far_from_the_origin_grow_as_well(builder, methanol):
         (Atoms("C", [[np.nan, 0, 0]]), {}, "not finite"),
         (Atoms("C"), {"grow_from": [3]}, "grow_from 3: the fragment has atoms 0 to 0"),
         (Atoms("CH", [[0, 0, 0], [0, 0, 1]]), {"grow_from": [1]}, "no atom but"),
+        (Atoms("C"), {"grow_from": []}, "grow_from is empty"),
         (Atoms("C"), {"grow_from": [True]}, "grow_from has True: give indices"),
         (Atoms("C"), {"grow_from": [0.5]}, "grow_from has 0.5: give indices"),
         (Atoms("C"), {"n": -1}, "n is -1"),

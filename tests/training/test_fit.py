@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -147,21 +148,41 @@ train(config_from_dict(json.loads(sys.argv[1])))
 """
 
 
-def test_killed_run_goes_on_to_the_same_end(make_config, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "minutes", "code"),
+    [
+        (signal.SIGKILL, 0.0, -signal.SIGKILL),
+        (signal.SIGTERM, 99.0, 143),
+        (signal.SIGINT, 99.0, -signal.SIGINT),
+    ],
+)
+def test_stopped_run_goes_on_to_the_same_end(
+    make_config, tmp_path, number, minutes, code
+):
     length = {"max_steps": 60}
-    often = {"checkpoint_minutes": 0.0}
     whole = train(make_config(output=str(tmp_path / "whole"), stop=length))
-    config = make_config(stop=length, trainer=often)
+    config = make_config(stop=length, trainer={"checkpoint_minutes": minutes})
     log = tmp_path / "run" / "train.csv"
     content = json.dumps(dataclasses.asdict(config))
     process = subprocess.Popen([sys.executable, "-c", KILLED, content])
     while process.poll() is None and not (log.exists() and len(table(log)) > 9):
         time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert 9 < len(table(log)) < 60
+    process.send_signal(number)
+    assert process.wait() == code
+    steps = len(table(log))
+    assert 9 < steps < 60
+    if number != signal.SIGKILL:  # nothing is lost
+        saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+        assert saved["global_step"] == steps
     best = train(config)
     assert_same_run(best.parent, whole.parent)
+
+
+def test_a_run_cut_short_of_its_first_validation_is_named(make_config):
+    best = train(make_config(stop={"max_steps": 5}))
+    best.unlink()  # as if it had been stopped before
+    with pytest.raises(ValueError, match="is at step 5, before its first validation"):
+        train(make_config(stop={"max_steps": 4}))
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "time-cosine"])
