@@ -99,9 +99,10 @@ def require_crystal(atoms: Atoms) -> None:
 
 def disordered_sites(atoms: Atoms) -> list[str]:
     """Sites of a structure from a CIF that an atom is not always at, and what is."""
+    sites = atoms.info.get("occupancy")
     return [
         f"{site}: {occupation}"
-        for site, occupation in atoms.info.get("occupancy", {}).items()
+        for site, occupation in (sites.items() if isinstance(sites, dict) else ())
         if len(occupation) != 1 or min(occupation.values()) < 0.999
     ]
 

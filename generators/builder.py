@@ -24,7 +24,7 @@ from equicalc.training.growth_loss import growth_log_prob
 from .filtering import ValidFilter
 from .fragments import check_fragment, start_from
 from .rules import Rules
-from .sampler import PRECISION, Sampler, batches
+from .sampler import PRECISION, Sampler, batches, check_numbers
 from .steps import Temperature, step
 
 __all__ = ["Builder", "Proposal", "load_builder"]
@@ -164,6 +164,7 @@ class Builder:
         TooFewValidError
             If hardly any molecule is valid.
         """
+        check_numbers(n, first, batch_size)
         molecules = self.stream(
             None if valid_only else n,
             seed,
@@ -241,6 +242,7 @@ class Builder:
             If hardly any completion is valid.
         """
         rules = (rules or Rules()).settled(self.model.config)
+        check_numbers(n, first, batch_size)
         check_fragment(fragment, self.model, grow_from)
         start, foci = start_from(fragment, grow_from, bare)
         rules.check(self.model.config, start)

@@ -62,6 +62,8 @@ class Growing:
         Whether a hydrogen, and whether another atom, may be attached to the atom.
     origin : (n, 3), Angstrom
         Where the molecule grows.
+    room : (n,)
+        Atoms that it may have, n_max at most.
     """
 
     number: Tensor
@@ -72,6 +74,7 @@ class Growing:
     log_prob: Tensor
     may_focus: Tensor
     origin: Tensor
+    room: Tensor
 
     @classmethod
     def begin(
@@ -79,7 +82,7 @@ class Growing:
         number: Tensor,
         species: Tensor,
         pos: Tensor,
-        n_max: int,
+        room: Tensor,
         n_given: Tensor | None = None,
         origin: Tensor | None = None,
     ) -> Self:
@@ -90,15 +93,16 @@ class Growing:
         number : (n,)
         species : (n, n_given_max)
         pos : (n, n_given_max, 3), Angstrom
-        n_max
-            Atoms to make room for.
+        room : (n,)
+            Atoms that there may be.
         n_given : (n,)
             How many of the given atoms are there; by default all.
         origin : (n, 3), Angstrom
             What positions are given from; by default zeros.
         """
         n, width = species.shape
-        room = n_max - width
+        n_max = int(room.max())
+        left = n_max - width
         if n_given is None:
             n_given = torch.full((n,), width, device=pos.device)
         if origin is None:
@@ -106,12 +110,13 @@ class Growing:
         return cls(
             number,
             n_given,
-            torch.cat([species, species.new_zeros(n, room)], 1),
-            torch.cat([pos, pos.new_zeros(n, room, 3)], 1),
+            torch.cat([species, species.new_zeros(n, left)], 1),
+            torch.cat([pos, pos.new_zeros(n, left, 3)], 1),
             torch.full((n, n_max), -1, device=pos.device),
             pos.new_zeros(n, n_max),
             torch.ones(n, n_max, 2, dtype=torch.bool, device=pos.device),
             origin,
+            room,
         )
 
     def __len__(self) -> int:

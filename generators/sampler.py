@@ -23,7 +23,7 @@ from .steps import Temperature, grow
 from .streams import uniforms
 from .structures import merged, structure
 
-__all__ = ["PRECISION", "Sampler", "batches"]
+__all__ = ["PRECISION", "Sampler", "batches", "check_numbers"]
 
 #: Of growing molecules. A sum is rounded differently in batches of another size, and
 #: every atom makes the difference larger: single precision would change molecules.
@@ -86,7 +86,7 @@ class Sampler:
             self._numbers(numbers),
             species.unsqueeze(1),
             torch.zeros(len(numbers), 1, 3, dtype=PRECISION, device=self.device),
-            rules.room(self.model.config.max_atoms),
+            torch.full_like(species, rules.room(self.model.config.max_atoms)),
         )
         growing.log_prob[:, 0] = logits.log_softmax(0)[species]
         return growing
@@ -100,6 +100,7 @@ class Sampler:
         """
         n_given = [len(fragment) for fragment in fragments]
         n, width = len(fragments), max(n_given)
+        most = self.model.config.max_atoms
         species = np.zeros((n, width), np.int64)
         pos = np.zeros((n, width, 3))
         origin = np.array([fragment.positions.mean(axis=0) for fragment in fragments])
@@ -110,7 +111,7 @@ class Sampler:
             self._numbers(numbers),
             torch.from_numpy(species).to(self.device),
             torch.from_numpy(pos).to(self.device),
-            rules.room(self.model.config.max_atoms, width),
+            torch.tensor([rules.room(most, n) for n in n_given], device=self.device),
             torch.tensor(n_given, device=self.device),
             torch.from_numpy(origin).to(self.device),
         )
@@ -177,20 +178,27 @@ class Sampler:
         return uniforms(seed, numbers, n_steps, attempts).to(self.device)
 
 
+def check_numbers(n: int | None, first: int, size: int) -> None:
+    """Raise ValueError if there is no such number of molecules, or of a batch."""
+    if odd := [k for k in (n or 0, first, size) if not isinstance(k, Integral)]:
+        raise ValueError(
+            f"{odd[0]!r} was given as a number of molecules: give integers"
+        )
+    if (n is not None and n < 0) or first < 0 or size < 1:
+        raise ValueError(
+            f"n is {n}, first {first} and batch_size {size}; give at least 0, 0 and 1"
+        )
+
+
 def batches(n: int | None, first: int, size: int) -> Iterator[range]:
     """Yield the numbers of batches; without end if n is None.
 
     Raises
     ------
     ValueError
-        If there is no such number of molecules, or of those in a batch.
+        See `check_numbers`.
     """
-    if odd := [k for k in (n or 0, first, size) if not isinstance(k, Integral)]:
-        raise ValueError(
-            f"{odd[0]!r} was given as a number of molecules: give integers"
-        )
-    if (n is not None and n < 0) or size < 1:
-        raise ValueError(f"n is {n} and batch_size {size}; give at least 0, and 1")
+    check_numbers(n, first, size)
     end = None if n is None else first + n
     for begin in count(first, size):
         if end is not None and begin >= end:

@@ -168,7 +168,7 @@ def step(
     allowed[lost, stopping] = True
     chances = (view.logits / temperature.focus).masked_fill(~allowed, -torch.inf)
     # 2. draws
-    full = growing.n_atoms == growing.species.shape[1]
+    full = growing.n_atoms >= growing.room
     stopped, grown = torch.zeros_like(full), torch.zeros_like(full)
     undecided, after = torch.ones_like(full), growing.copy()
     for numbers in uniform.unbind(1):

@@ -68,7 +68,7 @@ def predict(
     rows: list[Row] = []
 
     def write() -> None:
-        if not all(row["message"] for row in rows):
+        if rows:
             write_csv(output, rows)
 
     with progress_bar() as bar, kept(write) as save:
@@ -101,7 +101,8 @@ def _rows(found: Sequence[inputs.Named], predictor: PropertyPredictor) -> list[R
         if exit_code(error) != USER_ERROR:
             raise
         if len(found) > 1:  # one of them: see which
-            return [row for named in found for row in _rows([named], predictor)]
+            half = len(found) // 2
+            return _rows(found[:half], predictor) + _rows(found[half:], predictor)
         message = message_of(error).removeprefix("structure 0: ")
         return [_row(found[0].name, "", predictor, None, message)]
     return [

@@ -96,10 +96,10 @@ class LatticeEnergy(Step):
         Raises
         ------
         MissingError
-            If a structure is no crystal.
+            If all are molecules.
         """
-        if not all(atoms.pbc.all() for atoms in structures):
-            raise MissingError("a molecule is no crystal: an earlier step must pack it")
+        if not any(atoms.pbc.any() for atoms in structures):
+            raise MissingError("molecules are no crystals: an earlier step must pack")
         kind, _, name = self.method.partition(":")
         if kind != "network":
             return super().many(structures)

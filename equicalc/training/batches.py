@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from equicalc.training.interruption import ignore_signals
+
 
 class EndlessBatches(Sampler[np.ndarray]):
     """Random batches without end; the n-th is a function of seed and n alone.
@@ -111,6 +113,7 @@ def loader(
         collate_fn=_unchanged,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        worker_init_fn=ignore_signals,
     )
 
 

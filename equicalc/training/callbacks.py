@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from equicalc.training.interruption import Stopped
 from equicalc.training.logs import CsvLog
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
     from rich.progress import Progress
 
+    from equicalc.training.interruption import Signals
     from equicalc.training.module import TrainingModule
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,19 @@ class Checkpoints(Callback):
         Where the checkpoints go.
     minutes
         Time between two.
+    signals
+        One of them ends the run.
     """
 
-    def __init__(self, folder: Path, minutes: float) -> None:
+    def __init__(self, folder: Path, minutes: float, signals: Signals) -> None:
         self.folder = folder
+        self.signals = signals
         self.interval = 60 * minutes
         self.due = time.monotonic() + self.interval
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Take the signals over from Lightning."""
+        self.signals.listen()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save before the next step."""
@@ -51,21 +59,17 @@ class Checkpoints(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time; the first process says whether it is."""
-        if trainer.strategy.broadcast(time.monotonic() >= self.due):
+        """Save if it is time, and end at a signal; the first process says whether."""
+        now = time.monotonic() >= self.due, self.signals.number
+        due, number = trainer.strategy.broadcast(now)
+        if due or number:
             self.save(trainer, pl_module)
+        if number:
+            raise Stopped(number)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run."""
         self.save(trainer, pl_module)
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: Any, exception: BaseException
-    ) -> None:
-        """Save what a signal ends after a step; other devices may not be as far."""
-        ended = isinstance(exception, SIGTERMException) and trainer.training
-        if ended and trainer.world_size == 1:
-            self.save(trainer, pl_module)
 
     def save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Write `last.ckpt` and keep the one before."""

@@ -24,7 +24,7 @@ from equicalc.models import build_model
 from equicalc.training.batches import EndlessBatches, in_order, loader
 from equicalc.training.config import TrainConfig
 from equicalc.training.config_file import completed
-from equicalc.training.interruption import ended_by_signals
+from equicalc.training.interruption import Signals, ended_by_signals
 from equicalc.training.processes import process_number, strategy_of
 from equicalc.training.report import BEST, write_json
 from equicalc.training.schedule import RunState
@@ -54,9 +54,9 @@ def train(config: TrainConfig, resume: bool = True, check: Check | None = None) 
     4. Evaluate the best model, draw the plots.
 
     Killed at any moment, the same call goes on from the last checkpoint, with the
-    same batches in the same order; Ctrl-C and SIGTERM write one after the step. On
-    several devices every process makes this call; the first one writes all files, the
-    others return when training ends.
+    same batches in the same order; Ctrl-C and SIGTERM write one before the next step.
+    On several devices every process makes this call; the first one writes all files,
+    the others return when training ends.
 
     Parameters
     ----------
@@ -138,6 +138,7 @@ def _prepared(
     config = task.config
     n_devices = config.trainer.devices
     number = process_number(n_devices)
+    leads, signals = number == 0, Signals()
     batches = EndlessBatches(
         len(parts["train"]),
         config.optimizer.batch_size,
@@ -146,9 +147,9 @@ def _prepared(
     )
     module = TrainingModule(model, task, batches.per_epoch, check)
     hooks: list[Callback] = [
-        callbacks.Checkpoints(folder, config.trainer.checkpoint_minutes)
+        callbacks.Checkpoints(folder, config.trainer.checkpoint_minutes, signals)
     ]
-    if number == 0:
+    if leads:
         hooks += [
             callbacks.Logs(folder, config.trainer.log_every),
             callbacks.Best(lambda: export(module, folder / BEST)),
@@ -172,7 +173,7 @@ def _prepared(
                         "first validation: allow more steps or time (stop)"
                     )
                 return
-        with ended_by_signals():
+        with ended_by_signals(signals, leads):
             trainer.fit(
                 module,
                 loader(partial(task.batch, model, parts["train"]), batches, workers),

@@ -13,6 +13,7 @@ form of `interactions.py`; the same command goes on after any stop.
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from equicalc.models import LatticeNetwork
 from equicalc.models.lattice_graph import LatticeGraph
 from equicalc.units import KJ_PER_MOL
 
+logger = logging.getLogger("beside")
+
 PART = 100  # molecules in a file
 POSES = 2  # of a molecule
 TRIES = 24  # poses, of which one is drawn
@@ -53,6 +56,7 @@ def main() -> None:
     parser.add_argument("smiles", type=Path, nargs="+", help="files of SMILES")
     parser.add_argument("--molecules", type=int, default=30_000)
     chosen = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
     chosen.output.mkdir(parents=True, exist_ok=True)
     names = draw(chosen.smiles, chosen.molecules)
     calculator = named_calculator("gfn2")
@@ -75,8 +79,12 @@ def beside(
     rng = np.random.default_rng(seed)
     try:
         molecule = atoms_from_smiles(smiles, seed)
-        if not wanted(molecule):
-            return
+    except ValueError as error:
+        logger.warning("%s: %s", smiles, error)
+        return
+    if not wanted(molecule):
+        return
+    try:
         alone, _ = evaluated(molecule, calculator)
         for _ in range(POSES):
             pair = drawn(molecule, rng, network)
@@ -89,8 +97,8 @@ def beside(
                 "forces": forces,
                 "apart": 2 * alone,
             }
-    except (ValueError, CalculationFailed):
-        return
+    except CalculationFailed as error:
+        logger.warning("%s: %s", smiles, error)
 
 
 def wanted(molecule: Atoms) -> bool:

@@ -75,9 +75,9 @@ def main() -> None:
     model: Any = LatticeNetwork(config)
     if chosen.start:
         model, _ = load_checkpoint(chosen.start)
-    files = [file for folder in chosen.aggregates for file in sorted(folder.glob("*"))]
+    files = [f for folder in chosen.aggregates for f in sorted(folder.glob("*.npz"))]
     learn, test = parted(
-        one for file in files if file.suffix == ".npz" for one in aggregates(file)
+        one for file in files if file.stat().st_size for one in aggregates(file)
     )
     crystals = [one for folder in chosen.crystals for one in read_labelled(folder)]
     crystals = [one for one in crystals if one.energy < LARGEST]

@@ -56,6 +56,13 @@ def test_disorder_is_seen_where_an_ordered_crystal_was(cli, model):
         assert "sites are disordered" in cli(*command, code=2)
 
 
+def test_an_occupancy_that_is_no_table_is_left_alone(cli, model):
+    ice = water(7.0)
+    ice.info["occupancy"] = 1.0
+    write("ice.extxyz", ice)
+    assert "1 of 1 crystals" in cli("crystals", "score", "ice.extxyz", "--model", model)
+
+
 def test_score_ranks_and_keeps_bad_files_as_rows(cli, model):
     write("x.extxyz", [water(7.0), water(6.0), water(6.5)])
     write("salt.cif", bulk("NaCl", "rocksalt", a=9.0))

@@ -18,7 +18,8 @@ def test_mistakes_are_named(cli):
     potential = cli("predict", "C", "-m", "potential-gfn2", code=2)
     assert "does not predict properties" in potential
     assert "Cl" in cli("predict", "Cl", code=2)
-    assert "no shipped model" in cli("predict", "C", "-m", "nothing", code=2)
+    again = ["predict", "C", "--overwrite"]
+    assert "no shipped model" in cli(*again, "-m", "nothing", code=2)
 
 
 def test_others_are_predicted_beside_one_that_cannot_be(cli, tmp_path):

@@ -160,7 +160,7 @@ def test_what_is_not_there_is_told_before_anything_is_made(
 def test_molecules_have_no_lattice_energy(toy, tmp_path):
     design = toy.design(tmp_path)
     wrong = design.model_copy(update={"steps": (*design.steps, LatticeEnergy())})
-    with pytest.raises(MissingError, match="an earlier step must pack it"):
+    with pytest.raises(MissingError, match="an earlier step must pack"):
         run(wrong)
 
 

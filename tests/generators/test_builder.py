@@ -1,5 +1,7 @@
 """The structure builder."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from ase.build import molecule
 from ase.constraints import FixAtoms
 
 from equicalc.data.smiles import atoms_from_smiles
-from equicalc.generators import Builder, Rules, Temperature, load_builder
+from equicalc.generators import Builder, Rules, Temperature, load_builder, steps
 from equicalc.generators.storage import (
     append_structures,
     read_molecules,
@@ -36,6 +38,13 @@ def test_a_molecule_depends_on_its_number_and_seed_only(builder):
     assert not all(same(a, b) for a, b in zip(whole, other))
 
 
+def test_numbers_of_molecules_are_integers(builder):
+    for wrong in ({"n": 2.0}, {"n": 2, "batch_size": 2.5}, {"n": 2, "first": "1"}):
+        for ask in (builder.generate, partial(builder.complete, Atoms("C"))):
+            with pytest.raises(ValueError, match="give integers"):
+                ask(**wrong, valid_only=True)
+
+
 @pytest.mark.parametrize("seed", [None, -1, 1.5, True, 2**63])
 def test_seeds_are_integers(builder, seed):
     with pytest.raises(ValueError, match="give an integer from 0"):
@@ -53,6 +62,38 @@ def test_molecules_do_not_depend_on_the_batch():
     whole = shipped.generate(12, seed=3)
     for size in (1, 5):
         for a, b in zip(whole, shipped.generate(12, seed=3, batch_size=size)):
+            assert (a.numbers == b.numbers).all()
+            assert np.abs(a.positions - b.positions).max() < 1e-9
+
+
+def test_a_large_fragment_leaves_no_more_room_to_others(builder):
+    line = Atoms("C" * 12, [[1.5 * k, 0, 0] for k in range(12)])
+    small = molecule("CH4")[:1]
+    room = builder.model.config.max_atoms
+    assert len(line) > room
+    together = builder.complete_each([line, small] * 4, seed=2)
+    alone = builder.complete_each([line, small] * 4, seed=2, batch_size=1)
+    assert all(same(a, b) for a, b in zip(together, alone))
+    assert max(map(len, together[1::2])) <= room
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(formula="C2H6O", clash=1.25)])
+def test_what_is_known_of_a_skeleton_changes_nothing(monkeypatch, rules):
+    shipped = load_builder("symphony")
+    asks = [
+        lambda: shipped.generate(8, seed=5, rules=rules),
+        lambda: shipped.complete(molecule("CH3OH"), 8, bare=True, grow_from=[0, 1]),
+        lambda: shipped.complete_each([molecule("C6H6")[:4], molecule("CH4")[:2]]),
+    ]
+    remembered = [ask() for ask in asks]
+    embedded = steps._embedded
+    monkeypatch.setattr(
+        steps,
+        "_embedded",
+        lambda model, growing, batch, known: embedded(model, growing, batch, None),
+    )
+    for ask, before in zip(asks, remembered):
+        for a, b in zip(ask(), before):
             assert (a.numbers == b.numbers).all()
             assert np.abs(a.positions - b.positions).max() < 1e-9
 

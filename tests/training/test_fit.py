@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -149,25 +150,29 @@ train(config_from_dict(json.loads(sys.argv[1])))
 
 
 @pytest.mark.parametrize(
-    ("number", "minutes", "code"),
+    ("number", "minutes", "workers", "code"),
     [
-        (signal.SIGKILL, 0.0, -signal.SIGKILL),
-        (signal.SIGTERM, 99.0, 143),
-        (signal.SIGINT, 99.0, -signal.SIGINT),
+        (signal.SIGKILL, 0.0, 0, -signal.SIGKILL),
+        (signal.SIGTERM, 99.0, 0, 143),
+        (signal.SIGINT, 99.0, 0, -signal.SIGINT),
+        (signal.SIGINT, 99.0, 2, -signal.SIGINT),
+        (signal.SIGTERM, 99.0, 2, 143),
     ],
 )
 def test_stopped_run_goes_on_to_the_same_end(
-    make_config, tmp_path, number, minutes, code
+    make_config, tmp_path, number, minutes, workers, code
 ):
     length = {"max_steps": 60}
     whole = train(make_config(output=str(tmp_path / "whole"), stop=length))
-    config = make_config(stop=length, trainer={"checkpoint_minutes": minutes})
+    trainer = {"checkpoint_minutes": minutes, "num_workers": workers}
+    config = make_config(stop=length, trainer=trainer)
     log = tmp_path / "run" / "train.csv"
     content = json.dumps(dataclasses.asdict(config))
-    process = subprocess.Popen([sys.executable, "-c", KILLED, content])
+    command = [sys.executable, "-c", KILLED, content]
+    process = subprocess.Popen(command, start_new_session=True)
     while process.poll() is None and not (log.exists() and len(table(log)) > 9):
         time.sleep(0.01)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does, the workers too
     assert process.wait() == code
     steps = len(table(log))
     assert 9 < steps < 60
@@ -176,6 +181,24 @@ def test_stopped_run_goes_on_to_the_same_end(
         assert saved["global_step"] == steps
     best = train(config)
     assert_same_run(best.parent, whole.parent)
+
+
+def test_a_signal_during_a_validation_loses_nothing(make_config, tmp_path):
+    """The springs are validated after every epoch, in a moment: the check is slow."""
+    asked = []
+
+    def check(model):
+        if not asked:
+            asked.append(signal.raise_signal(signal.SIGTERM))
+        return {}
+
+    config = make_config(stop={"max_steps": 60}, trainer={"checkpoint_minutes": 99.0})
+    with pytest.raises(SystemExit) as ended:
+        train(config, check=check)
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == len(table(tmp_path / "run" / "train.csv"))
 
 
 def test_a_run_cut_short_of_its_first_validation_is_named(make_config):
