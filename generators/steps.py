@@ -36,7 +36,7 @@ class Temperature:
     """
 
     focus: float = 1.0
-    position: float = 0.05
+    position: float = 0.02
 
     def __post_init__(self) -> None:
         if not (self.focus > 0 and self.position > 0):

@@ -83,7 +83,7 @@ class GenerateOptions:
     output: File = Path("molecules.extxyz")
     seed: inputs.Seed = 0
     focus_temperature: Focus = 1.0
-    position_temperature: Position = 0.05
+    position_temperature: Position = 0.02
     valid_only: ValidOnly = False
     valence: Valence = None
     clash: Clash = None
