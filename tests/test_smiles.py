@@ -119,7 +119,7 @@ def test_files_of_smiles(tmp_path):
         ("a.smi", b"\xff\xfe\x00", "no SMILES that can be read"),
         ("a.csv", b"name\nCCO\n", "KeyError: 'smiles'"),
         ("a.npz", b"not a zip", "no .npz file"),
-        ("missing.smi", None, "No such file"),
+        ("missing.smi", None, "is no file"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, content, message):

@@ -218,11 +218,13 @@ def test_a_network_takes_crystals_together(tmp_path):
     save_checkpoint(path, network, {"level_of_theory": "none", "licence": "MIT"})
     crystals = list(Pack(spacegroups=(1,), n=2)([molecule("H2O")]))
     step = LatticeEnergy(method=f"network:{path}")
-    found, [failed] = list(step(crystals)), step.many([molecule("H2O")])
+    found, [_, failed] = list(step(crystals)), step.many([crystals[0], molecule("H2O")])
     assert [a.info["lattice_energy"] for a in found] == pytest.approx(
         LatticeEnergyPredictor.from_pretrained(path).predict(crystals)
     )
     assert isinstance(failed, Rejected)
+    with pytest.raises(MissingError, match="an earlier step must pack"):
+        step.many([molecule("H2O")])
 
 
 def test_goals_add_up():
