@@ -212,6 +212,11 @@ class Builder:
     ) -> list[Atoms]:
         """Add atoms to a fragment until it is whole.
 
+        The given atoms keep index, position, constraints and arrays, but for results
+        of calculators such as forces; new atoms follow. The fragment's
+        ``info`` (charge, spin, energy, SMILES) is not the molecule's and stays behind;
+        without it a molecule counts as neutral, with a closed shell.
+
         The shipped generator places hydrogens last: to a fragment that has some it adds
         only more of them, unless `bare` takes them off first.
 

@@ -2,12 +2,12 @@
 
     python examples/lattice/beside.py runs/beside FILE... --molecules 30000
 
-A crystal costs hundreds of pairs of one molecule; here each molecule has two, so that
-the predictor learns from a hundred times as many. The neighbour is the molecule or its
-mirror image, turned at random; of many such poses one is drawn by odds that fall with
-the energy of the shipped predictor. A fourth of them are farther away. Only molecules
-that `train.py` learns; those of X23, and their isomers, are left out. Parts are in the
-form of `interactions.py`; the same command goes on after any stop.
+A crystal costs dozens of pairs of one molecule; here each molecule has two, so that the
+predictor learns from many more molecules in the same time. The neighbour is the
+molecule or its mirror image, turned at random; of many such poses one is drawn by odds
+that fall with the energy of the shipped predictor. A fourth of them are farther away.
+Only molecules that `train.py` learns; those of X23, and their isomers, are left out.
+Parts are in the form of `interactions.py`; the same command goes on after any stop.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ TRIES = 24  # poses, of which one is drawn
 WARMTH = 4.0  # kJ/mol of the pair: how much the odds prefer bound ones
 FAR = 0.25  # share of poses that are drawn without regard to the energy
 NEAR_GAPS, FAR_GAPS = (1.6, 3.2), (3.0, 8.0)  # Angstrom between the nearest atoms
+TESTED = {CalcMolFormula(MolFromSmiles(name)) for name in X23}
 
 
 def main() -> None:
@@ -70,6 +71,8 @@ def main() -> None:
             ]
             if rows:
                 save(file, rows)
+            else:
+                file.touch()
 
 
 def beside(
@@ -145,14 +148,12 @@ def pose(
     way /= np.linalg.norm(way)
     gap = rng.uniform(*gaps)
     near, far = 0.0, gap + 2 * np.linalg.norm(centered, axis=1).max()
-    for _ in range(20):
+    for _ in range(20):  # bisection
         middle = 0.5 * (near + far)
         close = cdist(centered, turned + middle * way).min() < gap
         near, far = (middle, far) if close else (near, middle)
     return turned + far * way + molecule.positions.mean(axis=0)
 
-
-TESTED = {CalcMolFormula(MolFromSmiles(name)) for name in X23}
 
 if __name__ == "__main__":
     main()

@@ -184,7 +184,6 @@ def test_stopped_run_goes_on_to_the_same_end(
 
 
 def test_a_signal_during_a_validation_loses_nothing(make_config, tmp_path):
-    """The springs are validated after every epoch, in a moment: the check is slow."""
     asked = []
 
     def check(model):
