@@ -21,7 +21,7 @@ from .fragments import (
     require_one_neutral_species,
 )
 from .neighbours import AtomPairs, Neighbour, closest_contact, neighbours_of
-from .pose import parameters_of, place
+from .pose import inside, parameters_of, place
 from .rows import starts
 from .shape import vdw_radii, vdw_volume
 from .symmetry import Operations, distinct_images, find_symmetry, operations
@@ -51,6 +51,8 @@ class MolecularCrystal:
         periodic.
     info
         Whatever belongs to the crystal; goes into `Atoms.info`.
+    symprec : Angstrom
+        Deviation from symmetry that was tolerated.
 
     Examples
     --------
@@ -69,6 +71,7 @@ class MolecularCrystal:
     operations: Operations
     molecules: tuple[Atoms, ...]
     info: dict[str, Any] = field(default_factory=dict)
+    symprec: float = 0.01
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, symprec: float = 0.01) -> Self:
@@ -100,23 +103,17 @@ class MolecularCrystal:
         for fragment in fragments:
             orbit = int(found.orbits[fragment.indices].min())
             if orbit not in first:
-                piece = Atoms(
-                    fragment.numbers,
-                    positions=fragment.positions,
-                    charges=charges[fragment.indices],
-                )
-                first[orbit] = _inside(piece, atoms.cell.array)
+                piece = Atoms(fragment.numbers, fragment.positions)
+                piece.set_initial_charges(charges[fragment.indices])
+                first[orbit] = inside(piece, atoms.cell.array)
         crystal = cls(
             cell=atoms.cell.array.copy(),
             spacegroup=found.number,
             operations=found.operations,
             molecules=tuple(first.values()),
+            symprec=symprec,
         )
-        if crystal.n_molecules != len(fragments):
-            raise errors.CrystalError(
-                f"symmetry within {symprec} Angstrom makes {crystal.n_molecules} of "
-                f"{len(fragments)} molecules; give a smaller symprec"
-            )
+        crystal._require_molecules(len(fragments))
         return crystal
 
     @classmethod
@@ -294,7 +291,7 @@ class MolecularCrystal:
 
         atoms = self.to_atoms()
         found = find_symmetry(
-            self.cell, atoms.get_scaled_positions(), atoms.numbers, symprec=0.01
+            self.cell, atoms.get_scaled_positions(), atoms.numbers, self.symprec
         )
         old = np.linalg.inv(found.transformation).T @ self.cell
         cell = cellpar_to_cell(cell_to_cellpar(old))
@@ -303,14 +300,25 @@ class MolecularCrystal:
         for molecule in self.molecules:
             moved = molecule.copy()
             moved.positions = (moved.positions + found.origin_shift @ old) @ turn
-            molecules.append(_inside(moved, cell))
-        return type(self)(
+            molecules.append(inside(moved, cell))
+        standard = type(self)(
             cell,
             found.number,
             operations(found.number),
             tuple(molecules),
             dict(self.info),
+            self.symprec,
         )
+        standard._require_molecules(self.n_molecules * standard.volume / self.volume)
+        return standard
+
+    def _require_molecules(self, expected: float) -> None:
+        """Raise CrystalError if symmetry has made more or fewer molecules."""
+        if abs(self.n_molecules - expected) > 0.01 * expected:
+            raise errors.CrystalError(
+                f"symmetry within {self.symprec} Angstrom makes {self.n_molecules} of "
+                f"{expected:.0f} molecules; give another symprec"
+            )
 
     def intermolecular_vectors(
         self, cutoff: float
@@ -390,10 +398,3 @@ def as_crystal(atoms: Atoms | MolecularCrystal) -> MolecularCrystal:
     if isinstance(atoms, MolecularCrystal):
         return atoms
     return MolecularCrystal.from_atoms(atoms)
-
-
-def _inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:
-    """Shift a molecule so that its centroid is inside of the cell."""
-    centroid = molecule.positions.mean(axis=0) @ np.linalg.inv(cell)
-    molecule.positions -= np.floor(centroid + 1e-9) @ cell
-    return molecule

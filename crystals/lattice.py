@@ -62,7 +62,10 @@ class LatticeEnergy:
 
 
 def lattice_energy(
-    atoms: Atoms | MolecularCrystal, calculator: BaseCalculator, relax: Relax = None
+    atoms: Atoms | MolecularCrystal,
+    calculator: BaseCalculator,
+    relax: Relax = None,
+    gas: Atoms | None = None,
 ) -> LatticeEnergy:
     """Lattice energy with a calculator that knows crystals and molecules.
 
@@ -76,6 +79,8 @@ def lattice_energy(
         ``None``: the molecule of the gas phase is as in the crystal, the strain 0.
         ``"molecule"``: it is relaxed. ``"both"``: and the crystal before, with its
         cell if the calculator has a stress.
+    gas
+        The molecule of the gas phase, which is not relaxed then.
 
     Returns
     -------
@@ -124,11 +129,14 @@ def lattice_energy(
     posed = np.array([energy_of_copy(m, calculator) for m in crystal.molecules])
     interaction = total / crystal.n_molecules - float(shares @ posed)
     # 2
-    strain, more = 0.0, []
-    if relax is not None:
-        gas, more = gas_phase(crystal.molecules, calculator)
-        strain = float(shares @ posed) - gas
-    return packed_energy(crystal, interaction, strain, [*notes, *more])
+    mean, reference = float(shares @ posed), None
+    if gas is not None:
+        reference = energy_of_copy(gas, calculator)
+    elif relax is not None:
+        reference, more = gas_phase(crystal.molecules, calculator)
+        notes += more
+    strain = 0.0 if reference is None else mean - reference
+    return packed_energy(crystal, interaction, strain, notes)
 
 
 def two_body_energy(

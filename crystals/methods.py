@@ -102,8 +102,7 @@ def named_method(name: str, relax: Relax = None) -> Method:
         return two_body_energy(crystal, calculator, gas=chosen)
 
     def periodic(crystal: MolecularCrystal, gas: Atoms | None) -> LatticeEnergy:
-        del gas
-        return lattice_energy(crystal, calculator, relax)
+        return lattice_energy(crystal, calculator, relax, gas)
 
     return Method(name, origin, two_body if base != name else periodic)
 
@@ -162,7 +161,7 @@ def _mace_method(name: str, relax: Relax) -> Method:
 
     def evaluate(crystal: MolecularCrystal, gas: Atoms | None) -> LatticeEnergy:
         if relax == "both":
-            return lattice_energy(crystal, labels.calculator(), relax)
+            return lattice_energy(crystal, labels.calculator(), relax, gas)
         return labels.lattice_energy(crystal, gas, strain=relax is not None)
 
     return Method(name, labels.version, evaluate)

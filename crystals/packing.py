@@ -276,6 +276,7 @@ def _packed(crystals: RigidCrystals, x: Tensor) -> tuple[RigidCrystals, Tensor]:
         if not len(left):
             break
         early = block < EARLY_BLOCKS
+        search.x = moving.inside(search.x)
         moving.refresh(search.x, EARLY_REACH if early else REACH)
         search.evaluate(moving)
         before = search.value

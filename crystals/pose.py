@@ -12,7 +12,7 @@ from .shape import standard_frame, standard_orientation
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["parameters_of", "place"]
+__all__ = ["inside", "parameters_of", "place"]
 
 
 def place(molecule: Atoms, parameters: ArrayLike) -> tuple[NDArray[np.float64], Atoms]:
@@ -68,3 +68,10 @@ def parameters_of(cell: NDArray[np.float64], molecule: Atoms) -> NDArray[np.floa
     centroid = np.linalg.solve(cell.T, molecule.positions.mean(axis=0))
     turn = Rotation.from_matrix(standard_frame(molecule).T).as_rotvec()
     return np.concatenate([cell_to_cellpar(cell), centroid, turn]).astype(np.float64)
+
+
+def inside(molecule: Atoms, cell: NDArray[np.float64]) -> Atoms:
+    """Shift a molecule so that its centroid is inside of the cell, and return it."""
+    centroid = molecule.positions.mean(axis=0) @ np.linalg.inv(cell)
+    molecule.positions -= np.floor(centroid + 1e-9) @ cell
+    return molecule

@@ -221,9 +221,9 @@ class ExpSix(PairPotential):
                 f"no exp-6 parameters for element {min(unknown)}; there are those of "
                 "H, C, N, O and Cl"
             )
-        table = torch.tensor([EXP_SIX[kind] for kind in types.tolist()])
+        rows = [EXP_SIX[kind] for kind in types.tolist()]
+        a, b, c = torch.tensor(rows, dtype=torch.float64).unbind(-1)
         charges = torch.as_tensor(molecule.get_initial_charges(), dtype=torch.float64)
-        a, b, c = table.to(torch.float64).unbind(-1)
         return torch.stack(
             [a.sqrt(), b / 2, c.sqrt(), charges * math.sqrt(COULOMB)], dim=-1
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ class LatticeEnergyPredictor:
     def __init__(
         self, model: LatticeNetwork, card: Mapping[str, Any] | None = None
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.card = dict(card or {})
 
     @classmethod

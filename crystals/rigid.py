@@ -68,7 +68,7 @@ class RigidCrystals:
         self.n_cell = len(self.basis)
         self.rotations = cartesian_rotations(spacegroup)
         whole = torch.as_tensor(operations(spacegroup).rotations, dtype=torch.float32)
-        self._displacements = whole - torch.eye(3)
+        self._displacements = whole - torch.eye(3, dtype=whole.dtype)
         sites = potential.sites(molecule).to(torch.float32)
         self._pair = potential.combine(sites[:, None], sites)
         radii = torch.as_tensor(vdw_radii(molecule.numbers), dtype=torch.float32)
@@ -89,6 +89,12 @@ class RigidCrystals:
         """Fractional centroids (n_crystals, 3)."""
         return x[:, self.n_cell : self.n_cell + 3] / self.edge
 
+    def inside(self, x: Tensor) -> Tensor:
+        """Return the same crystals with centroids inside of their cells."""
+        x = x.clone()
+        x[:, self.n_cell : self.n_cell + 3] -= self.centroids(x).floor() * self.edge
+        return x
+
     def poses(self, x: Tensor) -> Tensor:
         """Atoms of the molecules (n_crystals, n_atoms, 3) around their centroids."""
         turn = rotation_matrices(x[:, self.n_cell + 3 :] / self.radius)
@@ -96,6 +102,8 @@ class RigidCrystals:
 
     def refresh(self, x: Tensor, reach: float = REACH) -> None:
         """List the images near each molecule; energies run over these.
+
+        Centroids have to be inside of their cells.
 
         1. All images whose centroids are near enough for the largest extension.
         2. Those of them with two atoms within reach (Angstrom).

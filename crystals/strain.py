@@ -37,7 +37,7 @@ class Strain:
 
             calculator = EquiCalculator(device="cpu")
         self.calculator = calculator
-        self._known: list[tuple[np.ndarray, float, list[str]]] = []
+        self._known: list[tuple[np.ndarray, tuple[float, float, list[str]]]] = []
 
     def of(
         self, crystal: MolecularCrystal, gas: Atoms | None = None
@@ -48,28 +48,28 @@ class Strain:
         ----------
         crystal
         gas
-            The relaxed molecule, if it is known.
+            The molecule of the gas phase; by default the lowest one that the
+            independent molecules relax to.
         """
         shares = np.array(crystal.multiplicities) / crystal.n_molecules
-        found = [
-            (self._energy(molecule) - self._energy(gas), list[str]())
-            if gas is not None
-            else self._one(molecule)
-            for molecule in crystal.molecules
-        ]
-        notes = [note for _, more in found for note in more]
-        energies = np.array([energy for energy, _ in found])
-        return float(shares @ energies) / KJ_PER_MOL, notes
+        if gas is None:
+            posed, relaxed, notes = zip(*map(self._one, crystal.molecules))
+            reference = min(relaxed)
+        else:
+            posed = [self._energy(molecule) for molecule in crystal.molecules]
+            reference, notes = self._energy(gas), ()
+        strain = float(shares @ np.array(posed)) - reference
+        return strain / KJ_PER_MOL, [note for some in notes for note in some]
 
-    def _one(self, molecule: Atoms) -> tuple[float, list[str]]:
+    def _one(self, molecule: Atoms) -> tuple[float, float, list[str]]:
+        """Energies as it is and relaxed, eV, and what went wrong."""
         mark = _fingerprint(molecule)
-        for known, energy, notes in self._known:
+        for known, found in self._known:
             if known.shape == mark.shape and np.abs(known - mark).max() < SAME:
-                return energy, notes
-        reference, notes = gas_phase([molecule], self.calculator)
-        energy = self._energy(molecule) - reference
-        self._known.append((mark, energy, notes))
-        return energy, notes
+                return found
+        found = self._energy(molecule), *gas_phase([molecule], self.calculator)
+        self._known.append((mark, found))
+        return found
 
     def _energy(self, molecule: Atoms) -> float:
         return energy_of_copy(molecule, self.calculator)

@@ -39,7 +39,7 @@ class ValidFilter:
         return self.valid / max(self.made, 1)
 
     def __call__(self, molecules: Iterable[Atoms]) -> Iterator[Atoms]:
-        """Yield those that are valid by xyz2mol.
+        """Yield those that are complete and valid by xyz2mol.
 
         Raises
         ------
@@ -47,7 +47,8 @@ class ValidFilter:
             If 1,000 in a row are not.
         """
         for atoms in molecules:
-            good = valid_molecule(atoms) is not None
+            whole = atoms.info.get("complete", True)  # others break the rules
+            good = whole and valid_molecule(atoms) is not None
             self.made, self.valid = self.made + 1, self.valid + good
             self._in_a_row = 0 if good else self._in_a_row + 1
             if good:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Rules"]
 
+UNLIMITED = 2**31  # atoms of an element
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -131,7 +133,7 @@ class Rules:
             return len(Formula(self.formula))
         if self.max_atoms is not None:
             return self.max_atoms
-        return max(default, n_given + 1)
+        return max(default, n_given + 1, self.min_atoms)
 
     def quota(self, config: GeneratorConfig) -> list[int] | None:
         """Return how many atoms of every element there may be, None for any.
@@ -154,8 +156,7 @@ class Rules:
         allowed = set(self.elements)
         _require_known(allowed, config)
         return [
-            config.max_atoms if chemical_symbols[z] in allowed else 0
-            for z in config.elements
+            UNLIMITED if chemical_symbols[z] in allowed else 0 for z in config.elements
         ]
 
     def check(self, config: GeneratorConfig, fragment: Atoms | None = None) -> None:
@@ -180,10 +181,10 @@ class Rules:
             _require_inside(fragment, _counts(self.formula, config), self.formula)
         n_given = 0 if fragment is None else len(fragment)
         room = self.room(config.max_atoms, n_given)
-        if fragment is None and max(room, self.min_atoms) > config.max_atoms:
+        if fragment is None and room > config.max_atoms:
             raise ValueError(
-                f"{max(room, self.min_atoms)} atoms are asked for; this generator "
-                f"makes molecules of up to {config.max_atoms}"
+                f"{room} atoms are asked for; this generator makes molecules of up to "
+                f"{config.max_atoms}"
             )
         if n_given > room:
             raise ValueError(

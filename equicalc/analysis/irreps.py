@@ -249,6 +249,7 @@ def analyze_irreps(
     embedder = Embedder(
         copy.deepcopy(embedder.model).requires_grad_(),
         layers=embedder.layers,
+        pooling=embedder.pooling,
         batch_size=embedder.batch_size,
     )
     # 1. and 2. features

@@ -108,7 +108,7 @@ def label(
             licence=licence,
         )
     options = _overridden(options, output, calculator, workers)
-    inputs.output_folder(Path(options.out))
+    inputs.output_folder(Path(options.out).expanduser())
     with progress_bar() as bar:
         task = bar.add_task("labelling", total=None, note="")
 

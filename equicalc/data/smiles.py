@@ -280,7 +280,7 @@ def _raw_smiles(path: Path) -> Iterator[tuple[int, str]]:
             for row in rows:
                 yield rows.line_num, (row[column] or "").strip()
     else:
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
             if line.strip() and not line.lstrip().startswith("#"):
                 yield number, line.split()[0]
 
@@ -306,6 +306,8 @@ def _embed(molecule: Any, n: int, seed: int, smiles: str) -> None:
 
     parameters = AllChem.ETKDGv3()  # pyright: ignore[reportAttributeAccessIssue]
     parameters.randomSeed = seed % (2**31 - 1)
+    # RDKit multiplies the seed by the number of the conformer: 0 would repeat the first
+    parameters.enableSequentialRandomSeeds = parameters.randomSeed == 0
     for random_start in (False, True):
         parameters.useRandomCoords = random_start
         if len(AllChem.EmbedMultipleConfs(molecule, n, parameters)):  # pyright: ignore[reportAttributeAccessIssue]

@@ -17,6 +17,7 @@ from pydantic import (
 
 from equicalc.data.yaml_files import read_yaml
 
+from .contents import contents
 from .registry import SEARCHES, SOURCES, STEPS, described, named
 from .search import Evolution, Search
 from .sources import Generator, Source
@@ -85,6 +86,11 @@ class Design(BaseModel):
     search: Search = Evolution()
     best: Best = Best()
 
+    @field_validator("output")
+    @classmethod
+    def _home(cls, given: Path) -> Path:
+        return given.expanduser()
+
     @field_validator("source", mode="before")
     @classmethod
     def _source(cls, given: Any) -> Source:
@@ -115,6 +121,11 @@ class Design(BaseModel):
         content = json.loads(self.model_dump_json())
         free = ("output", "database", "rounds", "best")
         return {name: value for name, value in content.items() if name not in free}
+
+    def contents(self) -> dict[str, str]:
+        """Return what the files and functions of source and steps hold, hashed."""
+        parts = (self.source, *self.steps)
+        return {name: mark for part in parts for name, mark in contents(part).items()}
 
 
 def load_design(path: str | Path) -> Design:

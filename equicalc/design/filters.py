@@ -189,6 +189,10 @@ class Novel(Step):
     known: FilePath
     below: float = 1.0
 
+    def check(self) -> None:
+        """Read the list."""
+        _known(self.known)
+
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Compare with every molecule of the list."""
         from rdkit.DataStructs import BulkTanimotoSimilarity

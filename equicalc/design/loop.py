@@ -243,11 +243,16 @@ def _with_rank(record: Record, rank: int | None) -> Record:
 
 def _require_same(database: RunDatabase, design: Design) -> None:
     """Start a run in the database, or make sure that the run there is the same one."""
-    before, now = database.settings.get("design"), design.choices()
-    if before is None:
-        database.settings = {"design": now, "equicalc": __version__}
+    found = {"design": design.choices(), "contents": design.contents()}
+    if "design" not in database.settings:
+        database.settings = {**found, "equicalc": __version__}
         return
-    changed = [name for name in now if now[name] != before.get(name)]
+    changed = [
+        name
+        for kind, now in found.items()
+        for name in now
+        if now[name] != database.settings.get(kind, {}).get(name)
+    ]
     if changed:
         raise ValueError(
             f"{database.where} holds a run with another {', '.join(changed)}; give "

@@ -19,7 +19,7 @@ __all__ = ["kept_fragment", "regrow"]
 KEEP = (0.3, 0.8)
 
 
-def kept_fragment(atoms: Atoms, seed: int) -> Atoms:
+def kept_fragment(atoms: Atoms, seed: int, core: int = 0) -> Atoms:
     """Return a random connected part of a molecule, without hydrogens.
 
     Generators place heavy atoms first: hydrogens of the rest would mislead them.
@@ -31,6 +31,8 @@ def kept_fragment(atoms: Atoms, seed: int) -> Atoms:
     seed
         Of the choice: an atom to begin with, and how many of those nearest to it along
         bonds to keep.
+    core
+        Begin with the first so many heavy atoms, and keep them all.
 
     Raises
     ------
@@ -48,9 +50,10 @@ def kept_fragment(atoms: Atoms, seed: int) -> Atoms:
     if not len(heavy):
         raise ValueError(f"{atoms.symbols} has no atom but hydrogens to grow from")
     rng = np.random.default_rng(seed)
-    order = _outwards(len(heavy), find_bonds(heavy), int(rng.integers(len(heavy))))
+    start = list(range(core)) or [int(rng.integers(len(heavy)))]
+    order = _outwards(find_bonds(heavy), start)
     share = rng.uniform(*KEEP)
-    fragment = heavy[order[: max(1, int(share * len(heavy)))]]
+    fragment = heavy[order[: max(len(start), int(share * len(heavy)))]]
     fragment.info = {}
     return fragment
 
@@ -81,9 +84,9 @@ def regrow(
     return grown
 
 
-def _outwards(n: int, bonds: np.ndarray, start: int) -> list[int]:
+def _outwards(bonds: np.ndarray, start: list[int]) -> list[int]:
     """Atoms in the order of their distance along bonds; other pieces are left out."""
-    order = [start]
+    order = list(start)
     for atom in order:
         partners = {int(a + b) - atom for a, b in bonds if atom in (a, b)}
         order += sorted(partners - set(order))

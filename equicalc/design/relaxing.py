@@ -11,6 +11,7 @@ import numpy as np
 from equicalc.data.bonds import find_bonds
 
 from .filters import smiles_of
+from .properties import SIMPLE
 from .step import Rejected, Step, noted
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from equicalc.calculators import EquiCalculator
 
 __all__ = ["Conformers", "Relax", "Relaxed", "relax_together"]
+
+#: Notes beside texts that are true of all conformers.
+OF_MOLECULES = {"seed", "molecule", "sa_score", "known_similarity", *SIMPLE}
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class Relax(Step):
 class Conformers(Step):
     """Replace a molecule by several of its conformers, from its ``smiles``.
 
+    Of what earlier steps noted they keep what does not depend on the geometry.
+
     Attributes
     ----------
     n
@@ -126,10 +132,12 @@ class Conformers(Step):
         from equicalc.data.smiles import conformers
 
         found = conformers(smiles_of(atoms), self.n, self.seed)
-        return [
-            noted(one, **{**atoms.info, "branch": f"c{k}"})
-            for k, one in enumerate(found)
-        ]
+        same = {
+            name: value
+            for name, value in atoms.info.items()
+            if isinstance(value, str) or name in OF_MOLECULES
+        }
+        return [noted(one, **same, branch=f"c{k}") for k, one in enumerate(found)]
 
 
 def relax_together(
@@ -173,9 +181,10 @@ def relax_together(
         answers = calculator.compute([moving[k] for k in left], ["energy", "forces"])
         for k, answer in zip(left, answers):
             energies[k] = answer["energy"]
-            converged[k] = np.linalg.norm(answer["forces"], axis=1).max() < fmax
+            moving[k].calc = SinglePointCalculator(moving[k], **answer)
+            forces = moving[k].get_forces()  # none on atoms that are held
+            converged[k] = np.linalg.norm(forces, axis=1).max() < fmax
             if not converged[k] and step < steps:
-                moving[k].calc = SinglePointCalculator(moving[k], **answer)
                 optimizers[k].step()
         left = [k for k in left if not converged[k]]
         if not left:

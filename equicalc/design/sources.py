@@ -8,11 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, FilePath
 
 from equicalc.data.readers import read_structures
 
-from .regrowth import regrow
+from .regrowth import kept_fragment, regrow
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -97,7 +98,7 @@ class Generator(Source):
 
 
 class Fragment(Generator):
-    """Completions of a fragment.
+    """Completions of a fragment; variants keep its heavy atoms.
 
     Attributes
     ----------
@@ -126,6 +127,27 @@ class Fragment(Generator):
             temperature=self.temperature(),
             first=numbers[0],
         )
+
+    def variant(self, parent: Atoms, seed: int) -> Atoms:
+        """Cut off what was grown, in part, and grow it anew."""
+        if "gen_step" not in parent.arrays:  # a conformer has its atoms in other order
+            return self.fresh([0], seed)[0]
+        *_, fragment = read_structures(self.file)
+        own = np.flatnonzero(fragment.numbers > 1).tolist()
+        kept = kept_fragment(parent, seed, core=len(own))
+        grow_from = None
+        if self.grow_from is not None:
+            grow_from = [k for k, atom in enumerate(own) if atom in self.grow_from]
+            grow_from += range(len(own), len(kept))
+        [grown] = _builder(self.model).complete(
+            kept,
+            1,
+            seed,
+            grow_from=grow_from,
+            bare=True,
+            temperature=self.temperature(),
+        )
+        return grown
 
 
 class Files(Generator):

@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 
 from equicalc.calculators.states import TOLERANCE, electronic_state
+from equicalc.data.bonds import molecule_with_bonds
 from equicalc.data.readers import read_structures
 from equicalc.data.smiles import (
     canonical,
@@ -72,8 +73,10 @@ class Plan:
         """Hash of everything that decides the structures."""
         digest = sha256()
         for unit in self.units:
-            positions = [m.positions for m in unit.members if isinstance(m, Atoms)]
-            digest.update(repr((unit.kind, unit.name, unit.frames, positions)).encode())
+            digest.update(repr((unit.kind, unit.name, unit.frames)).encode())
+            for member in unit.members:
+                if isinstance(member, Atoms):
+                    digest.update(member.positions.tobytes())
         return digest.hexdigest()
 
     @property
@@ -85,8 +88,9 @@ class Plan:
 def make_plan(options: LabelOptions) -> Plan:
     """Read the sources and lay out all work.
 
-    Groups: a molecule's group is a hash of its connectivity, so that stereoisomers
-    and conformers share it; a pair or cluster has the group of its members, which
+    Groups: a molecule's group is a hash of its connectivity (of the formula, if the
+    bonds of a structure are not recognised), so that stereoisomers and conformers share
+    it; a pair or cluster has the group of its members, which
     are drawn from one group and from group 0 only. A split by group therefore never
     shares a molecule other than the core molecules of group 0.
 
@@ -141,9 +145,10 @@ def _read(
         found = read_smiles(path)
     else:
         found = list(read_structures(path))
+        if source.fragments:
+            raise ValueError(f"{path} holds structures: fragments are cut from SMILES")
     if source.fragments:
-        texts = (text for text in found if isinstance(text, str))
-        found = fragments(texts, options.max_heavy_atoms)
+        found = fragments(map(str, found), options.max_heavy_atoms)
     if (largest := source.max_heavy_atoms) is not None:
         found = [molecule for molecule in found if _n_heavy(molecule) <= largest]
     if source.limit is not None and len(found) > source.limit:
@@ -177,7 +182,7 @@ def _checked(
         charge, unpaired = _electronic_state(structure)
         elements = frozenset(structure.get_chemical_symbols())
         heavy = int((structure.numbers > 1).sum())
-        key = structure.get_chemical_formula()
+        key = _connectivity(structure)
         structure = Atoms(structure.numbers, structure.positions)
         identity = repr((key, structure.positions.tolist()))
     if max(abs(charge), unpaired) > TOLERANCE:
@@ -191,6 +196,17 @@ def _checked(
     seen.add(identity)
     group = CORE_GROUP if source.core else 1 + crc32(key.encode()) % (N_GROUPS - 1)
     return Molecule(structure, heavy, source.frames, group)
+
+
+def _connectivity(structure: Atoms) -> str:
+    """SMILES without stereochemistry, or the formula if bonds are not recognised."""
+    from rdkit import Chem
+
+    try:
+        molecule = Chem.RemoveHs(molecule_with_bonds(structure))
+        return canonical(Chem.MolToSmiles(molecule), stereo=False)
+    except ValueError:
+        return structure.get_chemical_formula()
 
 
 def _electronic_state(structure: Atoms) -> tuple[float, float]:

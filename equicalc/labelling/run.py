@@ -87,7 +87,8 @@ def label(
         If worker processes cannot start.
     """
     named_calculator(options.calculator)
-    out, packed = Path(options.out), Path(options.out) / "packed"
+    out = Path(options.out).expanduser()
+    packed = out / "packed"
     plan = make_plan(options)
     _make_folder(out)
     with locked(out):

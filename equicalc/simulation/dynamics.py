@@ -178,6 +178,8 @@ def molecular_dynamics(
         "every": every,
     }
     _check_options(atoms, settings, steps, trajectory, resume)
+    if max_temperature is not None and not max_temperature > 0:
+        raise ValueError(f"max_temperature must be positive, got {max_temperature} K")
     run = _Run(atoms, calculator, settings, max_temperature)
     path = None if trajectory is None else Path(trajectory)
     with (
@@ -212,9 +214,9 @@ class _Run:
         self.atoms = atoms.copy()
         self.atoms.calc = calculator
         self.n_free = degrees_of_freedom(atoms, settings["ensemble"])
-        self.limit = max_temperature or temperature_limit(
-            settings["temperature"], self.n_free
-        )
+        if max_temperature is None:
+            max_temperature = temperature_limit(settings["temperature"], self.n_free)
+        self.limit = max_temperature
 
     def relax(self, calculator: BaseCalculator) -> None:
         """Relax the structure; velocities stay."""

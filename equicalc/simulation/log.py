@@ -21,7 +21,8 @@ class Log:
     path
         The file; None keeps the rows in memory only.
     keep
-        Bytes of an existing file to go on after; 0 starts a new file.
+        Bytes of an existing file to go on after; 0 starts a new file. Without a path,
+        of the file that a later run may go on with.
 
     Raises
     ------
@@ -32,6 +33,7 @@ class Log:
     def __init__(self, path: str | Path | None, keep: int = 0) -> None:
         self._rows: list[dict[str, float]] = []
         self._file: io.TextIOBase | None = None
+        self._kept = keep
         if path is None:
             return
         path = Path(path)
@@ -56,7 +58,7 @@ class Log:
 
     def mark(self) -> int:
         """How far the file is good, in bytes."""
-        return 0 if self._file is None else self._file.tell()
+        return self._kept if self._file is None else self._file.tell()
 
     def columns(self) -> dict[str, np.ndarray]:
         """Name -> values, one for each row."""

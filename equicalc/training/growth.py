@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from equicalc.data.fragment_batch import FragmentBatch, Molecules, OnDevice, Queries
-from equicalc.data.fragments import fragment_sequences, pad_molecules
+from equicalc.data.fragments import (
+    FragmentSequences,
+    fragment_sequences,
+    pad_molecules,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,6 +104,7 @@ def growth_of(
     rng: np.random.Generator,
     hydrogens_apart: bool = True,
     hydrogen_share: float = 1.0,
+    sequences: FragmentSequences | None = None,
 ) -> GrowthBatch:
     """Collect the fragments of molecules, see `growth_batch`.
 
@@ -118,6 +123,8 @@ def growth_of(
         else by distance alone.
     hydrogen_share
         See `growth_batch`.
+    sequences
+        Orders of the atoms; by default they are drawn.
 
     Raises
     ------
@@ -128,7 +135,12 @@ def growth_of(
         raise ValueError(
             "a molecule of hydrogens only cannot be grown: leave it out of the data"
         )
-    growth = _Growth(z, pos, config, noise, rng, hydrogens_apart, hydrogen_share)
+    if sequences is None:
+        order = "heavy-first" if hydrogens_apart else "nearest"
+        sequences = fragment_sequences(z, pos, rng, order)
+    growth = _Growth(
+        z, pos, sequences, config, noise, rng, hydrogens_apart, hydrogen_share
+    )
     fragments = growth.fragments()
     query, alternatives = growth.alternatives()
     return GrowthBatch(
@@ -153,15 +165,14 @@ class _Growth:
         self,
         z: NDArray[np.int64],
         pos: NDArray[np.float64],
+        sequences: FragmentSequences,
         config: GeneratorConfig,
         noise: float,
         rng: np.random.Generator,
         hydrogens_apart: bool,
         hydrogen_share: float,
     ) -> None:
-        self.config, self.pos = config, pos
-        order = "heavy-first" if hydrogens_apart else "nearest"
-        self.drawn = fragment_sequences(z, pos, rng, order)
+        self.config, self.pos, self.drawn = config, pos, sequences
         self.noisy = pos + noise * rng.standard_normal(pos.shape)
         self.species = np.searchsorted(config.elements, z)
         self.rows = np.arange(len(z))[:, None]

@@ -107,7 +107,8 @@ class Statistics:
                 chosen = rng.permutation(len(samples[kind]))[:n_samples]
                 arrays[f"{group}/{kind}"] = samples[kind][chosen].astype(np.float32)
         head = {"n_molecules": self.n_molecules, "counts": self.counts}
-        np.savez_compressed(path, head=np.array(json.dumps(head)), **arrays)
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -341,7 +341,7 @@ def test_score_goes_on_after_molecules_without_energy(predictor, packed):
 
     [row] = predictor.score([packed(14)], strain=Strain(Broken()))
     assert row["status"] == "failed"
-    assert "not finite" in cast("str", row["message"])
+    assert "is nan" in cast("str", row["message"])
 
 
 def test_unknown_elements_are_refused(predictor):
