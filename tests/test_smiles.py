@@ -54,11 +54,17 @@ def test_radicals_carry_their_multiplicity(smiles, spin):
     assert atoms_from_smiles(smiles).info.get("spin") == spin
 
 
-def test_conformers_differ():
-    butanes = conformers("CCCCCO", 4, seed=1)
-    ends = {round(float(a.get_distance(0, 5)), 2) for a in butanes}
-    assert len(butanes) == 4
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
+def test_conformers_differ(seed):
+    pentanols = conformers("CCCCCO", 4, seed=seed)
+    ends = {round(float(a.get_distance(0, 5)), 2) for a in pentanols}
+    assert len(pentanols) == 4
     assert len(ends) > 1
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.smi").write_text("CCO\nCO\n", encoding="utf-8-sig")
+    assert read_smiles(tmp_path / "a.smi") == ["CCO", "CO"]
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "C1CC", "ethanol", "C(C)(C)(C)(C)C"])

@@ -6,8 +6,8 @@ Likelihood asks that QM9 be likely; it says little about the rare steps that spo
 molecule. Here every molecule that the generator grows is judged as a whole. One that is
 not stable, not valid, or larger than QM9's is worth nothing. Others are worth the odds
 that such environments, rings and sizes are QM9's rather than the generator's, divided
-by how often the same molecule came. Steps of molecules that are worth more than the
-mean become likelier, those of others less likely: this is the gradient of the
+by how often the same molecule came so far. Steps of molecules that are worth more than
+the mean become likelier, those of others less likely: this is the gradient of the
 divergence from QM9 as far as verdicts can tell. No step is moved farther than a limit
 [1]_, since the molecules are those of the weights that a round begins with; QM9 is
 learned from beside. A stopped run goes on with the round it was in.
@@ -54,6 +54,7 @@ RATE, WARM_UP = 3e-4, 50
 DECAY = 0.995  # of the running average of the weights
 REACH = 0.2, 0.7  # how far log probabilities move in a round: of choices, positions
 LARGEST = 4.0  # odds count up to this
+HEAVY = 9  # heavy atoms of the largest molecules of QM9
 
 LogProbs = Callable[[Generator, GrowthBatch], tuple[Tensor, Tensor]]
 
@@ -67,18 +68,22 @@ def main() -> None:
     qm9 = PackedDataset(given.qm9)
     known = list(map(habits, structures_of_dataset(qm9, given.references)))
     learner = Learner(network, qm9, given.seed)
+    often: Counter[str] = Counter()
     for number in range(given.rounds):
+        start = time.monotonic()
+        own = grown(learner.average, given, number)
+        names = named_once(own, given.output / f"round-{number:02d}.smi")
+        often.update(names)
         file = given.output / f"round-{number:02d}.safetensors"
         if file.exists():
             learner.set_out_from(load_checkpoint(file)[0])
             continue
-        start = time.monotonic()
-        own = grown(learner.average, given, number)
-        worth, row = verdicts(own, known)
+        worth = verdicts(own, names, often, known)
         learner.learn(own, worth / worth.mean() - 1, number)
         note = {"verdicts": f"round {number + 1} on {given.model}, {len(own)} grown"}
         save_checkpoint(file, learner.average, card | note)
-        row |= {"round": number, "seconds": round(time.monotonic() - start)}
+        row = {"round": number, **told(own, names)}
+        row["seconds"] = round(time.monotonic() - start)
         log(given.output / "rounds.csv", row)
         print(row, flush=True)
 
@@ -95,27 +100,40 @@ def grown(network: Any, given: argparse.Namespace, number: int) -> list[Atoms]:
     return [atoms for atoms in iread(file) if atoms.info["complete"]]
 
 
+def named_once(own: Sequence[Atoms], file: Path) -> list[str]:
+    """SMILES of molecules that may teach, nothing of others; kept in a file."""
+    if not file.exists():
+        part = file.with_suffix(".partial")
+        part.write_text("".join(f"{name(atoms)}\n" for atoms in own))
+        part.rename(file)
+    return file.read_text().split("\n")[:-1]
+
+
 def verdicts(
-    own: Sequence[Atoms], known: Habits
-) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """What each molecule is worth (n,), and what there is to say of all."""
-    names = [name(atoms) for atoms in own]
-    often = Counter(names)
+    own: Sequence[Atoms], names: Sequence[str], often: Counter[str], known: Habits
+) -> NDArray[np.float64]:
+    """What each molecule is worth, (n,)."""
     its = list(map(habits, own))
     likeness = np.minimum(odds(known, its)(its), LARGEST)
     worth = [k / often[one] if one else 0.0 for one, k in zip(names, likeness)]
-    right = len(own) - often[""]
-    return np.array(worth), {
+    return np.array(worth)
+
+
+def told(own: Sequence[Atoms], names: Sequence[str]) -> dict[str, Any]:
+    """What there is to say of the molecules of a round."""
+    right = [one for one in names if one]
+    large = sum(n_heavy(atoms) > HEAVY for atoms in own)
+    return {
         "grown": len(own),
-        "good": round(100 * right / len(own), 1),
-        "different": round(100 * (len(often) - ("" in often)) / right, 1),
-        "over nine": round(100 * sum(n_heavy(a) > 9 for a in own) / len(own), 1),
+        "good": round(100 * len(right) / len(own), 1),
+        "different": round(100 * len(set(right)) / len(right), 1),
+        "too large": round(100 * large / len(own), 1),
     }
 
 
 def name(atoms: Atoms) -> str:
     """SMILES of a molecule that may teach, nothing of others."""
-    if n_heavy(atoms) > 9 or not good(atoms):
+    if n_heavy(atoms) > HEAVY or not good(atoms):
         return ""
     molecule = valid_molecule(atoms)
     return "" if molecule is None else plain_smiles(molecule)

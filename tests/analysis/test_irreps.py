@@ -158,6 +158,20 @@ def test_the_only_irrep_of_a_network_is_kept(molecules):
     assert vectors.advice == "keep: there is no other"
 
 
+def test_molecules_are_pooled_as_the_embedder_does(network, molecules):
+    values = np.arange(len(molecules), dtype=float)
+    found = [
+        [
+            use.r2
+            for use in analyze_irreps(
+                Embedder(network, pooling=p), molecules, values
+            ).uses
+        ]
+        for p in ("mean", "sum")
+    ]
+    assert not np.allclose(*found)
+
+
 def test_the_given_network_is_left_alone(network, molecules):
     network.requires_grad_(False)
     analyze_irreps(Embedder(network), molecules)

@@ -1,5 +1,7 @@
 """Crystals survive every change of setting; what is wrong has a name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -290,3 +292,17 @@ def test_files(tmp_path):
     (tmp_path / "half.cif").write_text(disordered)
     with pytest.raises(errors.PartialOccupancyError, match="disordered"):
         MolecularCrystal.from_file(tmp_path / "half.cif")
+
+
+def test_the_standard_setting_is_as_tolerant_as_what_was_read():
+    pose = [6, 7, 9, 90, 90, 90, 0.2, 0.3, 0.1, 0.5, -0.4, 1.0]
+    atoms = MolecularCrystal.from_parameters(WATER, 19, pose).to_atoms()
+    lengths = cell_to_cellpar(atoms.cell.array)
+    atoms.set_cell([*lengths[:4], lengths[4] + 0.1, 90], scale_atoms=True)
+    crystal = MolecularCrystal.from_atoms(atoms, symprec=0.2)
+    standard = crystal.standardised()
+    assert crystal.spacegroup == standard.spacegroup == 19
+    assert standard.density == pytest.approx(crystal.density)
+    strict = replace(crystal, symprec=1e-4)
+    with pytest.raises(errors.CrystalError, match="give another symprec"):
+        strict.standardised()

@@ -1,5 +1,7 @@
 """Lattice energies against direct sums, with any calculator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import make_supercell, molecule
@@ -17,6 +19,7 @@ from equicalc.crystals import (
     two_body_energy,
 )
 from equicalc.crystals.lattice import distinct_dimers
+from equicalc.crystals.strain import Strain
 from equicalc.graph import neighbor_list
 from equicalc.units import KJ_PER_MOL
 
@@ -176,3 +179,19 @@ def test_gfn2_pairs_bind_and_charges_are_neutral():
         charges = charged.molecules[0].get_initial_charges()
         assert charges.sum() == pytest.approx(0, abs=1e-6)
         assert charges[METHANOL.numbers == 8].item() < -0.2
+
+
+def test_strains_are_against_the_same_molecule_in_all_methods(crystal):
+    """The lowest of those that the independent molecules relax to, or what is given."""
+    bent = METHANOL.copy()
+    bent.set_dihedral(2, 0, 1, 3, bent.get_dihedral(2, 0, 1, 3) + 60, indices=[3])
+    other = MolecularCrystal.from_parameters(bent, 14, POSE).molecules[0]
+    other.positions += [0.5, 0.5, 0.5] @ crystal.cell
+    two = replace(crystal, molecules=(*crystal.molecules, other))
+    calculator = Springs()
+    whole = lattice_energy(two, calculator, relax="molecule").strain
+    assert two_body_energy(two, calculator, cutoff=3.0).strain == pytest.approx(whole)
+    assert Strain(calculator).of(two)[0] == pytest.approx(whole)
+    given = lattice_energy(two, calculator, gas=METHANOL).strain
+    assert Strain(calculator).of(two, METHANOL)[0] == pytest.approx(given)
+    assert given != pytest.approx(whole, abs=1e-3)

@@ -180,3 +180,24 @@ def test_ions_are_not_packed():
 def test_radicals_are_not_packed(radical):
     with pytest.raises(RadicalError, match="unpaired electron"):
         random_crystals(radical, 1, n=1)
+
+
+def test_energies_do_not_depend_on_the_cell_a_centroid_is_in():
+    crystals, x = spread(2, LennardJones())
+    before, _ = crystals.energy(x)
+    away = x.clone()
+    away[:, crystals.n_cell] += 2 * crystals.edge
+    away = crystals.inside(away)
+    crystals.refresh(away)
+    assert torch.allclose(crystals.energy(away)[0], before, rtol=1e-4)
+
+
+def test_the_default_precision_of_torch_does_not_matter():
+    before = random_crystals(WATER, 14, n=2, seed=0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        after = random_crystals(WATER, 14, n=2, seed=0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(before, after):
+        assert np.allclose(one.cell, other.cell)

@@ -381,3 +381,10 @@ def test_reach_beyond_the_cutoff_is_refused():
 def test_one_crystal_is_no_list(predictor, packed):
     with pytest.raises(TypeError, match="a list of crystals is needed, not"):
         predictor.predict(packed(14, 1.0))
+
+
+def test_the_given_network_is_left_alone(predictor):
+    network = copy.deepcopy(predictor.model).train().requires_grad_()
+    LatticeEnergyPredictor(network)
+    assert network.training
+    assert all(p.requires_grad for p in network.parameters())

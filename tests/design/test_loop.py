@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from equicalc.design import (
+    Design,
     Embed,
     LatticeEnergy,
     MissingError,
     MonteCarlo,
+    Novel,
     Relax,
     RunDatabase,
+    Score,
     Top,
     run,
 )
@@ -119,6 +122,23 @@ def test_another_design_is_refused(toy, tmp_path):
     other = toy.design(tmp_path, rounds=1).model_copy(update={"seed": 4})
     with pytest.raises(ValueError, match="another seed"):
         run(other)
+
+
+def test_a_changed_file_or_function_is_noticed(tmp_path):
+    known = tmp_path / "known.smi"
+    known.write_text("CCO\n")
+
+    def design(function):
+        steps = (Novel(known=known), Score(function=function))
+        return Design(output=tmp_path / "run", steps=steps)
+
+    first = design(lambda structures: [1.0 for _ in structures])
+    assert first.contents() == first.contents()
+    other = design(lambda structures: [2.0 for _ in structures])
+    assert first.contents() != other.contents()
+    before = first.contents()
+    known.write_text("CCO\nCC\n")
+    assert first.contents() != before
 
 
 def test_two_processes_are_refused(toy, tmp_path):

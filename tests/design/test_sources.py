@@ -6,6 +6,7 @@ from ase.build import molecule
 from ase.io import write
 
 from equicalc.checkpoint import save_checkpoint
+from equicalc.data.smiles import atoms_from_smiles
 from equicalc.design import Files, Fragment, Generator
 
 
@@ -58,3 +59,27 @@ def test_files_are_taken_once(tmp_path):
     first, rest = source.fresh([0, 1], 0), source.fresh([2, 3], 0)
     formulas = [a.get_chemical_formula() for a in first + rest]
     assert formulas == ["CH4O", "C2H6", "H2O"]
+
+
+def test_variants_keep_the_fragment(model, tmp_path):
+    ring = atoms_from_smiles("C1CC1")
+    write(tmp_path / "ring.xyz", ring)
+    source = Fragment(file=tmp_path / "ring.xyz", model=model, bare=True)
+    (parent,) = source.fresh([0], 3)
+    for seed in range(4):
+        child = source.variant(parent, seed)
+        assert np.allclose(child.positions[:3], ring.positions[:3])
+        parent = child
+    other = source.variant(molecule("CH3OH"), 5)  # lost its order
+    assert np.allclose(other.positions[:3], ring.positions[:3])
+
+
+def test_variants_grow_where_they_may(model, tmp_path):
+    write(tmp_path / "a.xyz", molecule("CH3OH")[:2])
+    options = {"file": tmp_path / "a.xyz", "model": model, "bare": True}
+    source = Fragment(grow_from=(0,), **options)
+    (parent,) = source.fresh([0], 3)
+    for seed in range(8):
+        child = source.variant(parent, seed)
+        heavy = child.numbers[2:] > 1
+        assert 1 not in child.arrays["gen_focus"][2:][heavy]

@@ -5,6 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from pydantic import ValidationError
 
 from equicalc.calculators import EquiCalculator
@@ -149,6 +150,16 @@ def test_relaxing_together_is_relaxing_alone(network):
         assert np.allclose(end.atoms.positions, alone.atoms.positions, atol=1e-6)
 
 
+def test_atoms_that_are_held_do_not_count_for_convergence(network):
+    water = molecule("H2O")
+    water.set_constraint(FixAtoms([0, 1]))
+    calculator = EquiCalculator(network, dtype="float64")
+    alone = relax(water, calculator, fmax=0.01, steps=100)
+    (end,) = relax_together([water], calculator, 0.01, 100)
+    assert alone.converged
+    assert end.converged
+
+
 def test_relaxed_structures_have_lower_energy():
     [end] = Relax(calculator="emt", keep_bonds=False)([molecule("H2O")])
     before = molecule("H2O")
@@ -193,8 +204,13 @@ def test_a_structure_with_an_unknown_element_goes_alone(ethanol):
 
 
 def test_conformers_have_branches(ethanol):
+    ethanol.info |= {"rings": 0, "potential_energy": -1.0, "generator": "x"}
     found = list(Conformers(n=2)([ethanol]))
     assert [a.info["branch"] for a in found] == ["c0", "c1"]
+    assert not np.allclose(found[0].positions, found[1].positions)
+    assert found[0].info["rings"] == 0
+    assert found[0].info["generator"] == "x"
+    assert "potential_energy" not in found[0].info
 
 
 def test_crystals_are_packed_and_bound():

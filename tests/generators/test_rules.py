@@ -33,6 +33,24 @@ def test_molecules_do_not_clash(builder):
         assert ((found < 1.15 + 1e-5) | (found > 1.25 - 1e-5)).all()
 
 
+def test_a_filter_lets_no_molecule_through_that_breaks_a_rule():
+    water = molecule("H2O")
+    broken = water.copy()
+    broken.info["complete"] = False
+    through = filtering.ValidFilter()
+    assert list(through([broken, water])) == [water]
+    assert through.acceptance == 0.5
+
+
+def test_limits_are_those_of_what_is_added(builder):
+    """A fragment may be larger than the largest molecule of the generator."""
+    chain = Atoms("C12", [[1.5 * k, 0, 0] for k in range(12)])
+    most = builder.model.config.max_atoms
+    rules = Rules(elements=("C", "H"), min_atoms=most + 14)
+    assert rules.room(most, len(chain)) == most + 14
+    assert min(n for n in rules.quota(builder.model.config) if n) > most
+
+
 def test_no_atom_has_more_bonds_than_it_can(builder):
     """Distances that are certainly bonds, whatever the kind."""
     reach = {(1, 1): 0.84, (1, 6): 1.19, (1, 8): 1.06, (6, 6): 1.64, (6, 8): 1.53}

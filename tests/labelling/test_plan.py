@@ -103,6 +103,27 @@ def test_structures_are_planned_too(options, tmp_path):
     assert {u.name for u in plan.units if u.kind == "molecule"} == {"CH4O", "H2O"}
 
 
+def test_a_structure_is_in_the_group_of_its_smiles(options, tmp_path):
+    write(tmp_path / "a.xyz", molecule("CH3CH2OH"))
+    (tmp_path / "a.smi").write_text("CCO\n")
+    sources = [Source(str(tmp_path / name)) for name in ("a.xyz", "a.smi")]
+    alone = replace(options, dimers=0, clusters=0, crowds=0, diatomics=0)
+    groups = {
+        unit.group
+        for one in sources
+        for unit in make_plan(replace(alone, sources=(one,))).units
+        if unit.kind == "molecule"
+    }
+    assert len(groups) == 1
+
+
+def test_fragments_are_cut_from_smiles_only(options, tmp_path):
+    write(tmp_path / "a.xyz", molecule("CH3OH"))
+    source = Source(str(tmp_path / "a.xyz"), fragments=True)
+    with pytest.raises(ValueError, match=r"a\.xyz holds structures"):
+        make_plan(replace(options, sources=(source,)))
+
+
 def test_structures_with_a_charge_or_spin_are_rejected(options, tmp_path):
     file = tmp_path / "a.extxyz"
     hydroxide, ion = Atoms("OH", [[0, 0, 0], [0.96, 0, 0]]), Atoms("Cl")

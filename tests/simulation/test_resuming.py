@@ -237,3 +237,19 @@ def test_run_killed_before_its_first_frame_begins_anew(tmp_path, read_all):
     path.write_text("")
     molecular_dynamics(molecule("H2O"), EMT(), steps=10, trajectory=path, resume=True)
     assert len(read_all(path)) == 2
+
+
+def test_a_log_goes_on_after_a_part_without_one(tmp_path):
+    options = {"trajectory": tmp_path / "a.extxyz", "every": 5}
+    log = tmp_path / "a.csv"
+    molecular_dynamics(molecule("H2O"), EMT(), steps=10, log=log, **options)
+    options["resume"] = True
+    molecular_dynamics(molecule("H2O"), EMT(), steps=20, **options)
+    molecular_dynamics(molecule("H2O"), EMT(), steps=30, log=log, **options)
+    steps = [line.split(",")[0] for line in log.read_text().splitlines()[1:]]
+    assert steps == ["0", "5", "10", "25", "30"]
+
+
+def test_a_limit_of_the_temperature_is_positive():
+    with pytest.raises(ValueError, match="max_temperature must be positive, got 0"):
+        molecular_dynamics(molecule("H2O"), EMT(), steps=1, max_temperature=0)
