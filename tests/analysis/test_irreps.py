@@ -162,7 +162,7 @@ def test_molecules_are_pooled_as_the_embedder_does(network, molecules):
     values = np.arange(len(molecules), dtype=float)
     found = [
         [
-            use.r2
+            use.knn_r2
             for use in analyze_irreps(
                 Embedder(network, pooling=p), molecules, values
             ).uses
