@@ -36,6 +36,7 @@ CHUNK = 32  # crystals that a thread takes at a time, at most
 OK, FAILED = "ok", "failed"
 CONTACTS, PACKINGS = (0.6, 1.2), (0.45, 0.95)  # of the crystals that it has seen
 FAR_OFF = 5.0  # kJ/mol that the members may differ
+SHRUNK, GROWN = -0.1, 0.15  # of the volume, when a crystal is relaxed
 
 _ONE_POOL = threading.Lock()
 
@@ -147,6 +148,26 @@ class LatticeEnergyPredictor:
             _complete(row, crystal, energies, strain)
         rank_rows(good)
         return rows
+
+    def doubts(
+        self, crystal: MolecularCrystal, before: MolecularCrystal | None = None
+    ) -> list[str]:
+        """Say in what a crystal is unlike those that the network has learned from.
+
+        Parameters
+        ----------
+        crystal
+        before
+            Of a relaxed one: what it was. A crystal that has become much denser or
+            lighter has most likely left what the network knows.
+        """
+        notes = _doubts(crystal, float(self.uncertainty([crystal])[0]))
+        if before is not None:
+            change = before.n_molecules * crystal.volume
+            change = change / (crystal.n_molecules * before.volume) - 1
+            if not SHRUNK < change < GROWN:
+                notes.append(f"volume changed by {100 * change:+.0f} %")
+        return notes
 
     def as_calculator(self, molecules: Any = None) -> LatticeCalculator:
         """ASE calculator with energy, forces and stress, to relax crystals.

@@ -388,3 +388,13 @@ def test_the_given_network_is_left_alone(predictor):
     LatticeEnergyPredictor(network)
     assert network.training
     assert all(p.requires_grad for p in network.parameters())
+
+
+def test_relaxations_that_change_much_are_doubtful(predictor, packed):
+    assert predictor.doubts(packed(14, 1.02), packed(14)) == predictor.doubts(
+        packed(14, 1.02)
+    )
+    (*_, note) = predictor.doubts(packed(14, 0.95), packed(14))
+    assert note == "volume changed by -14 %"
+    (*_, note) = predictor.doubts(packed(14, 1.1), packed(14))
+    assert note == "volume changed by +33 %"
