@@ -4,13 +4,13 @@
 
 Likelihood asks that QM9 be likely; it says little about the rare steps that spoil a
 molecule. Here every molecule that the generator grows is judged as a whole. One that is
-not stable, not valid, or larger than QM9's is worth nothing. Others are worth the odds
-that such environments, rings and sizes are QM9's rather than the generator's, divided
-by how often the same molecule came so far. Steps of molecules that are worth more than
-the mean become likelier, those of others less likely: this is the gradient of the
-divergence from QM9 as far as verdicts can tell. No step is moved farther than a limit
-[1]_, since the molecules are those of the weights that a round begins with; QM9 is
-learned from beside. A stopped run goes on with the round it was in.
+not stable, not valid, or larger than QM9's is worth nothing. Others are worth the root
+of the odds that such environments, rings and sizes are QM9's rather than the
+generator's, divided by how often the same molecule came so far. Steps of molecules that
+are worth more than the mean become likelier, those of others less likely: this is the
+gradient of the divergence from QM9 as far as verdicts can tell. No step is moved
+farther than a limit [1]_, since the molecules are those of the weights that a round
+begins with; QM9 is learned from beside. A stopped run goes on with the round it was in.
 
 .. [1] J. Schulman et al., "Proximal policy optimization algorithms", arXiv:1707.06347
    (2017).
@@ -47,13 +47,12 @@ from equicalc.training.growth_loss import focus_divergence, growth_loss
 from equicalc.training.memory import keep_freed_memory
 from equicalc.training.muon import Muon
 
-BATCH, LESSONS = 12, 8  # molecules of a step: its own, and QM9's
+BATCH, LESSONS = 24, 8  # molecules of a step: its own, and QM9's
 HYDROGENS = 0.25, 0.15  # share of their fragments with hydrogens
 NOISE = 0.005  # Angstrom, of QM9's positions
-RATE, WARM_UP = 3e-4, 50
-DECAY = 0.995  # of the running average of the weights
+RATE, WARM_UP = 2e-4, 20
+DECAY = 0.99  # of the running average of the weights
 REACH = 0.2, 0.7  # how far log probabilities move in a round: of choices, positions
-LARGEST = 4.0  # odds count up to this
 HEAVY = 9  # heavy atoms of the largest molecules of QM9
 
 LogProbs = Callable[[Generator, GrowthBatch], tuple[Tensor, Tensor]]
@@ -114,7 +113,7 @@ def verdicts(
 ) -> NDArray[np.float64]:
     """What each molecule is worth, (n,)."""
     its = list(map(habits, own))
-    likeness = np.minimum(odds(known, its)(its), LARGEST)
+    likeness = np.sqrt(odds(known, its)(its))
     worth = [k / often[one] if one else 0.0 for one, k in zip(names, likeness)]
     return np.array(worth)
 

@@ -11,7 +11,8 @@ QM9 is the folder of the EDM split (equicalc.data.qm9_split). `reference` makes 
 statistics that the package ships; `qm9` applies the measures to QM9 itself; `generated`
 makes molecules with the shipped weights, measures everything and writes a report;
 `frontier` does so for several temperatures; `rules` with valence mask and clash rule;
-`curve` adds the validation losses of a training run to those of the runs before it.
+`curve` adds the validations of a training run, losses and validity, to those of the
+runs before it.
 Results go to `examples/validation/results`.
 """
 
@@ -36,6 +37,8 @@ Model = Annotated[str, typer.Option("--model", "-m")]
 Number = Annotated[int, typer.Option("-n")]
 #: Columns of a run's `valid.csv`, nats per fragment.
 LOSSES = ("loss", "focus", "radial", "angular")
+#: Others, in percent of the molecules that a validation grows; early runs lack them.
+SHARES = ("validity", "molecule_stability")
 
 
 @app.command()
@@ -153,7 +156,10 @@ def curve(run: Path, name: str, fragments_per_step: int = 166) -> None:
             seen = fragments + int(row["step"]) * fragments_per_step
             losses = {key: round(float(row[key]), 4) for key in LOSSES}
             count = {"steps": steps + int(row["step"]), "fragments_seen": seen}
-            rows.append({"run": name, **count, **losses})
+            shares = {key: row.get(key, "") for key in SHARES}
+            rows.append({"run": name, **count, **losses, **shares})
+    rows = [dict.fromkeys(SHARES, "") | row for row in rows]
+    rows = [{key: row[key] for key in rows[-1]} for row in rows]
     write_table("generator_learning_curve", rows)
     draw_curve(RESULTS / "generator_learning_curve.png", rows)
 
