@@ -1,4 +1,4 @@
-.PHONY: install test lint format typecheck pytest coverage test-gpu test-wheel docs fuzz demo study bench bench-gpu constraints clean
+.PHONY: install test lint format typecheck pytest coverage test-slow test-gpu test-wheel docs fuzz demo study bench bench-gpu constraints clean
 
 PYTHON ?= python3
 VENV = .venv
@@ -34,6 +34,9 @@ typecheck: $(READY)
 
 coverage: $(READY)
 	$(BIN)/python -m pytest -m "$(FAST)" --cov
+
+test-slow: $(READY)   ## what a change need not wait for: hours of Triton's interpreter among it
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu" -n 2 --dist loadfile
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

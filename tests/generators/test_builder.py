@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.constraints import FixAtoms
 
+from equicalc.data.fragments import FragmentSequences
 from equicalc.data.smiles import atoms_from_smiles
 from equicalc.generators import Builder, Rules, Temperature, load_builder, steps
 from equicalc.generators.storage import (
@@ -17,6 +18,8 @@ from equicalc.generators.storage import (
     written_molecules,
 )
 from equicalc.generators.structures import ARRAYS
+from equicalc.training.growth import growth_of
+from equicalc.training.growth_loss import growth_log_prob, log_partition
 
 
 def same(a, b):
@@ -220,6 +223,30 @@ def test_probability_of_a_molecule_is_that_of_its_steps(builder):
         assert stop < 0
         alone = builder.log_prob(atoms[:1])
         assert np.isfinite(alone)
+
+
+def test_fragments_of_a_grown_molecule_are_as_likely_as_they_were(builder):
+    """Learned from in the order in which it grew."""
+    (atoms,) = builder.generate(1, seed=3)
+    n = len(atoms)
+    focus = atoms.arrays["gen_focus"][None]
+    admissible = np.zeros((1, n, n, n), dtype=bool)
+    admissible[0, np.arange(n - 1), focus[0, 1:], np.arange(1, n)] = True
+    batch = growth_of(
+        atoms.numbers[None],
+        atoms.positions[None],
+        builder.model.config,
+        0.0,
+        np.random.default_rng(0),
+        builder.model.hydrogens_apart,
+        sequences=FragmentSequences(np.arange(n)[None], focus, admissible),
+    ).double()
+    h = builder.model.embed(batch.fragments)
+    logits = builder.model.focus_logits(h, batch.fragments)
+    stop = -log_partition(logits, batch.fragments.pair_fragment, len(batch))[-1]
+    steps = atoms.arrays["gen_logp"][1:].sum()
+    found = growth_log_prob(builder.model, batch)
+    assert (found - stop).item() == pytest.approx(steps, abs=1e-3)
 
 
 def test_probability_does_not_depend_on_the_frame(builder, methanol):

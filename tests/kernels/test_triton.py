@@ -51,6 +51,8 @@ CASES = [
     ([0, 1, 2], False, "float64", 5),
     ([7, 3, 6], True, "float32", 5),  # two groups
     ([7, 3, 6], True, "bfloat16", 5),
+    ([8, 10], False, "float32", 5),
+    (list(range(11)), True, "float64", 3),
 ]
 TOLERANCE = {"float64": 1e-13, "float32": 2e-5, "float16": 3e-3, "bfloat16": 2e-2}
 
