@@ -113,8 +113,13 @@ class LatticeEnergyPredictor:
         return self._members(crystals).mean(axis=0)
 
     def uncertainty(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
-        """Return deviations (n,) of the members, kJ/mol; zeros for one member."""
-        return self._members(crystals).std(axis=0)
+        """Return the errors (n,) to expect, kJ/mol, as root mean squares.
+
+        From the deviation of the members and, beside it, what crystals of unseen
+        molecules were off where the members agreed. Of weights whose card has no such
+        ``spread``: the deviation of the members, zeros for one.
+        """
+        return self._expected(self._members(crystals).std(axis=0))
 
     def score(
         self,
@@ -144,8 +149,9 @@ class LatticeEnergyPredictor:
         good = [row for row in rows if row["status"] == OK]
         found = [cast("MolecularCrystal", row.pop("crystal")) for row in good]
         members = self._members(found)
-        for row, crystal, energies in zip(good, found, members.T):
-            _complete(row, crystal, energies, strain)
+        expected = self._expected(members.std(axis=0))
+        for row, crystal, energies, std in zip(good, found, members.T, expected):
+            _complete(row, crystal, energies, float(std), strain)
         rank_rows(good)
         return rows
 
@@ -161,7 +167,7 @@ class LatticeEnergyPredictor:
             Of a relaxed one: what it was. A crystal that has become much denser or
             lighter has most likely left what the network knows.
         """
-        notes = _doubts(crystal, float(self.uncertainty([crystal])[0]))
+        notes = _doubts(crystal, float(self._members([crystal]).std()))
         if before is not None:
             change = before.n_molecules * crystal.volume
             change = change / (crystal.n_molecules * before.volume) - 1
@@ -221,6 +227,11 @@ class LatticeEnergyPredictor:
             reason = f"{type(error).__name__}: {error}"
             return row | {"status": FAILED, "message": reason}
         return row | {"crystal": crystal, "status": OK, "message": ""}
+
+    def _expected(self, deviation: np.ndarray) -> np.ndarray:
+        """Return errors to expect where the members deviate so much, kJ/mol."""
+        factor, floor = self.card.get("spread", (1.0, 0.0))
+        return np.hypot(factor * deviation, floor)
 
     def _members(self, crystals: Sequence[MolecularCrystal | Atoms]) -> np.ndarray:
         """Energies (n_members, n_crystals) of each member, kJ/mol.
@@ -283,14 +294,15 @@ def _complete(
     row: Row,
     crystal: MolecularCrystal,
     energies: np.ndarray,
+    std: float,
     strain: Strain | None,
 ) -> None:
-    """Add the energies of the members to a row, and what makes them doubtful."""
-    interaction, std = float(energies.mean()), float(energies.std())
+    """Add energy and expected error to a row, and what makes them doubtful."""
+    interaction = float(energies.mean())
     if not np.isfinite(interaction):
         row |= {"status": FAILED, "message": "the energy is not a number"}
         return
-    notes = _doubts(crystal, std)
+    notes = _doubts(crystal, float(energies.std()))
     bent = 0.0
     if strain is not None:
         try:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from ase.symbols import Symbols
 from crystal_labels import Labelled, read_labelled
+from scipy.optimize import nnls
 from scipy.stats import spearmanr
 from timed import TimedRun
 from torch import Tensor
@@ -113,6 +114,8 @@ def main() -> None:
         "steps": run.steps,
         "metrics": {"unseen": metrics},
     }
+    if unseen:
+        card["spread"] = spread(cast(LatticeNetwork, run.average), unseen)
     save_checkpoint(chosen.output / "lattice.safetensors", run.average, card)
 
 
@@ -230,16 +233,37 @@ def errors(
     return found
 
 
+def spread(model: LatticeNetwork, unseen: Sequence[Labelled]) -> tuple[float, float]:
+    """How errors on unseen crystals follow from the deviation of the members.
+
+    Squared errors are a factor squared times the variance of the members, and the
+    square of an error where they agree, kJ/mol: both by least squares.
+    """
+    given, members = answers(model, [one.sample() for one in unseen])
+    terms = np.stack([members.var(0), np.ones(len(given))], 1)
+    squares, _ = nnls(terms, (members.mean(0) - given) ** 2)
+    return tuple(np.sqrt(squares).round(3).tolist())
+
+
 def evaluated(
     model: LatticeNetwork, samples: Sequence[Sample]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Given and predicted energies, kJ/mol."""
+    given, members = answers(model, samples)
+    return given, members.mean(0)
+
+
+def answers(
+    model: LatticeNetwork, samples: Sequence[Sample]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Given energies (n,) and those of the members (n_members, n), kJ/mol."""
     made = []
     with torch.no_grad():
         for rows in blocks(np.arange(len(samples)), AGGREGATES):
             graph, _ = collated([samples[i] for i in rows])
-            made.append(model(graph)["interaction"] / KJ_PER_MOL)
-    return torch.cat([energy for _, energy in samples]).numpy(), torch.cat(made).numpy()
+            made.append(model(graph)["members"] / KJ_PER_MOL)
+    given = torch.cat([energy for _, energy in samples])
+    return given.numpy(), torch.cat(made, 1).numpy()
 
 
 def within(numbers: np.ndarray, made: np.ndarray, given: np.ndarray) -> float:

@@ -398,3 +398,12 @@ def test_relaxations_that_change_much_are_doubtful(predictor, packed):
     assert note == "volume changed by -14 %"
     (*_, note) = predictor.doubts(packed(14, 1.1), packed(14))
     assert note == "volume changed by +33 %"
+
+
+def test_errors_to_expect_follow_from_the_card(predictor, packed):
+    crystals = [packed(14), packed(1)]
+    plain = predictor.uncertainty(crystals)
+    told = LatticeEnergyPredictor(predictor.model, {"spread": [2.0, 3.0]})
+    assert told.uncertainty(crystals) == pytest.approx(np.hypot(2 * plain, 3))
+    stds = [row["std_kJ/mol"] for row in told.score(crystals)]
+    assert stds == pytest.approx(told.uncertainty(crystals))
