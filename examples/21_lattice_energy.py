@@ -1,4 +1,4 @@
-"""Lattice energy of a crystal: by a pair potential and by dimers with GFN2-xTB."""
+"""Lattice energy of a crystal: by a pair potential, by dimers, by a network."""
 
 import sys
 
@@ -8,6 +8,7 @@ from ase.spacegroup import crystal as build
 from equicalc.calculators.named import named_calculator
 from equicalc.crystals import (
     ExpSix,
+    LatticeEnergyPredictor,
     MolecularCrystal,
     assign_charges,
     pair_energy,
@@ -47,5 +48,12 @@ print(
     f"(interaction {energy.interaction:.1f}, strain {energy.strain:.1f})"
 )
 print("warnings:", ", ".join(energy.warnings) or "none")
+
+predictor = LatticeEnergyPredictor.from_pretrained()
+(interaction,), (error,) = (
+    predictor.predict([crystal]),
+    predictor.uncertainty([crystal]),
+)
+print(f"the network: interaction {interaction:.1f} +- {error:.1f} kJ/mol")
 
 # any calculator that knows crystals: lattice_energy(crystal, calculator, "molecule")
