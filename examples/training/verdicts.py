@@ -3,8 +3,8 @@
     python examples/training/verdicts.py symphony qm9/train runs/verdicts --rounds 8
 
 Likelihood asks that QM9 be likely; it says little about the rare steps that spoil a
-molecule. Here every molecule that the generator grows is judged as a whole. One that is
-not stable, not valid, or larger than QM9's is worth nothing. Others are worth the root
+molecule. Here every molecule that the generator grows is judged as a whole. One that
+found no end, is not stable, not valid, or larger than QM9's is worth nothing. Others are worth the root
 of the odds that such environments, rings and sizes are QM9's rather than the
 generator's, divided by how often the same molecule came so far. Steps of molecules that
 are worth more than the mean become likelier, those of others less likely: this is the
@@ -96,7 +96,7 @@ def grown(network: Any, given: argparse.Namespace, number: int) -> list[Atoms]:
         )
         write(file.with_suffix(".partial"), molecules, format="extxyz")
         file.with_suffix(".partial").rename(file)
-    return [atoms for atoms in iread(file) if atoms.info["complete"]]
+    return list(iread(file))
 
 
 def named_once(own: Sequence[Atoms], file: Path) -> list[str]:
@@ -122,8 +122,10 @@ def told(own: Sequence[Atoms], names: Sequence[str]) -> dict[str, Any]:
     """What there is to say of the molecules of a round."""
     right = [one for one in names if one]
     large = sum(n_heavy(atoms) > HEAVY for atoms in own)
+    whole = sum(atoms.info["complete"] for atoms in own)
     return {
         "grown": len(own),
+        "complete": round(100 * whole / len(own), 1),
         "good": round(100 * len(right) / len(own), 1),
         "different": round(100 * len(set(right)) / len(right), 1),
         "too large": round(100 * large / len(own), 1),
@@ -132,7 +134,7 @@ def told(own: Sequence[Atoms], names: Sequence[str]) -> dict[str, Any]:
 
 def name(atoms: Atoms) -> str:
     """SMILES of a molecule that may teach, nothing of others."""
-    if n_heavy(atoms) > HEAVY or not good(atoms):
+    if not atoms.info["complete"] or n_heavy(atoms) > HEAVY or not good(atoms):
         return ""
     molecule = valid_molecule(atoms)
     return "" if molecule is None else plain_smiles(molecule)
@@ -203,8 +205,12 @@ class Learner:
         with torch.no_grad():
             before = self.log_probs(self.before, batch)
         now = self.log_probs(self.network, batch)
+        followed = _followed(batch)
+        # what found no way on did not choose to stop
+        whole = torch.tensor([bool(atoms.info["complete"]) for atoms in molecules])
+        chosen = followed | whole[batch.fragments.molecule]
         total = of_fragment.new_zeros(())
-        weights = of_fragment, of_fragment[_followed(batch)]
+        weights = of_fragment * chosen, of_fragment[followed]
         for weight, old, new, far in zip(weights, before, now, REACH):
             moved = new - old
             near = torch.where(weight > 0, moved.clamp(max=far), moved.clamp(min=-far))
