@@ -4,13 +4,14 @@
 
 Likelihood asks that QM9 be likely; it says little about the rare steps that spoil a
 molecule. Here every molecule that the generator grows is judged as a whole. One that
-found no end, is not stable, not valid, or larger than QM9's is worth nothing. Others are worth the root
-of the odds that such environments, rings and sizes are QM9's rather than the
-generator's, divided by how often the same molecule came so far. Steps of molecules that
-are worth more than the mean become likelier, those of others less likely: this is the
-gradient of the divergence from QM9 as far as verdicts can tell. No step is moved
-farther than a limit [1]_, since the molecules are those of the weights that a round
-begins with; QM9 is learned from beside. A stopped run goes on with the round it was in.
+found no end, is not stable, not valid, or larger than QM9's is worth nothing. Others
+are worth the root of the odds that such environments, rings and sizes are QM9's rather
+than the generator's, divided by how often the same molecule came so far. Steps of
+molecules that are worth more than the mean become likelier, those of others less
+likely: this is the gradient of the divergence from QM9 as far as verdicts can tell. No
+step is moved farther than a limit [1]_, since the molecules are those of the weights
+that a round begins with; QM9 is learned from beside. A stopped run goes on with the
+round it was in.
 
 .. [1] J. Schulman et al., "Proximal policy optimization algorithms", arXiv:1707.06347
    (2017).
