@@ -38,7 +38,7 @@ from torch import Tensor
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.fragments import FragmentSequences, pad_molecules
 from equicalc.data.packed import PackedDataset
-from equicalc.generators import Builder
+from equicalc.generators import Builder, Rules
 from equicalc.generators.metrics import structures_of_dataset, valid_molecule
 from equicalc.generators.metrics.validity import plain_smiles
 from equicalc.models import Generator
@@ -93,7 +93,10 @@ def grown(network: Any, given: argparse.Namespace, number: int) -> list[Atoms]:
     file = given.output / f"round-{number:02d}.extxyz"
     if not file.exists():
         molecules = Builder(network).generate(
-            given.molecules, given.seed, first=number * given.molecules
+            given.molecules,
+            given.seed,
+            first=number * given.molecules,
+            rules=Rules(valence=False),  # what a rule refuses would teach nothing
         )
         write(file.with_suffix(".partial"), molecules, format="extxyz")
         file.with_suffix(".partial").rename(file)
