@@ -5,10 +5,10 @@
 Likelihood asks that QM9 be likely; it says little about the rare steps that spoil a
 molecule. Here every molecule that the generator grows is judged as a whole. One that
 found no end, is not stable, not valid, or larger than QM9's is worth nothing. Others
-are worth the root of the odds that such environments, rings and sizes are QM9's rather
-than the generator's, over the square of how often the same molecule came so far, or
-the generator would go for fewer and fewer. Steps of molecules that are worth more than
-the mean become likelier, those of others less likely: this is the gradient of the
+are worth the odds that such environments, rings and sizes are QM9's rather than the
+generator's, over the square of how often the same molecule came so far, or the
+generator would go for fewer and fewer. Steps of molecules that are worth more than the
+mean become likelier, those of others less likely: this is the gradient of the
 divergence from QM9 as far as verdicts can tell. No step is moved farther than a limit
 [1]_, since the molecules are those of the weights that a round begins with; QM9 is
 learned from beside. A stopped run goes on with the round it was in.
@@ -51,9 +51,10 @@ from equicalc.training.muon import Muon
 BATCH, LESSONS = 24, 12  # molecules of a step: its own, and QM9's
 HYDROGENS = 0.25, 0.15  # share of their fragments with hydrogens
 NOISE = 0.005  # Angstrom, of QM9's positions
-RATE, WARM_UP = 2e-4, 20
+RATE, WARM_UP = 3e-4, 20
 DECAY = 0.99  # of the running average of the weights
 REACH = 0.2, 0.7  # how far log probabilities move in a round: of choices, positions
+LARGEST = 4.0  # odds count up to this
 HEAVY = 9  # heavy atoms of the largest molecules of QM9
 
 LogProbs = Callable[[Generator, GrowthBatch], tuple[Tensor, Tensor]]
@@ -117,7 +118,7 @@ def verdicts(
 ) -> NDArray[np.float64]:
     """What each molecule is worth, (n,)."""
     its = list(map(habits, own))
-    likeness = np.sqrt(odds(known, its)(its))
+    likeness = np.minimum(odds(known, its)(its), LARGEST)
     worth = [k / often[one] ** 2 if one else 0.0 for one, k in zip(names, likeness)]
     return np.array(worth)
 
