@@ -91,9 +91,12 @@ class Member:
         return not self.label.endswith(IN_MEMORY)
 
     @property
-    def dipole(self) -> bool:
-        """Whether the model predicts charges and dipole moments."""
-        return bool(getattr(self.model.config, "dipole", False))
+    def electric(self) -> tuple[str, ...]:
+        """What there is of ``charges`` and ``dipole``, predicted and trained."""
+        if not getattr(self.model.config, "dipole", False):
+            return ()
+        untrained = self.card.get("not_trained", ())
+        return tuple(name for name in ("charges", "dipole") if name not in untrained)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Arrays, not tensors: these would travel to other processes as open files.

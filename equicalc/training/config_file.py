@@ -18,9 +18,6 @@ from equicalc.training.config import LOSS_TERMS, TrainConfig
 from equicalc.training.limits import RangeError, require_positive
 from equicalc.training.tasks import TASKS
 
-#: Fields of a model's configuration that come from the data; any legal value.
-_FROM_DATA = {"elements": (1, 6)}
-
 #: Fields of any model's configuration that are sizes or scales.
 _POSITIVE = {
     "cutoff", "channels", "layers", "n_radial", "avg_neighbors", "energy_scale"
@@ -193,9 +190,22 @@ def _model_problems(content: dict[str, Any]) -> Iterator[Problem]:
     unknown = list(_unknown_keys(kind, given, ("model",)))
     yield from unknown
     if not unknown:
-        wrong = list(_wrong_values(kind, {**_FROM_DATA, **given}))
+        wrong = list(_wrong_values(kind, _from_run(task, content) | given))
         for where, what in wrong or _not_positive(given):
             yield ("model", *where), what
+
+
+def _from_run(task: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Return legal values of a model's fields that come from data and losses."""
+    energies = (content.get("model") or {}).get("reference_energies")
+    n_elements = len(energies) if isinstance(energies, list | tuple) else 2
+    fields: dict[str, Any] = {"elements": tuple(range(1, (n_elements or 2) + 1))}
+    run = _validated(TrainConfig, content)
+    if task == "potential":
+        fields["dipole"] = run.loss.electric
+    if run.properties.targets:
+        fields["targets"] = tuple(run.properties.targets)
+    return fields
 
 
 def _not_positive(given: dict[str, Any]) -> Iterator[Problem]:

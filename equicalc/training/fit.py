@@ -220,7 +220,8 @@ def export(module: TrainingModule, path: Path) -> Path:
             "licence": "unknown",
             "training_data": config.data.train,
             **config.card,
-            "command": shlex.join(["equicalc", *sys.argv[1:]]),
+            **module.task.card(module.average),
+            "command": shlex.join([_program(sys.argv[0]), *sys.argv[1:]]),
             "version": __version__,
             "steps": module.global_step,
             "hours": round(module.elapsed / 3600, 3),
@@ -228,6 +229,20 @@ def export(module: TrainingModule, path: Path) -> Path:
             "metrics": {"valid": module.errors},
         },
     )
+
+
+def _program(file: str) -> str:
+    """Name the program of a command line as a user would.
+
+    Examples
+    --------
+    >>> _program("/usr/bin/equicalc"), _program("equicalc/__main__.py")
+    ('equicalc', 'equicalc')
+    >>> _program("examples/train.py")
+    'train.py'
+    """
+    path = Path(file)
+    return path.parent.name if path.name == "__main__.py" else path.name
 
 
 def _begun(folder: Path, config: TrainConfig) -> dict[str, Any] | None:
