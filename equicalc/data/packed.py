@@ -4,7 +4,8 @@
 ``meta.json``                                     what the set is and where it is from
 ``n_atoms.npy``      int32 (n,)                   atoms of each structure
 ``z.npy``            uint8 (N,)                   atomic numbers, end to end
-``pos.npy``          float32 (N, 3)               positions, Angstrom
+``pos.npy``          float32 (N, 3)               positions, Angstrom, molecules at the
+                                                  origin, atoms of crystals in the cell
 ``energy.npy``       float64 (n,)                 eV
 ``forces.npy``       float32 (N, 3)               eV/Angstrom
 ``stress.npy``       float32 (n, 3, 3)            eV/Angstrom^3
