@@ -24,13 +24,15 @@ _POSITIVE = {
 }  # fmt: skip
 
 
-def load_config(path: str | Path) -> TrainConfig:
+def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> TrainConfig:
     """Read and check a training configuration.
 
     Parameters
     ----------
     path
         A YAML file; see `TrainConfig` and its parts for the keys.
+    changes
+        Keys that go before those of the file, nested as there.
 
     Returns
     -------
@@ -48,6 +50,7 @@ def load_config(path: str | Path) -> TrainConfig:
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}")
     content, node = read_yaml(path)
+    content = _changed(content, changes or {})
     problems = list(_problems(content))
     if problems:
         lines = [
@@ -56,6 +59,23 @@ def load_config(path: str | Path) -> TrainConfig:
         ]
         raise ValueError("\n".join(lines))
     return _validated(TrainConfig, content)
+
+
+def _changed(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a file with some keys of its sections replaced.
+
+    Examples
+    --------
+    >>> _changed({"stop": {"max_steps": 5}}, {"stop": {"max_time": 60}})
+    {'stop': {'max_steps': 5, 'max_time': 60}}
+    """
+    changed = dict(content)
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            section = content.get(key)
+            value = (section if isinstance(section, dict) else {}) | value
+        changed[key] = value
+    return changed
 
 
 def config_from_dict(content: dict[str, Any]) -> TrainConfig:
