@@ -221,7 +221,7 @@ def export(module: TrainingModule, path: Path) -> Path:
             "training_data": config.data.train,
             **config.card,
             **module.task.card(module.average),
-            "command": shlex.join([_program(sys.argv[0]), *sys.argv[1:]]),
+            "command": _command(sys.argv),
             "version": __version__,
             "steps": module.global_step,
             "hours": round(module.elapsed / 3600, 3),
@@ -231,18 +231,22 @@ def export(module: TrainingModule, path: Path) -> Path:
     )
 
 
-def _program(file: str) -> str:
-    """Name the program of a command line as a user would.
+def _command(argv: list[str]) -> str:
+    """Return a command line with the program's name as a user knows it.
 
     Examples
     --------
-    >>> _program("/usr/bin/equicalc"), _program("equicalc/__main__.py")
-    ('equicalc', 'equicalc')
-    >>> _program("examples/train.py")
-    'train.py'
+    >>> _command(["/usr/bin/equicalc", "train", "a.yaml"])
+    'equicalc train a.yaml'
+    >>> _command(["equicalc/__main__.py", "train", "a.yaml"])
+    'equicalc train a.yaml'
+    >>> _command(["examples/train.py", "--quick"]), _command([""])
+    ('train.py --quick', 'python')
     """
+    file, *arguments = argv or [""]
     path = Path(file)
-    return path.parent.name if path.name == "__main__.py" else path.name
+    name = path.parent.name if path.name == "__main__.py" else path.name
+    return shlex.join([name or "python", *arguments])
 
 
 def _begun(folder: Path, config: TrainConfig) -> dict[str, Any] | None:

@@ -51,18 +51,28 @@ def expand_path(path: str) -> Path:
     return expanded
 
 
-def open_source(path: str) -> PackedDataset:
-    """Open a packed data set, or convert any other file that can be read."""
+def open_source(path: str, properties: Collection[str] = ()) -> PackedDataset:
+    """Open a packed data set, or convert any other file that can be read.
+
+    Parameters
+    ----------
+    path
+        `~` and variables are expanded.
+    properties
+        What to look for in the info of atoms, see `equicalc.data.open_dataset`.
+    """
     source = expand_path(path)
     if (source / "meta.json").is_file():
         return PackedDataset(source)
     from equicalc.data.readers import open_dataset
 
-    return open_dataset(source)
+    return open_dataset(source, properties=properties)
 
 
 def load_parts(
-    config: TrainConfig, labels: Collection[str] = ()
+    config: TrainConfig,
+    labels: Collection[str] = (),
+    properties: Collection[str] = (),
 ) -> dict[str, PackedDataset]:
     """Return the structures for `train`, `valid` and, if there are any, `test`.
 
@@ -76,6 +86,8 @@ def load_parts(
         The run.
     labels
         What all structures must have.
+    properties
+        As for `open_source`.
 
     Raises
     ------
@@ -85,7 +97,7 @@ def load_parts(
     data = config.data
     # 1. files of their own
     parts = {
-        name: open_source(path)
+        name: open_source(path, properties)
         for name in ("train", "valid", "test")
         if (path := getattr(data, name))
     }
