@@ -61,7 +61,7 @@ def evaluate(
     if output is not None:
         inputs.output_folder(output)
     table = evaluate_dataset(
-        weights, dataset, output=output, batch_size=batch_size, device=device
+        model or weights, dataset, output=output, batch_size=batch_size, device=device
     )
     print_table(
         f"{weights.stem} on {table['n_structures']} structures of {dataset}",

@@ -213,8 +213,6 @@ def _checked_record(
             )
         if not np.isfinite(values).all():
             raise ValueError(f"record {number} has {name} that is not finite")
-        if name == "pos":
-            values = _near_origin(values.reshape(needed), record)
         stored = values.astype(field.dtype)
         if np.issubdtype(field.dtype, np.integer) and (stored != values).any():
             raise ValueError(
@@ -227,18 +225,17 @@ def _checked_record(
             f"record {number} has atomic numbers {np.asarray(record['z']).tolist()}; "
             "at least one atom, each with a number of 1 or more, is needed"
         )
+    arrays["pos"] = _near_origin(record).astype(np.float32)
     return arrays
 
 
-def _near_origin(
-    pos: NDArray[Any], record: Mapping[str, ArrayLike]
-) -> NDArray[np.float64]:
-    """Return positions that are small, so that rounding costs little.
+def _near_origin(record: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+    """Return positions (n_atoms, 3) that are small, so that rounding costs little.
 
     1. Along lattice vectors that are periodic, atoms are wrapped into the cell.
     2. Across these, the centre goes to the origin.
     """
-    pos = pos.astype(np.float64)
+    pos = np.asarray(record["pos"], dtype=np.float64).reshape(-1, 3)
     periodic = np.asarray(record.get("pbc", np.zeros(3)), dtype=bool)
     cell = np.asarray(record.get("cell", np.zeros((3, 3))), dtype=np.float64)
     vectors = cell.reshape(3, 3)[periodic.reshape(3)]  # (n_periodic, 3)

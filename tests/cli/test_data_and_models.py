@@ -134,7 +134,7 @@ def test_time_on_the_command_line_is_limit_enough(cli, tmp_path, monkeypatch):
     [
         (["--batch-size", 0], "batch_size is 0; give 1 or more"),
         (["--device", "foo"], "device 'foo' is not known"),
-        (["-m", "symphony"], "has no energies of structures"),
+        (["-m", "symphony"], "symphony is a Symphony, which has no energies of str"),
     ],
 )
 def test_evaluation_that_makes_no_sense_is_refused(cli, tmp_path, option, message):

@@ -202,6 +202,12 @@ def test_pack_takes_labels_from_the_calculator(tmp_path):
     ("change", "message"),
     [
         ({"pos": np.zeros((2, 3))}, r"record 1 has pos of shape \(2, 3\); \(3, 3\)"),
+        ({"z": [], "pos": []}, "record 1 has"),
+        (
+            {"cell": np.eye(2), "pbc": [True] * 3},
+            r"cell of shape \(2, 2\); \(1, 3, 3\)",
+        ),
+        ({"cell": np.eye(3) * np.nan, "pbc": [True] * 3}, "cell that is not finite"),
         ({"energy": np.nan}, "record 1 has energy that is not finite"),
         ({"energie": 1.0}, "record 1 has the fields .*'energie'"),
         ({"stress": np.eye(3)}, "record 1 has stress, which those before it lack: "),
