@@ -45,8 +45,8 @@ class Committee:
         Atomic numbers that every model knows.
     cutoffs : list of float
         Their interaction radii, Angstrom, each once.
-    dipole : bool
-        Whether every model predicts charges and dipole moments.
+    electric : tuple of str
+        What every model predicts of charges and dipole moments.
 
     Raises
     ------
@@ -71,7 +71,8 @@ class Committee:
             raise InputError(f"the models {self.label} have no element in common")
         self.elements = sorted(common)
         self.cutoffs = sorted({member.cutoff for member in self.members})
-        self.dipole = all(member.dipole for member in self.members)
+        first, *others = (member.electric for member in self.members)
+        self.electric = tuple(n for n in first if all(n in other for other in others))
 
     @property
     def label(self) -> str | list[str]:
@@ -91,7 +92,7 @@ class Committee:
     def properties(self) -> list[str]:
         """Everything the committee predicts, under ASE's names first."""
         names = ["energy", "free_energy", "energies", "forces", "stress"]
-        names += ["dipole", "charges"] if self.dipole else []
+        names += self.electric
         return names + (["energy_std", "forces_std"] if len(self.members) > 1 else [])
 
     def check_defined(self, name: str, atoms: Atoms) -> None:
@@ -119,7 +120,7 @@ class Committee:
 
     def outputs_for(self, atoms: Atoms) -> tuple[str, ...]:
         """Name everything the committee can say about a structure."""
-        return outputs_for(atoms, dipole=self.dipole)
+        return outputs_for(atoms, self.electric)
 
     def predict(
         self, graphs: dict[float, Data], outputs: Collection[str]

@@ -13,6 +13,7 @@ from torch import nn
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.models import AnalyticPotential, Mace, Potential, ReplayedPotential
+from equicalc.models.device import resolve_device
 from equicalc.pretrained import Registry
 
 #: What a calculator takes as a model: a name, a checkpoint, a network; None: default.
@@ -91,9 +92,12 @@ class Member:
         return not self.label.endswith(IN_MEMORY)
 
     @property
-    def dipole(self) -> bool:
-        """Whether the model predicts charges and dipole moments."""
-        return bool(getattr(self.model.config, "dipole", False))
+    def electric(self) -> tuple[str, ...]:
+        """What there is of ``charges`` and ``dipole``, predicted and trained."""
+        if not getattr(self.model.config, "dipole", False):
+            return ()
+        untrained = self.card.get("not_trained", ())
+        return tuple(name for name in ("charges", "dipole") if name not in untrained)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Arrays, not tensors: these would travel to other processes as open files.
@@ -152,39 +156,6 @@ def load_member(model: ModelSpec, placement: Placement) -> Member:
             "structures: name a potential"
         )
     return Member(network.requires_grad_(False), placement, label, card)
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device of a name; ``"auto"`` is a GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device on this machine.
-
-    Examples
-    --------
-    >>> resolve_device("cpu")
-    device(type='cpu')
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device {device!r} is not known: give 'auto', 'cpu', 'cuda' or 'cuda:0'"
-        ) from error
-    if resolved.type not in ("cpu", "cuda"):
-        raise ValueError(
-            f"device {device!r} is not supported: give 'auto', 'cpu' or 'cuda:0'"
-        )
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {device!r} is not on this machine, which has "
-            f"{torch.cuda.device_count()} CUDA devices: give 'auto' or 'cpu'"
-        )
-    return resolved
 
 
 def resolve_dtype(dtype: str) -> torch.dtype:

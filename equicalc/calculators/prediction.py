@@ -46,18 +46,17 @@ def graph_of(atoms: Atoms, neighbors: Neighbors) -> Data:
     )
 
 
-def outputs_for(atoms: Atoms, *, dipole: bool) -> tuple[str, ...]:
+def outputs_for(atoms: Atoms, electric: Collection[str]) -> tuple[str, ...]:
     """Name what a model can say about a structure.
 
-    Energies and forces always; the stress of a crystal; with `dipole` also atomic
-    charges and, for a molecule, the dipole moment (that of a crystal is not unique).
+    Energies and forces always; the stress of a crystal; what is in `electric`: atomic
+    charges and, of a molecule, the dipole moment (that of a crystal is not unique).
     """
     outputs = ("energy", "energies", "forces")
     if atoms.pbc.all():
         outputs += ("stress",)
-    if dipole:
-        outputs += ("charges",) if atoms.pbc.any() else ("charges", "dipole")
-    return outputs
+    unique = [name for name in electric if name != "dipole" or not atoms.pbc.any()]
+    return (*outputs, *unique)
 
 
 def predict(

@@ -14,7 +14,8 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="A packed data set, or a file with energies and forces.",
+            help="A packed data set, or a file with energies and forces, or with "
+            "the properties.",
             metavar="DATASET",
         ),
     ],
@@ -23,7 +24,8 @@ def evaluate(
         typer.Option(
             "--model",
             "-m",
-            help="A shipped potential or the file of a checkpoint.",
+            help="A shipped potential or network of properties, or the file of a "
+            "checkpoint.",
             show_default="the shipped default",
         ),
     ] = None,
@@ -55,11 +57,11 @@ def evaluate(
     from equicalc.pretrained import weights_path
     from equicalc.training import evaluate_dataset
 
+    weights = weights_path(model)
     if output is not None:
         inputs.output_folder(output)
-    weights = weights_path(model)
     table = evaluate_dataset(
-        weights, dataset, output=output, batch_size=batch_size, device=device
+        model or weights, dataset, output=output, batch_size=batch_size, device=device
     )
     print_table(
         f"{weights.stem} on {table['n_structures']} structures of {dataset}",

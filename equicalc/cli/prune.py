@@ -65,9 +65,6 @@ def prune(
     from equicalc.training.pruning import PruneSettings
     from equicalc.training.pruning import prune as prune_and_compare
 
-    report = output / "prune.json"
-    inputs.refuse_existing([report], resume=None, overwrite=overwrite)
-    inputs.output_folder(output)
     settings = PruneSettings(
         max_time=seconds(max_time),
         lr=lr,
@@ -75,9 +72,11 @@ def prune(
         seed=seed,
         trainer=TrainerConfig(threads=threads),
     )
-    result = prune_and_compare(
-        weights_path(model), dataset, degrees(drop), output, settings
-    )
+    weights, dropped = weights_path(model), degrees(drop)
+    report = output / "prune.json"
+    inputs.refuse_existing([report], resume=None, overwrite=overwrite)
+    inputs.output_folder(output)
+    result = prune_and_compare(weights, dataset, dropped, output, settings)
     print_table(
         f"{model} without {drop}, by the labels of {result.labels}", result.rows
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,11 +62,10 @@ def train(
     from equicalc.training.processes import process_number
     from equicalc.training.sources import expand_path
 
-    run = training.load_config(config)
-    if output is not None:
-        run = replace(run, output=output)
+    changes: dict[str, Any] = {} if output is None else {"output": output}
     if max_time is not None:
-        run = replace(run, stop=replace(run.stop, max_time=max_time))
+        changes["stop"] = {"max_time": max_time}
+    run = training.load_config(config, changes)
     if run.init is not None:
         run = replace(run, init=str(weights_path(expand_path(run.init))))
     check = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from equicalc.data.qm9 import TARGETS, as_fields
 from equicalc.graph import LABELS, make_graph
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def atoms_to_graph(
 
 
 def atoms_to_record(
-    atoms: Atoms, keys: Mapping[str, str] | None = None
+    atoms: Atoms,
+    keys: Mapping[str, str] | None = None,
+    properties: Collection[str] = (),
 ) -> dict[str, NDArray[Any]]:
     """Return what a packed data set stores of ASE atoms.
 
@@ -157,6 +160,9 @@ def atoms_to_record(
         are integers, for text there is of another meaning (a space group, say).
     keys
         As for `atoms_labels`.
+    properties
+        Out of `equicalc.data.qm9.TARGETS`: those that ``atoms.info`` has under these
+        names, in their units, are kept too. ``U0`` becomes the energy.
 
     Returns
     -------
@@ -166,13 +172,15 @@ def atoms_to_record(
     Raises
     ------
     ValueError
-        As `atoms_to_graph`.
+        As `atoms_to_graph`, or if a property is no number.
 
     Examples
     --------
     >>> from ase import Atoms
     >>> sorted(atoms_to_record(Atoms("H", info={"group": 3})))
     ['group', 'pos', 'z']
+    >>> atoms_to_record(Atoms("H", info={"gap": 9.1}), properties=["gap"])["gap"]
+    array(9.1)
     """
     _check_elements(atoms)
     record: dict[str, Any] = {"z": atoms.numbers, "pos": atoms.get_positions()}
@@ -181,7 +189,21 @@ def atoms_to_record(
     for name in ("group", "kind"):
         if isinstance(number := atoms.info.get(name), (int, np.integer)):
             record[name] = np.asarray(number, dtype=np.int64)
-    return record | atoms_labels(atoms, keys)
+    return record | atoms_labels(atoms, keys) | _properties(atoms, properties)
+
+
+def _properties(atoms: Atoms, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Return properties that the info of atoms has, under names of packed data sets."""
+    found = {}
+    for name in TARGETS.keys() & names & atoms.info.keys():
+        try:
+            found[name] = np.asarray(float(atoms.info[name]))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"the {name} of {atoms.get_chemical_formula()} is {atoms.info[name]!r}:"
+                f" one number is needed, in {TARGETS[name].unit}"
+            ) from error
+    return as_fields(found)
 
 
 def _check_elements(atoms: Atoms) -> None:

@@ -4,7 +4,8 @@
 ``meta.json``                                     what the set is and where it is from
 ``n_atoms.npy``      int32 (n,)                   atoms of each structure
 ``z.npy``            uint8 (N,)                   atomic numbers, end to end
-``pos.npy``          float32 (N, 3)               positions, Angstrom
+``pos.npy``          float32 (N, 3)               positions, Angstrom, molecules at the
+                                                  origin, atoms of crystals in the cell
 ``energy.npy``       float64 (n,)                 eV
 ``forces.npy``       float32 (N, 3)               eV/Angstrom
 ``stress.npy``       float32 (n, 3, 3)            eV/Angstrom^3
@@ -80,6 +81,9 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
 )
 """The arrays that a packed data set may hold."""
 
+#: Key of the meta data of a copy: the file that it was made from.
+COPY_OF = "copy_of"
+
 _NEEDED = ("n_atoms", "z", "pos")
 _MOST_BYTES = 1 << 26  # of meta.json, which may list groups
 
@@ -133,6 +137,11 @@ class PackedDataset(Sequence["Data"]):
         self._first = np.cumsum(n_atoms, dtype=np.int64) - n_atoms  # (n,)
         everything = np.arange(len(n_atoms))
         self.rows = everything if rows is None else everything[np.asarray(rows, int)]
+
+    @property
+    def name(self) -> str:
+        """What to call the set in a message: the user's file that it is a copy of."""
+        return str(self.meta.get(COPY_OF, self.path))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -211,7 +220,7 @@ class PackedDataset(Sequence["Data"]):
         """
         if name not in self._arrays:
             raise ValueError(
-                f"{self.path} has no {name!r}; it has {', '.join(self.fields)}"
+                f"{self.name} has no {name!r}; it has {', '.join(self.fields)}"
             )
         array = self._arrays[name]
         if not FIELDS[name].per_atom:
@@ -289,7 +298,7 @@ class PackedDataset(Sequence["Data"]):
         empty = [name for name, part in parts.items() if len(part) == 0]
         if empty:
             raise ValueError(
-                f"{self.path} has {len(names)} groups, and a split {dict(fractions)} "
+                f"{self.name} has {len(names)} groups, and a split {dict(fractions)} "
                 f"leaves none for {', '.join(empty)}: give it a larger share"
             )
         return parts

@@ -61,24 +61,40 @@ class _Columns:
         self.n_atoms = 0
 
     def append(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Add one structure; all have the same fields, but for cell and pbc."""
-        for name in ("cell", "pbc"):
+        """Add one structure; all have the same fields, but for those that are zero.
+
+        These are cell and pbc of a molecule, and the forces of an atom alone.
+        """
+        n_atoms = len(arrays["z"])
+        for name in _zero_fields(n_atoms == 1):
             if name in self.columns and name not in arrays:
                 arrays[name] = _zeros(FIELDS[name], 1)
-        known = self.columns.keys() or arrays.keys()
-        if arrays.keys() - {"cell", "pbc"} != known - {"cell", "pbc"}:
-            raise ValueError(
-                f"record {self.n_structures} has {sorted(arrays)}, but those before it "
-                f"have {sorted(known)}: give all of them the same fields"
-            )
+        if self.columns:
+            self._check_fields(arrays)
         for name, values in arrays.items():
             if name not in self.columns:
-                self.columns[name] = _Column(self.folder / f"{name}.npy", FIELDS[name])
-                self.columns[name].append(_zeros(FIELDS[name], self.n_structures))
+                field = FIELDS[name]
+                before = self.n_atoms if field.per_atom else self.n_structures
+                self.columns[name] = _Column(self.folder / f"{name}.npy", field)
+                self.columns[name].append(_zeros(field, before))
             self.columns[name].append(values)
         self.elements.update(arrays["z"].tolist())
         self.n_structures += 1
         self.n_atoms += len(arrays["z"])
+
+    def _check_fields(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Raise ValueError if a structure has other fields than those before it."""
+        known = self.columns.keys()
+        more = arrays.keys() - known - _zero_fields(self.n_atoms == self.n_structures)
+        for names, has, have in (
+            (more, "has", "lack"),
+            (known - arrays.keys(), "lacks", "have"),
+        ):
+            if names:
+                raise ValueError(
+                    f"record {self.n_structures} {has} {', '.join(sorted(names))}, "
+                    f"which those before it {have}: give all of them the same fields"
+                )
 
     def close(self) -> None:
         for column in self.columns.values():
@@ -96,6 +112,11 @@ class _Columns:
             "fields": {name: np.dtype(f.dtype).name for name, f in fields.items()},
             "units": {name: f.unit for name, f in fields.items() if f.unit},
         }
+
+
+def _zero_fields(alone: bool) -> set[str]:
+    """Name the fields that a structure without them has as zeros."""
+    return {"cell", "pbc", "forces"} if alone else {"cell", "pbc"}
 
 
 def _zeros(field: Field, length: int) -> NDArray[Any]:
@@ -116,7 +137,9 @@ def write_packed(
     records
         One mapping for each structure, with ``z`` (n_atoms,), ``pos`` (n_atoms, 3)
         and any other of `equicalc.data.packed.FIELDS`: the same ones in every record,
-        but for ``cell`` and ``pbc``, which a molecule may leave out.
+        but for ``cell`` and ``pbc``, which a molecule may leave out, and ``forces``,
+        which an atom alone may. Positions are moved before they are rounded: molecules
+        to the origin, atoms of crystals into the cell.
     meta
         What to tell of the data: ``level_of_theory``, ``source``, ``licence``,
         ``command``, ``kinds``. Numbers, fields and units are filled in.
@@ -202,7 +225,26 @@ def _checked_record(
             f"record {number} has atomic numbers {np.asarray(record['z']).tolist()}; "
             "at least one atom, each with a number of 1 or more, is needed"
         )
+    arrays["pos"] = _near_origin(record).astype(np.float32)
     return arrays
+
+
+def _near_origin(record: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+    """Return positions (n_atoms, 3) that are small, so that rounding costs little.
+
+    1. Along lattice vectors that are periodic, atoms are wrapped into the cell.
+    2. Across these, the centre goes to the origin.
+    """
+    pos = np.asarray(record["pos"], dtype=np.float64).reshape(-1, 3)
+    periodic = np.asarray(record.get("pbc", np.zeros(3)), dtype=bool)
+    cell = np.asarray(record.get("cell", np.zeros((3, 3))), dtype=np.float64)
+    vectors = cell.reshape(3, 3)[periodic.reshape(3)]  # (n_periodic, 3)
+    inverse = np.linalg.pinv(vectors)  # (3, n_periodic)
+    # 1. along
+    pos = pos - np.floor(pos @ inverse) @ vectors
+    # 2. across
+    centre = pos.mean(0)
+    return pos - (centre - centre @ inverse @ vectors)
 
 
 def pack(

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ __all__ = [
     "read_qm9",
     "read_uncharacterized",
 ]
+
+Value = TypeVar("Value")
 
 _MOST_BYTES = 1 << 20  # of one record
 _NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
@@ -107,7 +109,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 """The 15 properties, in the order of the files."""
 
 
-def as_fields(properties: Mapping[str, float]) -> dict[str, float]:
+def as_fields(properties: Mapping[str, Value]) -> dict[str, Value]:
     """Name properties as packed data sets do: U0 is the energy.
 
     Examples

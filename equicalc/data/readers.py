@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from equicalc._cache import user_cache
 from equicalc.data.arrays import array_names, load_arrays
 from equicalc.data.atoms import atoms_to_record
 from equicalc.data.damage import naming, reason
-from equicalc.data.packed import PackedDataset
+from equicalc.data.packed import COPY_OF, PackedDataset
 from equicalc.data.packing import write_packed
 from equicalc.data.qm9 import read_qm9
 from equicalc.data.qm9_arrays import read_qm9_arrays, read_qm9_tables
@@ -146,6 +146,7 @@ def open_dataset(
     path: str | Path,
     keys: Mapping[str, str] | None = None,
     cache: str | Path | None = None,
+    properties: Collection[str] = (),
 ) -> PackedDataset:
     """Open structures of any kind as a packed data set.
 
@@ -161,6 +162,9 @@ def open_dataset(
         As for `equicalc.data.atoms.atoms_labels`: where atoms keep their labels.
     cache
         Folder for packed copies; by default `cache_folder`.
+    properties
+        As for `equicalc.data.atoms.atoms_to_record`: what to look for in the info of
+        atoms.
 
     Returns
     -------
@@ -181,16 +185,17 @@ def open_dataset(
         return PackedDataset(path)
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    records = read_records(path, keys)
-    status = path.stat()
-    identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, keys]
+    records = read_records(path, keys, properties)
+    status, asked = path.stat(), sorted(properties)
+    identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, keys, asked]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = Path(cache or cache_folder()) / f"{path.name}-{digest}"
     if not folder.exists():
         log.info("packing %s into %s", path, folder)
         with naming(path, "cannot be packed"), suppress(FileExistsError):
             # which says that another process packed it meanwhile
-            write_packed(folder, records, {"source": str(path)})
+            origin = {"source": str(path), COPY_OF: str(path)}
+            write_packed(folder, records, origin)
     return PackedDataset(folder)
 
 
@@ -203,13 +208,15 @@ def cache_folder() -> Path:
 
 
 def read_records(
-    path: Path, keys: Mapping[str, str] | None = None
+    path: Path,
+    keys: Mapping[str, str] | None = None,
+    properties: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Read structures of any kind, as records for `equicalc.data.write_packed`.
 
     Parameters
     ----------
-    path, keys
+    path, keys, properties
         As for `open_dataset`, but no packed data set.
 
     Raises
@@ -233,4 +240,4 @@ def read_records(
         if "prop_names" in names:
             return read_qm9_tables(path)
         return read_rmd17(path)
-    return (atoms_to_record(atoms, keys) for atoms in read_structures(path))
+    return (atoms_to_record(atoms, keys, properties) for atoms in read_structures(path))

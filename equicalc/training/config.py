@@ -104,6 +104,11 @@ class LossConfig:
         weights = {term: getattr(self, term) for term in LOSS_TERMS}
         return {term: weight for term, weight in weights.items() if weight > 0}
 
+    @property
+    def electric(self) -> bool:
+        """Whether dipole moments or charges are trained."""
+        return self.dipole > 0 or self.charges > 0
+
     def kind_of(self, term: str) -> str:
         """Return the kind of one term."""
         if isinstance(self.kind, str):
@@ -233,7 +238,12 @@ class StopConfig:
 
 @dataclass
 class TrainerConfig:
-    """How the run is carried out; none of this changes the result.
+    """How the run is carried out: a resumed run may change it.
+
+    `val_every_steps` has a say in the result: the best model is the best of those that
+    were validated, and the learning rate of `plateau` and `stop.patience` go by
+    validations. Of the rest, device, number of devices, threads, backend and `compile`
+    change the result by rounding, which training amplifies.
 
     Parameters
     ----------
@@ -314,11 +324,12 @@ class TrainConfig:
     model
         Fields of the model's own configuration (for a potential: `cutoff`, `ls`,
         `channels`, `layers`, ...). Elements, reference energies, energy scale and
-        average neighbours come from the data unless given.
+        average neighbours come from the data unless given, `dipole` from the losses.
     init
         A checkpoint to start from instead of random weights: fine-tuning. Its shape
-        is the default of `model`; reference energies come from the new data. The
-        command line also takes the name of a shipped model.
+        is the default of `model`; reference energies are fitted anew, to what the new
+        energies are above those of its network. The command line also takes the name
+        of a shipped model.
     regularise
         See its class; for potentials and networks of properties.
     task

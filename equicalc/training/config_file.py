@@ -18,22 +18,21 @@ from equicalc.training.config import LOSS_TERMS, TrainConfig
 from equicalc.training.limits import RangeError, require_positive
 from equicalc.training.tasks import TASKS
 
-#: Fields of a model's configuration that come from the data; any legal value.
-_FROM_DATA = {"elements": (1, 6)}
-
 #: Fields of any model's configuration that are sizes or scales.
 _POSITIVE = {
     "cutoff", "channels", "layers", "n_radial", "avg_neighbors", "energy_scale"
 }  # fmt: skip
 
 
-def load_config(path: str | Path) -> TrainConfig:
+def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> TrainConfig:
     """Read and check a training configuration.
 
     Parameters
     ----------
     path
         A YAML file; see `TrainConfig` and its parts for the keys.
+    changes
+        Keys that go before those of the file, nested as there.
 
     Returns
     -------
@@ -51,6 +50,7 @@ def load_config(path: str | Path) -> TrainConfig:
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}")
     content, node = read_yaml(path)
+    content = _changed(content, changes or {})
     problems = list(_problems(content))
     if problems:
         lines = [
@@ -59,6 +59,23 @@ def load_config(path: str | Path) -> TrainConfig:
         ]
         raise ValueError("\n".join(lines))
     return _validated(TrainConfig, content)
+
+
+def _changed(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a file with some keys of its sections replaced.
+
+    Examples
+    --------
+    >>> _changed({"stop": {"max_steps": 5}}, {"stop": {"max_time": 60}})
+    {'stop': {'max_steps': 5, 'max_time': 60}}
+    """
+    changed = dict(content)
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            section = content.get(key)
+            value = (section if isinstance(section, dict) else {}) | value
+        changed[key] = value
+    return changed
 
 
 def config_from_dict(content: dict[str, Any]) -> TrainConfig:
@@ -193,9 +210,22 @@ def _model_problems(content: dict[str, Any]) -> Iterator[Problem]:
     unknown = list(_unknown_keys(kind, given, ("model",)))
     yield from unknown
     if not unknown:
-        wrong = list(_wrong_values(kind, {**_FROM_DATA, **given}))
+        wrong = list(_wrong_values(kind, _from_run(task, content) | given))
         for where, what in wrong or _not_positive(given):
             yield ("model", *where), what
+
+
+def _from_run(task: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Return legal values of a model's fields that come from data and losses."""
+    energies = (content.get("model") or {}).get("reference_energies")
+    n_elements = len(energies) if isinstance(energies, list | tuple) else 2
+    fields: dict[str, Any] = {"elements": tuple(range(1, (n_elements or 2) + 1))}
+    run = _validated(TrainConfig, content)
+    if task == "potential":
+        fields["dipole"] = run.loss.electric
+    if run.properties.targets:
+        fields["targets"] = tuple(run.properties.targets)
+    return fields
 
 
 def _not_positive(given: dict[str, Any]) -> Iterator[Problem]:

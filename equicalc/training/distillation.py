@@ -43,7 +43,7 @@ def needed_labels(model: Teacher) -> tuple[str, ...]:
         if model.config.kind == "atom vector":
             raise ValueError(
                 "a network that was trained on noise is there to begin another run "
-                "with: prune what that run leads to"
+                "with: name what that run leads to"
             )
         return tuple(column(target) for target in model.config.targets)
     return ("energy",)
@@ -85,7 +85,7 @@ def labelled(model: Teacher, digest: str, dataset: PackedDataset, folder: Path) 
         return path
     shutil.rmtree(path, ignore_errors=True)
     missing = ", ".join(sorted(set(needed_labels(model)) - set(dataset.fields)))
-    logger.info("no %s in %s: the network labels it", missing, dataset.path)
+    logger.info("no %s in %s: the network labels it", missing, dataset.name)
     note = {"labels": "of the whole network", **origin}
     write_packed(path, _records(model, dataset), note)
     return path

@@ -10,9 +10,12 @@ import torch
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
-from equicalc.models import PropertyNetwork, evaluate
+from equicalc.models import Mace, Potential, PropertyNetwork, evaluate
+from equicalc.models.device import resolve_device
+from equicalc.pretrained import weights_path
 from equicalc.training.batches import in_order
 from equicalc.training.config import LOSS_TERMS
+from equicalc.training.distillation import needed_labels
 from equicalc.training.errors import Predictions
 from equicalc.training.property_errors import evaluate_properties
 from equicalc.training.sources import open_source
@@ -90,15 +93,16 @@ def evaluate_dataset(
     Parameters
     ----------
     checkpoint
-        A model file.
+        Name of a shipped potential or network of properties, or the file of one.
     dataset
-        A packed data set or any file that can be read, with labels.
+        A packed data set or any file that can be read, with labels. Properties may
+        stand in the info of atoms, see `equicalc.data.atoms_to_record`.
     output
         A folder for `metrics.json` and, of a potential, `metrics.csv` and `parity.png`.
     batch_size
         Structures at a time.
     device
-        Where the model runs.
+        Where the model runs: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     backend
         Kernel backend.
 
@@ -110,22 +114,35 @@ def evaluate_dataset(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such model.
     ValueError
-        If the data set has no structure or no energy.
+        If the model predicts neither energies of structures nor properties, the data
+        set lacks these labels, or a setting makes no sense.
     """
-    model, _ = load_checkpoint(checkpoint, device=device, backend=backend)
-    source = open_source(str(dataset))
-    if not len(source) or "energy" not in source.fields:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+    where = resolve_device(device)
+    model, _ = load_checkpoint(weights_path(checkpoint), where, backend=backend)
+    if not isinstance(model, (Potential, Mace, PropertyNetwork)):
         raise ValueError(
-            f"{dataset} has {len(source)} structures with {', '.join(source.fields)}: "
-            "an evaluation needs at least one structure and energies"
+            f"{checkpoint} is a {type(model).__name__}, which has no energies of "
+            "structures: name a potential or a network of properties"
         )
     if isinstance(model, PropertyNetwork):
+        needed_labels(model)  # refuses a network that was trained on noise
+        source = open_source(str(dataset), model.config.targets)
         table = evaluate_properties(model, source, batch_size)
         if output is not None:
             Path(output).mkdir(parents=True, exist_ok=True)
             (Path(output) / "metrics.json").write_text(json.dumps(table, indent=1))
         return table
+    source = open_source(str(dataset))
+    if "energy" not in source.fields:
+        raise ValueError(
+            f"{dataset} has {len(source)} structures with {', '.join(source.fields)}: "
+            "an evaluation of a potential needs energies"
+        )
     table, predictions = evaluate_model(model, source, batch_size)
     if output is not None:
         from equicalc.training.report import write_evaluation

@@ -220,7 +220,8 @@ def export(module: TrainingModule, path: Path) -> Path:
             "licence": "unknown",
             "training_data": config.data.train,
             **config.card,
-            "command": shlex.join(["equicalc", *sys.argv[1:]]),
+            **module.task.card(module.average),
+            "command": _command(sys.argv),
             "version": __version__,
             "steps": module.global_step,
             "hours": round(module.elapsed / 3600, 3),
@@ -228,6 +229,24 @@ def export(module: TrainingModule, path: Path) -> Path:
             "metrics": {"valid": module.errors},
         },
     )
+
+
+def _command(argv: list[str]) -> str:
+    """Return a command line with the program's name as a user knows it.
+
+    Examples
+    --------
+    >>> _command(["/usr/bin/equicalc", "train", "a.yaml"])
+    'equicalc train a.yaml'
+    >>> _command(["equicalc/__main__.py", "train", "a.yaml"])
+    'equicalc train a.yaml'
+    >>> _command(["examples/train.py", "--quick"]), _command([""])
+    ('train.py --quick', 'python')
+    """
+    file, *arguments = argv or [""]
+    path = Path(file)
+    name = path.parent.name if path.name == "__main__.py" else path.name
+    return shlex.join([name or "python", *arguments])
 
 
 def _begun(folder: Path, config: TrainConfig) -> dict[str, Any] | None:

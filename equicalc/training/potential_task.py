@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from equicalc.models import CompiledForces, compile_forces, evaluate
+from equicalc.models import CompiledForces, Potential, compile_forces, evaluate
 from equicalc.training.config import LossConfig, TrainConfig
 from equicalc.training.errors import Predictions
 from equicalc.training.losses import total_loss
@@ -41,6 +41,13 @@ class PotentialTask(Task):
     def model_settings(self, dataset: PackedDataset) -> dict[str, Any]:
         """Return the model's configuration, completed from the training set."""
         return model_settings(self.config, dataset)
+
+    def card(self, model: torch.nn.Module) -> dict[str, Any]:
+        """Tell which outputs no loss has trained; calculators leave them out."""
+        if not cast(Potential, model).config.dipole:
+            return {}
+        untrained = [n for n in ("charges", "dipole") if n not in self._outputs]
+        return {"not_trained": untrained} if untrained else {}
 
     def batch(
         self, model: torch.nn.Module, dataset: PackedDataset, indices: np.ndarray

@@ -129,8 +129,9 @@ def require_targets(dataset: PackedDataset, targets: Sequence[str]) -> None:
     for name in targets:
         if column(name) not in dataset.fields:
             raise ValueError(
-                f"the molecules of {dataset.path} have no {name!r}; they have "
-                f"{', '.join(dataset.fields)} (energy is U0)"
+                f"the molecules of {dataset.name} have no {name!r}; they have "
+                f"{', '.join(dataset.fields)} (energy is U0): give every molecule its "
+                f"{name}, in a file of atoms as info[{name!r}] in {units([name])[name]}"
             )
 
 

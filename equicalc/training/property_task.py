@@ -72,7 +72,7 @@ class PropertyTask(Task):
         ValueError
             If they lack a target.
         """
-        parts = load_parts(self.config)
+        parts = load_parts(self.config, properties=self.labels)
         for part in parts.values():
             require_targets(part, self.labels)
         return parts
@@ -149,6 +149,11 @@ class PropertyTask(Task):
             return None
         if self.config.properties.references == "none" or not known.references:
             return np.zeros(len(elements))
+        if unknown := sorted(set(elements.tolist()) - known.references.keys()):
+            raise ValueError(
+                "properties.references: atoms, but there is no "
+                f"{target} of the free atoms of {unknown}: give fit or none"
+            )
         return np.array([known.reference(np.array([number])) for number in elements])
 
     def inherited(

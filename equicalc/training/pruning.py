@@ -27,6 +27,7 @@ from equicalc.training.config import (
 )
 from equicalc.training.distillation import Teacher, answering, labelled, needed_labels
 from equicalc.training.fit import train
+from equicalc.training.limits import require_at_least, require_positive
 from equicalc.training.report import validated, write_json
 from equicalc.training.sources import open_source, split_rows
 from equicalc.training.task import Task
@@ -59,6 +60,11 @@ class PruneSettings:
         Of the split and of the order of the structures.
     trainer
         Device, threads and so on.
+
+    Raises
+    ------
+    ValueError
+        If a setting makes no sense.
     """
 
     max_time: str | float = "00:10:00"
@@ -69,6 +75,12 @@ class PruneSettings:
     )
     seed: int = 0
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        seconds(self.max_time)
+        require_positive(self, "lr")
+        require_at_least(self, 1, "batch_size")
+        require_at_least(self, 0, "seed")
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ def prune(
     folder.mkdir(parents=True, exist_ok=True)
     # 1. labels
     source, origin = str(data), "the data"
-    structures = open_source(source)
+    structures = open_source(source, _targets(whole))
     _check_size(structures, settings)
     if set(needed_labels(whole)) - set(structures.fields):
         origin = "the whole network"
@@ -173,7 +185,7 @@ def _check_size(structures: PackedDataset, settings: PruneSettings) -> None:
     rows = split_rows(len(structures), settings.fractions, settings.seed)
     if empty := [name for name, chosen in rows.items() if not len(chosen)]:
         raise ValueError(
-            f"{structures.path} has {len(structures)} structures, of which none is "
+            f"{structures.name} has {len(structures)} structures, of which none is "
             f"left for {', '.join(empty)}: prune with more, a thousand say"
         )
 
@@ -182,11 +194,10 @@ def _config(
     model: Teacher, source: str, folder: Path, settings: PruneSettings
 ) -> TrainConfig:
     """Return the run: the losses of what is labelled, constants as they are."""
-    structures = open_source(source)
+    structures = open_source(source, _targets(model))
     n_train = settings.fractions["train"] * len(structures)
     per_epoch = max(int(n_train) // settings.batch_size, 1)
     every = settings.trainer.val_every_steps or min(per_epoch, 500)
-    is_property = isinstance(model, PropertyNetwork)
     return TrainConfig(
         output=str(folder),
         data=DataConfig(
@@ -196,8 +207,12 @@ def _config(
             n_test=N_TEST,
         ),
         model=_constants(model),
-        loss=LossConfig(kind="l1") if is_property else _losses(model, structures),
-        properties=PropertyConfig(list(model.config.targets) if is_property else []),
+        loss=(
+            LossConfig(kind="l1")
+            if isinstance(model, PropertyNetwork)
+            else _losses(model, structures)
+        ),
+        properties=PropertyConfig(list(_targets(model))),
         optimizer=OptimizerConfig(
             lr=settings.lr,
             batch_size=settings.batch_size,
@@ -208,6 +223,11 @@ def _config(
         trainer=replace(settings.trainer, val_every_steps=every),
         seed=settings.seed,
     )
+
+
+def _targets(model: Teacher) -> tuple[str, ...]:
+    """Return the properties that the network predicts."""
+    return model.config.targets if isinstance(model, PropertyNetwork) else ()
 
 
 def _constants(model: Teacher) -> dict[str, Any]:

@@ -6,13 +6,15 @@ import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 
+from equicalc.checkpoint import load_checkpoint
 from equicalc.data.packed import PackedDataset
 from equicalc.header import read_header
-from equicalc.models import MODELS
+from equicalc.models import MODELS, Potential, evaluate
 from equicalc.training.batches import in_order
 from equicalc.training.config import DataConfig, TrainConfig
 from equicalc.training.statistics import (
@@ -49,18 +51,28 @@ def expand_path(path: str) -> Path:
     return expanded
 
 
-def open_source(path: str) -> PackedDataset:
-    """Open a packed data set, or convert any other file that can be read."""
+def open_source(path: str, properties: Collection[str] = ()) -> PackedDataset:
+    """Open a packed data set, or convert any other file that can be read.
+
+    Parameters
+    ----------
+    path
+        `~` and variables are expanded.
+    properties
+        What to look for in the info of atoms, see `equicalc.data.open_dataset`.
+    """
     source = expand_path(path)
     if (source / "meta.json").is_file():
         return PackedDataset(source)
     from equicalc.data.readers import open_dataset
 
-    return open_dataset(source)
+    return open_dataset(source, properties=properties)
 
 
 def load_parts(
-    config: TrainConfig, labels: Collection[str] = ()
+    config: TrainConfig,
+    labels: Collection[str] = (),
+    properties: Collection[str] = (),
 ) -> dict[str, PackedDataset]:
     """Return the structures for `train`, `valid` and, if there are any, `test`.
 
@@ -74,6 +86,8 @@ def load_parts(
         The run.
     labels
         What all structures must have.
+    properties
+        As for `open_source`.
 
     Raises
     ------
@@ -83,7 +97,7 @@ def load_parts(
     data = config.data
     # 1. files of their own
     parts = {
-        name: open_source(path)
+        name: open_source(path, properties)
         for name in ("train", "valid", "test")
         if (path := getattr(data, name))
     }
@@ -165,6 +179,7 @@ def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any
     """Return the model's whole configuration.
 
     As given; else as in the checkpoint to start from; else from the training set.
+    Charges and dipole moments are predicted if a loss trains them.
 
     Parameters
     ----------
@@ -173,26 +188,123 @@ def model_settings(config: TrainConfig, dataset: PackedDataset) -> dict[str, Any
     dataset
         The training set, for elements, reference energies, energy scale and average
         number of neighbours where `config.model` does not give them.
+
+    Raises
+    ------
+    ValueError
+        If a loss needs what the model does not predict, or the checkpoint lacks an
+        element.
     """
     kind = MODELS[config.task][0]
+    given = {"dipole": config.loss.electric} | initial_shape(config) | config.model
+    _check_heads(config, given["dipole"])
     z, n_atoms = dataset.column("z"), dataset.column("n_atoms")
     ptr = np.concatenate([[0], np.cumsum(n_atoms, dtype=np.int64)])
-    isolated = _isolated_energies(config.data)
-    given = initial_shape(config) | config.model
     elements = np.array(given.get("elements") or np.unique(z), dtype=np.int64)
+    if config.init is not None:
+        _check_known(config, elements, z)
     counts = composition(z, ptr, elements)
-    energies = dataset.column("energy")
-    references = reference_energies(counts, energies, elements, isolated)
-    fields: dict[str, Any] = {
-        "elements": tuple(int(number) for number in elements),
-        "reference_energies": tuple(float(energy) for energy in references),
-    } | given
+    fields: dict[str, Any] = {"elements": tuple(elements.tolist())} | given
+    if "reference_energies" not in fields:
+        energies = fitted_references(config, dataset, counts, elements)
+        fields["reference_energies"] = tuple(energies.tolist())
     if "energy_scale" not in fields and "forces" in dataset.fields:
         fields["energy_scale"] = force_scale(dataset.column("forces"))
     if "avg_neighbors" not in fields:
         cutoff = kind(**fields).cutoff
         fields["avg_neighbors"] = average_neighbors(dataset, cutoff, config.seed)
     return dataclasses.asdict(kind(**fields))
+
+
+def fitted_references(
+    config: TrainConfig,
+    dataset: PackedDataset,
+    counts: NDArray[np.int64],
+    elements: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return the energy of an atom alone, for every element, (n_elements,), eV.
+
+    See `equicalc.training.statistics.reference_energies`. A run that starts from a
+    checkpoint has its network's energies subtracted first, and what is fitted is the
+    change of its references: those that the structures do not determine stay. Isolated
+    atoms count as they are given, for the network adds nothing to an atom alone.
+
+    Parameters
+    ----------
+    config
+        The run.
+    dataset
+        The training set.
+    counts : (n_structures, n_elements)
+        See `equicalc.training.statistics.composition`.
+    elements : (n_elements,)
+        Atomic numbers, sorted; those of the checkpoint, if there is one.
+    """
+    isolated = _isolated_energies(config.data)
+    energies = dataset.column("energy")
+    if config.init is None:
+        return reference_energies(counts, energies, elements, isolated)
+    model, _ = load_checkpoint(expand_path(config.init), backend=config.trainer.backend)
+    network = cast(Potential, model)
+    before = dict(zip(elements.tolist(), network.references().tolist()))
+    rows = _with_every_element(counts, config.seed)
+    rest = energies[rows] - _predicted(network, dataset.subset(rows))
+    known = {
+        number: energy - before[number]
+        for number, energy in (isolated or {}).items()
+        if number in before
+    }
+    change = reference_energies(counts[rows], rest, elements, known)
+    return np.array([*before.values()]) + change
+
+
+def _with_every_element(
+    counts: NDArray[np.int64], seed: int, n: int = 1000, least: int = 50
+) -> NDArray[np.int64]:
+    """Draw structures: `n`, and if there are as many `least` of every element.
+
+    One-atom structures are all taken.
+    """
+    order = np.random.default_rng(seed).permutation(len(counts))
+    chosen = [order[:n], np.flatnonzero(counts.sum(1) == 1)]
+    chosen += [order[column[order] > 0][:least] for column in counts.T]
+    return np.unique(np.concatenate(chosen))
+
+
+def _predicted(network: Potential, dataset: PackedDataset) -> NDArray[np.float64]:
+    """Return the network's energies of structures, (n_structures,), eV."""
+    batches = (
+        dataset.batch(indices, network.cutoff) for indices in in_order(len(dataset), 64)
+    )
+    found = [evaluate(network, batch, ("energy",))["energy"] for batch in batches]
+    return torch.cat(found).numpy()
+
+
+def _check_heads(config: TrainConfig, dipole: bool) -> None:
+    if config.loss.electric and not dipole:
+        where = "model.dipole is false"
+        if "dipole" not in config.model:
+            where = f"init: {config.init} predicts neither"
+        raise ValueError(
+            f"loss.dipole or loss.charges > 0, but {where}: set both to 0, or train a "
+            "model with model.dipole: true, without init"
+        )
+
+
+def _check_known(
+    config: TrainConfig, elements: NDArray[np.int64], z: NDArray[np.uint8]
+) -> None:
+    known = initial_shape(config)["elements"]
+    if elements.tolist() != list(known):
+        raise ValueError(
+            f"init: {config.init} knows the elements {known}, but model.elements are "
+            f"{elements.tolist()}: leave these out"
+        )
+    if len(unknown := np.setdiff1d(z, known)):
+        raise ValueError(
+            f"init: {config.init} knows the elements {known}, but the data hold "
+            f"{unknown.tolist()} too: leave those structures out, or train without init"
+        )
 
 
 def initial_shape(config: TrainConfig) -> dict[str, Any]:

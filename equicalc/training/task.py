@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from equicalc.training.config import TrainConfig
+
+#: Numbers of a model's configuration that change no weight's shape.
+CONSTANTS = (
+    "cutoff", "avg_neighbors", "energy_scale", "reference_energies",
+    "references", "means", "scales", "scale",
+)  # fmt: skip
 
 #: Measures a model by other means than its loss: numbers by name.
 Check = Callable[[nn.Module], dict[str, float]]
@@ -69,14 +76,17 @@ class Task(ABC):
             model.load_state_dict(self.inherited(model, trained))
         except RuntimeError as error:
             raise ValueError(
-                f"init: {self.config.init} has another shape than `model` asks for; "
-                "leave the shape out of `model` to take that of the checkpoint "
-                f"({error})"
+                f"init: {self.config.init} has {_differences(model, trained)}; leave "
+                "these out of `model` to take those of the checkpoint"
             ) from error
 
     def inherited(self, model: nn.Module, trained: nn.Module) -> dict[str, Tensor]:
         """Return the weights that a new model takes over from a trained one."""
         return trained.state_dict()
+
+    def card(self, model: nn.Module) -> dict[str, Any]:
+        """Return what a user of the trained model must know."""
+        return {}
 
     @abstractmethod
     def batch(self, model: nn.Module, dataset: Any, indices: np.ndarray) -> Any:
@@ -100,3 +110,14 @@ class Task(ABC):
     @abstractmethod
     def write_report(self, folder: Path, parts: dict[str, Any]) -> None:
         """Evaluate the best model of a finished run and write ``metrics.json``."""
+
+
+def _differences(model: nn.Module, trained: nn.Module, most: int = 3) -> str:
+    """Name the first settings of a checkpoint that a new model has otherwise."""
+    before = dataclasses.asdict(cast(Any, trained.config))
+    now = dataclasses.asdict(cast(Any, model.config))
+    differ = [name for name in before if now.get(name) != before[name]]
+    shaping = [name for name in differ if name not in CONSTANTS] or differ
+    return ", ".join(
+        f"{name} {before[name]} and not {now.get(name)}" for name in shaping[:most]
+    )

@@ -5,6 +5,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from ase.build import molecule
+from ase.io import write
 
 from equicalc.cli.evaluate import error_rows
 from equicalc.cli.info import EXTRAS
@@ -111,6 +113,33 @@ def test_fine_tuning_starts_from_a_name_or_a_path_with_variables(
         assert "far enough" in cli("train", "c.yaml", code=2)
     assert begun[:2] == [tmp_path / "x.safetensors", tmp_path / "home/x.safetensors"]
     assert all(path.is_file() for path in begun)
+
+
+def test_time_on_the_command_line_is_limit_enough(cli, tmp_path, monkeypatch):
+    times = []
+
+    def train(config, resume, check):
+        times.append(config.stop.max_time)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("equicalc.training.train", train)
+    (tmp_path / "c.yaml").write_text("output: r\ndata: {train: s}\n")
+    assert "give max_epochs" in cli("train", "c.yaml", code=2)
+    assert "far enough" in cli("train", "c.yaml", "--max-time", "0:30", code=2)
+    assert times == ["0:30"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--batch-size", 0], "batch_size is 0; give 1 or more"),
+        (["--device", "foo"], "device 'foo' is not known"),
+        (["-m", "symphony"], "symphony is a Symphony, which has no energies of str"),
+    ],
+)
+def test_evaluation_that_makes_no_sense_is_refused(cli, tmp_path, option, message):
+    write(tmp_path / "water.extxyz", molecule("H2O"))
+    assert message in cli("evaluate", "water.extxyz", *option, code=2)
 
 
 def test_label_train_evaluate(cli, tmp_path):

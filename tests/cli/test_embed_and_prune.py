@@ -79,6 +79,20 @@ def test_prune_leaves_a_smaller_potential(cli, tmp_path, network, molecules):
     cli("relax", "O", "-m", "pruned/best.safetensors", "--steps", 1)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--lr", -1], "lr = -1.0; give a number above 0"),
+        (["--batch-size", 0], "batch_size = 0; give 1 or more"),
+        (["--time", "soon"], "duration 'soon': give HH:MM:SS"),
+    ],
+)
+def test_senseless_settings_leave_nothing(cli, tmp_path, network, option, message):
+    given = ["prune", network, "a.xyz", "--drop", "2", "-o", "out", *option]
+    assert message in cli(*given, code=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_prune_takes_vectors_from_the_shipped_network_of_energies(
     cli, tmp_path, molecules
 ):

@@ -46,7 +46,8 @@ def test_everything_written_is_read(folder, records):
     assert dataset.meta["units"]["forces"] == "eV/Angstrom"
     for record, graph in zip(records, dataset, strict=True):
         np.testing.assert_array_equal(graph["z"], record["z"])
-        np.testing.assert_allclose(graph["pos"], record["pos"], rtol=1e-6)
+        moved = record["pos"] - record["pos"].mean(0)
+        np.testing.assert_allclose(graph["pos"], moved, rtol=1e-6, atol=1e-6)
         assert graph.energy.dtype == torch.float64
         assert graph.energy.item() == record["energy"]
         np.testing.assert_allclose(graph.forces, record["forces"], rtol=1e-6)
@@ -90,6 +91,31 @@ def test_molecules_and_crystals_mix(tmp_path):
     ours = edge_vectors(batch)[batch["batch"][batch["edge_index"][1]] == 1]
     torch.testing.assert_close(ours, torch.tensor(expected).float())
     assert not dataset.batch([0], cutoff=3.5)["edge_shift"].any()
+
+
+def test_molecules_far_from_the_origin_keep_their_shape(tmp_path):
+    near = make_record(np.random.default_rng(2), 6)
+    far = near | {"pos": near["pos"] + [1e6, -3e5, 2e5]}
+    write_packed(tmp_path / "set", [near, far])
+    dataset = PackedDataset(tmp_path / "set")
+    np.testing.assert_allclose(dataset[1]["pos"], dataset[0]["pos"], atol=1e-6)
+
+
+@pytest.mark.parametrize("pbc", [[True] * 3, [True, False, True], [False, False, True]])
+def test_periodic_atoms_far_from_the_cell_keep_their_neighbours(tmp_path, pbc):
+    rng = np.random.default_rng(3)
+    near = make_record(rng, 7) | {"cell": rng.normal(size=(3, 3)) + 4 * np.eye(3)}
+    near["pbc"] = pbc
+    away = 10_000 * rng.integers(-3, 3, (7, 3)) * pbc @ near["cell"]
+    away += np.array([3e5, 0, 0]) * (not all(pbc))
+    write_packed(tmp_path / "set", [near, near | {"pos": near["pos"] + away}])
+    vectors = [
+        edge_vectors(PackedDataset(tmp_path / "set").batch([k], cutoff=3.0))
+        for k in (0, 1)
+    ]
+    assert len(vectors[0])
+    lengths = [v.norm(dim=1).sort().values for v in vectors]
+    torch.testing.assert_close(lengths[0], lengths[1], atol=2e-5, rtol=0)
 
 
 def test_split_never_cuts_a_group(folder):
@@ -176,9 +202,15 @@ def test_pack_takes_labels_from_the_calculator(tmp_path):
     ("change", "message"),
     [
         ({"pos": np.zeros((2, 3))}, r"record 1 has pos of shape \(2, 3\); \(3, 3\)"),
+        ({"z": [], "pos": []}, "record 1 has"),
+        (
+            {"cell": np.eye(2), "pbc": [True] * 3},
+            r"cell of shape \(2, 2\); \(1, 3, 3\)",
+        ),
+        ({"cell": np.eye(3) * np.nan, "pbc": [True] * 3}, "cell that is not finite"),
         ({"energy": np.nan}, "record 1 has energy that is not finite"),
         ({"energie": 1.0}, "record 1 has the fields .*'energie'"),
-        ({"stress": np.eye(3)}, "record 1 has .*'stress'.* same fields"),
+        ({"stress": np.eye(3)}, "record 1 has stress, which those before it lack: "),
         ({"z": [0, 1, 1]}, "record 1 has atomic numbers"),
         ({"z": [1, 1, 300]}, "record 1 has z that uint8 does not hold: 300"),
         ({"kind": -1}, "record 1 has kind that uint8 does not hold: -1"),
@@ -190,6 +222,34 @@ def test_bad_records_are_named_and_leave_nothing(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         write_packed(tmp_path / "set", [good, good | change])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_field_that_a_record_lacks_is_named(tmp_path):
+    good = make_record(np.random.default_rng(0), 3)
+    poor = {name: good[name] for name in ("z", "pos", "energy", "dipole")}
+    message = "record 1 lacks charges, forces, which those before it have: "
+    with pytest.raises(ValueError, match=message):
+        write_packed(tmp_path / "set", [good, poor])
+    with pytest.raises(
+        ValueError, match=r"record 1 has charges, forces, which .* lack"
+    ):
+        write_packed(tmp_path / "set", [poor, good])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_forces_of_an_atom_alone_are_zero(tmp_path, first):
+    rng = np.random.default_rng(0)
+    atoms = [{"z": [z], "pos": [[0, 0, 5]], "energy": -1.0} for z in (1, 8)]
+    pair = {"z": [1, 8], "pos": rng.normal(size=(2, 3)), "energy": -2.5}
+    forces = rng.normal(size=(2, 3))
+    records = [*atoms, pair | {"forces": forces}]
+    write_packed(tmp_path / "set", records if first else records[::-1])
+    found = PackedDataset(tmp_path / "set").column("forces")
+    zeros = np.zeros((2, 3))
+    expected = [zeros, forces] if first else [forces, zeros]
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-6)
+    with pytest.raises(ValueError, match="record 3 lacks forces"):
+        write_packed(tmp_path / "other", [*records, pair])
 
 
 def test_interrupted_writer_leaves_nothing(tmp_path):

@@ -89,6 +89,37 @@ def test_time_alone_limits_a_run(load):
     assert not config.stop.counted
 
 
+def test_changes_go_before_the_file_and_are_checked_with_it(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {train: s}\nstop: {max_steps: 5}\n")
+    changes = {"output": "r", "stop": {"max_time": "0:30"}}
+    config = load_config(path, changes)
+    stop = config.stop
+    assert (config.output, stop.max_steps, stop.max_time) == ("r", 5, "0:30")
+    path.write_text("data: {train: s}\n")
+    assert load_config(path, changes).stop.max_time == "0:30"
+    with pytest.raises(ValueError, match=r"stop\.max_time: soon; give HH:MM:SS"):
+        load_config(path, changes | {"stop": {"max_time": "soon"}})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "{reference_energies: [-13.6, -1030.0, -2042.0]}",
+        "{reference_energies: [-13.6]}",
+        "{ls: [0]}",
+    ],
+)
+def test_models_are_checked_without_the_elements_of_the_data(load, model):
+    assert load(f"{MINIMAL}model: {model}\n").model
+
+
+def test_constants_of_several_targets_need_no_elements(load):
+    properties = "task: qm9net\nproperties: {targets: [gap, mu]}\n"
+    config = load(f"{MINIMAL}{properties}model: {{means: [1, 2]}}\n")
+    assert config.model == {"means": [1, 2]}
+
+
 def test_a_file_to_validate_on_needs_no_share(load):
     data = "  valid: other\n  fractions: {train: 1.0}\n"
     assert load(MINIMAL.replace("stop:", f"{data}stop:")).data.valid == "other"

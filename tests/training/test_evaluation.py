@@ -5,7 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from ase.build import molecule
+from ase.io import write
 
+from equicalc import EquiCalculator
 from equicalc.checkpoint import save_checkpoint
 from equicalc.data import PackedDataset, write_packed
 from equicalc.models import build_model, evaluate
@@ -54,6 +57,49 @@ def test_kinds_without_names_are_left_out(model, spring_set, tmp_path):
     ]
     write_packed(tmp_path / "few", records, {})
     assert "kinds" not in evaluate_dataset(path, tmp_path / "few", backend="torch")
+
+
+def test_shipped_models_are_evaluated_by_name_on_any_device(tmp_path):
+    water = molecule("H2O")
+    water.calc = EquiCalculator("potential", device="cpu")
+    record = {"z": water.numbers, "pos": water.positions}
+    record |= {"energy": water.get_potential_energy() + 1.0}
+    write_packed(tmp_path / "water", [record])
+    table = evaluate_dataset("potential", tmp_path / "water", device="auto")
+    assert table["energy"]["mae"] == pytest.approx(1000, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("lattice", "LatticeNetwork"),
+        ("symphony", "Symphony"),
+        ("mo3enet", "Mo3ENet"),
+    ],
+)
+def test_models_without_energies_are_refused(spring_set, name, kind):
+    message = f"{name} is a {kind}, which has no energies of structures: name a"
+    with pytest.raises(ValueError, match=message):
+        evaluate_dataset(name, spring_set)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; give 1 or more"),
+        ({"device": "foo"}, "device 'foo' is not known: give 'auto'"),
+    ],
+)
+def test_senseless_settings_are_refused_before_anything_is_read(settings, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_dataset("no such model", "no such data", **settings)
+
+
+def test_potentials_need_energies(tmp_path):
+    file = tmp_path / "bare.extxyz"
+    write(file, molecule("H2O"))
+    with pytest.raises(ValueError, match=r"bare\.extxyz has 1 structures .* energies"):
+        evaluate_dataset("potential", file)
 
 
 def test_log_forgets_what_was_lost(tmp_path):

@@ -7,6 +7,8 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.io import write
 
 from equicalc.checkpoint import load_checkpoint
 from equicalc.data import write_packed
@@ -183,3 +185,64 @@ def test_a_missing_target_is_named(make_run, tmp_path):
     run = make_run(["mu"], data={"train": str(tmp_path / "bare")})
     with pytest.raises(ValueError, match="have no 'mu'; they have"):
         PropertyTask(run).load_parts()
+
+
+# files of atoms
+
+
+@pytest.fixture
+def frames(tmp_path, monkeypatch):
+    """Return a function: names of properties to keep -> an extxyz file with them."""
+    monkeypatch.setenv("EQUICALC_CACHE", str(tmp_path / "cache"))
+
+    def save(*names, extra=None):
+        listed = []
+        for record in molecules():
+            values = {**record, "U0": record["energy"]}
+            kept = {name: values[name] for name in names}
+            listed.append(Atoms(record["z"], record["pos"], info=kept))
+        listed[-1].info.update(extra or {})
+        write(tmp_path / "mine.extxyz", listed)
+        return str(tmp_path / "mine.extxyz")
+
+    return save
+
+
+def test_properties_are_read_from_the_info_of_atoms(make_run, frames, chains):
+    file = frames("U0", "mu", "gap")
+    run = make_run(data={"train": file}, stop={"max_steps": 2})
+    part = PropertyTask(run).load_parts()["train"]
+    assert set(part.fields) == {"n_atoms", "z", "pos", "energy", "mu"}
+    best = train(run)
+    table, packed = (evaluate_dataset(best, data) for data in (file, chains))
+    for target in ("U0", "mu"):
+        assert table[target] == pytest.approx(packed[target], rel=1e-4)
+
+
+def test_no_energy_is_needed_for_other_properties(make_run, frames):
+    file = frames("gap")
+    run = make_run(["gap"], data={"train": file}, stop={"max_steps": 1})
+    assert evaluate_dataset(train(run), file)["units"] == {"gap": "eV"}
+
+
+def test_missing_properties_name_the_users_file(make_run, frames):
+    task = PropertyTask(make_run(["gap"], data={"train": frames("mu")}))
+    with pytest.raises(ValueError, match=r"of \S*mine\.extxyz have no 'gap'; .* in eV"):
+        task.load_parts()
+
+
+def test_properties_that_are_no_numbers_are_named(make_run, frames):
+    file = frames("gap", extra={"gap": "wide"})
+    task = PropertyTask(make_run(["gap"], data={"train": file}))
+    with pytest.raises(ValueError, match=r"mine\.extxyz .*gap of .* 'wide': one numbe"):
+        task.load_parts()
+
+
+def test_elements_without_free_atoms_are_named(make_run, tmp_path):
+    record = {"z": [16, 1, 1], "pos": np.eye(3), "energy": -1.0, "mu": 1.0}
+    write_packed(tmp_path / "sulphur", [record] * 8)
+    task = PropertyTask(make_run(data={"train": str(tmp_path / "sulphur")}))
+    with pytest.raises(
+        ValueError, match=r"no U0 of the free atoms of \[16\]: give fit"
+    ):
+        task.model_settings(task.load_parts()["train"])

@@ -187,7 +187,7 @@ def test_what_is_wrong_is_said(make_run, make_config, spring_set, tmp_path):
         PropertyPredictor.from_pretrained(best)
     with pytest.raises(ValueError, match="features of degree 1"):
         prune(best, spring_set, {1}, tmp_path / "out")
-    with pytest.raises(ValueError, match="prune what that run leads to"):
+    with pytest.raises(ValueError, match="name what that run leads to"):
         prune(best, spring_set, {2}, tmp_path / "out")
 
 
