@@ -196,3 +196,11 @@ def test_start_is_light():
         cwd=Path(__file__).parents[2],
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_the_help_says_where_an_index_works(cli):
+    help_text = " ".join(cli("--help").split())
+    takes, _, rest = help_text.partition(" take an index, too")
+    assert takes.endswith("relax, md, predict, embed, analyze, complete and crystals")
+    assert "label, train, evaluate, prune) read whole files" in rest
+    assert "label only lists those that it made in vain" in rest

@@ -257,6 +257,16 @@ def test_a_score_must_fit():
         list(Score(function=lambda structures: [1.0])([known(), known()]))
 
 
+def careless(structures):
+    return [a.info["gap"] for a in structures]
+
+
+def test_an_error_in_a_function_of_the_user_names_it():
+    step = Score(function=careless)
+    with pytest.raises(ValueError, match=r":careless of the score raised KeyError: 'g"):
+        list(step([Atoms("C")]))
+
+
 def test_unscorable_structures_are_rejected():
     step = Score(function=lambda structures: [np.nan, 1.0])
     assert len(list(step([known(), known()]))) == 1
