@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equicalc.data.damage import reason
-from equicalc.data.text_files import check_text
+from equicalc.data.frames import read_frames
 
 from . import errors
 from .fragments import (
@@ -127,11 +127,8 @@ class MolecularCrystal:
         CrystalError
             As `from_atoms`.
         """
-        from ase.io import read
-
         try:
-            check_text(path)
-            atoms: Any = read(path, index)
+            (atoms,) = read_frames(path, index)
             return cls.from_atoms(atoms)
         except errors.CrystalError as error:
             raise type(error)(f"{path}: {error}") from error

@@ -126,6 +126,7 @@ def test_files_of_smiles(tmp_path):
         ("a.csv", b"name\nCCO\n", "KeyError: 'smiles'"),
         ("a.npz", b"not a zip", "no .npz file"),
         ("missing.smi", None, "is no file"),
+        ("a.smi", b"SMILES name\nC\n", "a.smi:1: 'SMILES name' is a header"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, content, message):

@@ -123,8 +123,8 @@ class PropertyPredictor:
         Raises
         ------
         InputError
-            If there is no structure, or an element is unknown; it names element and
-            structure.
+            If there is no structure, an element is unknown, or a structure is charged,
+            of open shells or periodic; it names what is wrong and the structure.
         """
         alone = isinstance(structures, Atoms)
         listed = list_of_atoms([structures] if alone else structures)
@@ -132,7 +132,12 @@ class PropertyPredictor:
             raise InputError("there is no structure: give at least one")
         device = str(next(self.model.parameters()).device)
         batches = graph_batches(
-            listed, self.elements, self.model.cutoff, self.batch_size, device
+            listed,
+            self.elements,
+            self.model.cutoff,
+            self.batch_size,
+            device,
+            molecules_only=True,
         )
         rows = torch.cat([self.model(graph)["values"].cpu() for graph in batches])
         values = rows.numpy()[0] if alone else rows.numpy()

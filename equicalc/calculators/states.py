@@ -19,6 +19,13 @@ TOLERANCE = 0.01
 CHARGE_KEYS = ("charge", "total_charge")
 MULTIPLICITY_KEYS = ("spin", "spin_multiplicity", "multiplicity")
 
+#: What a calculator can do with other states, and a network alone.
+OF_CALCULATOR = (
+    "take another calculator (on the command line: -c gfn2), or pass "
+    'other_states="ignore" to EquiCalculator'
+)
+OF_NETWORK = "leave the structure out"
+
 
 class StateGuard:
     """Apply the setting ``other_states`` to charged and open-shell structures.
@@ -92,8 +99,15 @@ def electronic_state(atoms: Atoms) -> tuple[float, float]:
     return charge, abs(_number(moments, "sum of initial magnetic moments"))
 
 
-def check_neutral_closed_shell(atoms: Atoms) -> None:
+def check_neutral_closed_shell(atoms: Atoms, otherwise: str = OF_CALCULATOR) -> None:
     """Refuse a charged or open-shell structure.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The structure.
+    otherwise : str
+        What the message ends with: what can be done but to reset charge and spin.
 
     Raises
     ------
@@ -110,9 +124,8 @@ def check_neutral_closed_shell(atoms: Atoms) -> None:
         raise InputError(
             f"the structure has charge {charge:+g} and {unpaired:g} unpaired "
             "electrons, but this model knows neutral closed shells only and would "
-            "ignore both: take another calculator (on the command line: -c gfn2), "
-            "reset them in atoms.info, initial charges and magnetic moments, or pass "
-            'other_states="ignore" to EquiCalculator'
+            "ignore both: reset them in atoms.info, initial charges and magnetic "
+            f"moments, or {otherwise}"
         )
 
 

@@ -70,6 +70,29 @@ model, which knows H, O
         )
 
 
+def check_molecule(atoms: Atoms) -> None:
+    """Refuse a periodic structure.
+
+    Raises
+    ------
+    InputError
+        If there is a periodic direction.
+
+    Examples
+    --------
+    >>> check_molecule(Atoms("C", cell=[4, 4, 4], pbc=True))
+    Traceback (most recent call last):
+        ...
+    ase.calculators.calculator.InputError: the structure is periodic, but this model \
+knows molecules only: set atoms.pbc = False for a molecule in a box
+    """
+    if atoms.pbc.any():
+        raise InputError(
+            "the structure is periodic, but this model knows molecules only: set "
+            "atoms.pbc = False for a molecule in a box"
+        )
+
+
 def check_distances(
     atoms: Atoms, src: np.ndarray, dst: np.ndarray, distance: np.ndarray
 ) -> None:

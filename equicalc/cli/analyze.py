@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from equicalc.cli import inputs
+from equicalc.cli.errors import USER_ERROR
 
 if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
+
+    from equicalc.embedding import Embedder
 
 analyze = typer.Typer(
     name="analyze",
@@ -82,8 +85,9 @@ def irreps(
     table, figure = output / "irreps.csv", output / "irreps.png"
     inputs.refuse_existing([table, figure], resume=None, overwrite=overwrite)
     inputs.output_folder(output)
-    structures = read_sample(dataset, limit, seed)
+    sample = read_sample(dataset, limit, seed)
     embedder = Embedder.from_pretrained(model, device=device, batch_size=batch_size)
+    structures = embeddable(sample, embedder)
     found = analyze_irreps(
         embedder, structures, property_of(structures, name), identities(structures)
     )
@@ -95,6 +99,8 @@ def irreps(
         unit = unit_of(answer)
         stdout.print(f"{answer} error with all irreps: {error:.4g} {unit}".rstrip())
     stdout.print(f"table: {table}   figure: {figure}")
+    if len(structures) < len(sample):
+        raise typer.Exit(USER_ERROR)
 
 
 @analyze.command("map", no_args_is_help=True)
@@ -134,8 +140,9 @@ def draw_map(
     picture = output if output.suffix else output.with_suffix(".png")
     inputs.refuse_existing([picture], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)
-    structures = read_sample(dataset, limit, seed)
+    sample = read_sample(dataset, limit, seed)
     embedder = Embedder.from_pretrained(model, device=device, batch_size=batch_size)
+    structures = embeddable(sample, embedder)
     maps = embedding_maps(embedder, structures, method, raw, seed)
     plot_maps(
         maps,
@@ -146,9 +153,11 @@ def draw_map(
         f"{model}, {method.upper()} of {len(structures)} structures",
     )
     stdout.print(f"{len(structures)} structures: {picture}")
+    if len(structures) < len(sample):
+        raise typer.Exit(USER_ERROR)
 
 
-def read_sample(given: str, limit: int, seed: int) -> list[Atoms]:
+def read_sample(given: str, limit: int, seed: int) -> list[inputs.Named]:
     """Read some structures of a packed data set or of anything that holds some.
 
     Raises
@@ -162,9 +171,32 @@ def read_sample(given: str, limit: int, seed: int) -> list[Atoms]:
         from equicalc.data import PackedDataset
 
         dataset = PackedDataset(given)
-        return list(unpacked(dataset.subset(chosen(len(dataset), limit, seed))))
+        rows = chosen(len(dataset), limit, seed)
+        return [
+            inputs.Named(f"{given}, structure {k}", lambda atoms=atoms: atoms)
+            for k, atoms in zip(rows, unpacked(dataset.subset(rows)))
+        ]
     found = inputs.read_structures([given], seed)
-    return [found[k].atoms for k in chosen(len(found), limit, seed)]
+    return [found[k] for k in chosen(len(found), limit, seed)]
+
+
+def embeddable(sample: list[inputs.Named], embedder: Embedder) -> list[Atoms]:
+    """Return the structures that a network can embed; the others are reported.
+
+    Raises
+    ------
+    ValueError
+        If it can embed none of them.
+    """
+    from equicalc.cli.batch import usable
+    from equicalc.cli.console import stderr
+
+    good = usable(sample, lambda atoms: embedder.embed(atoms, level="molecule"))
+    if not good:
+        raise ValueError("no structure is left: give others, or another network")
+    if len(good) < len(sample):
+        stderr.print(f"{len(sample) - len(good)} of {len(sample)} structures left out")
+    return [named.atoms for named in good]
 
 
 def property_of(structures: list[Atoms], name: str) -> np.ndarray:
@@ -204,9 +236,12 @@ def identities(structures: list[Atoms]) -> list[str]:
 
 
 def _number(atoms: Atoms, name: str) -> float:
+    from equicalc.data.qm9 import as_fields
+
     value = atoms.info.get(name)
     if value is None and atoms.calc is not None:
-        value = getattr(atoms.calc, "results", {}).get(name)
+        (field,) = as_fields({name: 0.0})  # U0 is kept as the energy
+        value = getattr(atoms.calc, "results", {}).get(field)
     try:
         return float(value)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):

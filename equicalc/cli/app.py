@@ -84,8 +84,10 @@ def configure(
     structures, design molecules, label data, train networks and look into them.
 
     Wherever a structure is asked for, give a [bold]file[/bold] in any format that ASE
-    reads (the last frame only: [cyan]run.extxyz@-1[/cyan]), a [bold]SMILES[/bold], or a
-    file of SMILES ([cyan].smi[/cyan], [cyan].csv[/cyan]).
+    reads, a [bold]SMILES[/bold], or a file of SMILES ([cyan].smi[/cyan],
+    [cyan].csv[/cyan]). The commands relax, md, predict, embed, analyze, complete and
+    crystals take an index, too: [cyan]run.extxyz@-1[/cyan] is the last structure of a
+    file. Those that ask for data (label, train, evaluate, prune) read whole files.
 
     A first try:
 
@@ -95,8 +97,8 @@ def configure(
       [cyan]equicalc models[/cyan]                    which networks are there
 
     The exit code is 0 when all was done, 2 when something can be set right (one of
-    several structures, too), 1 for an error of equicalc, 130 after Ctrl-C,
-    143 after SIGTERM.
+    several structures, too; [cyan]label[/cyan] only lists those that it made in vain),
+    1 for an error of equicalc, 130 after Ctrl-C, 143 after SIGTERM.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from equicalc.cli.console import progress_bar, stderr
 from equicalc.cli.errors import USER_ERROR, exit_code, message_of, print_error
 from equicalc.cli.inputs import Named
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 Advance = Callable[[int, str], None]
 """Tells the bar of a structure the step and a note."""
@@ -44,3 +48,24 @@ def for_each(
     if codes:
         stderr.print(f"{len(codes)} of {len(structures)} structures failed")
     return min(codes, default=0)  # an error of ours is 1, what a user can mend 2
+
+
+def usable(
+    structures: Sequence[Named], work: Callable[[list[Atoms]], object]
+) -> list[Named]:
+    """Return the structures that `work` takes; the others are reported, with reasons.
+
+    All are tried together, and in halves if that fails.
+    """
+    try:
+        work([named.atoms for named in structures])
+    except Exception as error:
+        if exit_code(error) != USER_ERROR:
+            raise
+        if len(structures) > 1:
+            half = len(structures) // 2
+            return usable(structures[:half], work) + usable(structures[half:], work)
+        message = message_of(error).removeprefix("structure 0: ")
+        print_error(f"{structures[0].name}: {message}")
+        return []
+    return list(structures)

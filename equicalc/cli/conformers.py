@@ -27,7 +27,7 @@ def conformers(
 
     Molecules are drawn, cut at bonds that turn until they are small enough, embedded,
     turned about every bond that turns, and relaxed for a moment. Elements H C N O F.
-    Stopped, by whatever, the same command goes on.
+    Stopped, by whatever, the same command goes on; once finished, it says so.
 
     [bold]Examples[/bold]
 
@@ -36,7 +36,7 @@ def conformers(
       [cyan]equicalc data conformers CCO 'CC(=O)NC' -n 20 -o few[/cyan]
     """
     from equicalc.cli import inputs
-    from equicalc.cli.console import print_table
+    from equicalc.cli.console import print_table, stdout
     from equicalc.data.conformer_set import write_conformers
     from equicalc.data.random_conformers import ConformerOptions
     from equicalc.data.smiles import is_smiles_file, read_smiles
@@ -49,6 +49,7 @@ def conformers(
             inputs.require_smiles(text)
             molecules.append(text)
     options = ConformerOptions(max_heavy_atoms=max_heavy_atoms)
+    was_there = output.exists()
     dataset = write_conformers(
         output, molecules, n, options, seed=seed, workers=workers
     )
@@ -57,3 +58,5 @@ def conformers(
         "Packed data set",
         [{"folder": str(output), "molecules": len(dataset), "atoms": atoms}],
     )
+    if was_there:
+        stdout.print(f"{output} was finished already: nothing was to be done")

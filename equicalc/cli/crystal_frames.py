@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,3 +52,32 @@ def key(frame: Frame, *settings: object) -> str:
     digest.update((places.round(DIGITS) + 0.0).tobytes())  # no -0.0
     digest.update("".join(disordered_sites(atoms)).encode())
     return digest.hexdigest()[:12]
+
+
+def described(model: str, fmax: float, fixed_cell: bool) -> str:
+    """Say how crystals are relaxed.
+
+    Examples
+    --------
+    >>> described("a3f2", 0.05, fixed_cell=False)
+    'model a3f2, fmax 0.05, cell free'
+    """
+    return f"model {model}, fmax {fmax:g}, cell {'fixed' if fixed_cell else 'free'}"
+
+
+def refuse_other_settings(table: Path, rows: Iterable[Row], settings: str) -> None:
+    """Refuse to go on with a table whose crystals were relaxed in another way.
+
+    Raises
+    ------
+    ValueError
+        If one of its rows says so.
+    """
+    for row in rows:
+        earlier = row.get("settings") or settings
+        if earlier != settings:
+            raise ValueError(
+                f"{table} cannot be resumed: its crystals were relaxed with {earlier}, "
+                f"this call has {settings}; give the same model and options, another "
+                "--output, or --overwrite"
+            )

@@ -87,6 +87,7 @@ def score(
     from equicalc.crystals.predictor import rank_rows
     from equicalc.crystals.strain import Strain
 
+    inputs.require_suffix(output, ".csv")
     inputs.refuse_inputs(files, [output])
     inputs.refuse_existing([output], resume, overwrite)
     inputs.output_folder(output.parent)
@@ -128,8 +129,9 @@ def relax(
     The interaction is the predictor's, the molecules themselves are those of the
     shipped potential. Each crystal is written when it is done, to the structures and
     to a table of the same name; [cyan]--resume[/cyan] passes over those that are
-    there and converged, or did not in as many steps. Crystals that cannot be treated
-    are reported and left out; the exit code is then 2.
+    there and converged, or did not in as many steps; model, fmax and cell must be those
+    of the earlier call. Crystals that cannot be treated are reported and left out; the
+    exit code is then 2.
 
     [bold]Examples[/bold]
 
@@ -139,17 +141,21 @@ def relax(
     """
     from equicalc.cli.console import progress_bar, stdout
     from equicalc.cli.results import Results
+    from equicalc.simulation.checks import require_counts, require_numbers
 
+    inputs.require_suffix(output, ".extxyz", ".xyz")
     table = output.with_suffix(".csv")
-    if table == output:
-        raise ValueError(f"--output {output} is the table; name the file of structures")
+    require_numbers(above=0, fmax=fmax)
+    require_counts(steps=steps)
     inputs.refuse_inputs(files, [output, table])
     inputs.refuse_existing([output, table], resume, overwrite)
     inputs.output_folder(output.parent)
     results = Results(table, output, keep=resume)
     predictor = _predictor(model)
-    frames = crystal_frames.read(files)
     settings = predictor.digest, fmax, fixed_cell
+    described = crystal_frames.described(*settings)
+    crystal_frames.refuse_other_settings(table, results.earlier.values(), described)
+    frames = crystal_frames.read(files)
     rows: list[Row] = []
     with progress_bar() as bar:
         task = bar.add_task("relaxing", total=len(frames), note="")
@@ -162,7 +168,7 @@ def relax(
                 row, atoms = _relaxed(
                     name, crystal, predictor, fmax, steps, not fixed_cell
                 )
-                row["key"] = key
+                row |= {"settings": described, "key": key}
                 rows.append(row)
                 if atoms is not None:
                     results.add(row, atoms)
@@ -171,7 +177,8 @@ def relax(
     _print_rows("Relaxations", rows, CHANGES)
     failed = len(rows) - len(results.new)
     done = len(frames) - failed
-    stdout.print(f"{done} of {len(frames)} crystals relaxed: {output}, {table}")
+    files_made = f": {output}, {table}" if done else ""
+    stdout.print(f"{done} of {len(frames)} crystals relaxed{files_made}")
     if left := sum(row.get("converged") is False for row in rows):
         stdout.print(
             f"{left} did not converge in {steps} steps; --resume with more "
@@ -231,7 +238,8 @@ def embed(
     if found:
         _write_embeddings(output, names, embed_crystals(found, method))
     _print_rows(f"Embeddings, {embedding}", rows, ("file",))
-    stdout.print(f"{len(found)} of {len(rows)} crystals embedded: {output}")
+    file_made = f": {output}" if found else ""
+    stdout.print(f"{len(found)} of {len(rows)} crystals embedded{file_made}")
     if len(found) < len(rows):
         raise typer.Exit(USER_ERROR)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from equicalc.cli import inputs
+from equicalc.cli.errors import USER_ERROR
 
 
 def embed(
@@ -49,7 +50,8 @@ def embed(
 
     An .npz holds an array (rows, channels, 2l+1) for every irrep, such as 0e (scalars),
     1o (vectors) and 2e, and beside them which atom of which structure a row is; a .csv
-    holds the same as one table.
+    holds the same as one table. A structure that cannot be embedded is named and left
+    out; the exit code is then 2.
 
     [bold]Examples[/bold]
 
@@ -59,7 +61,8 @@ def embed(
 
       [cyan]equicalc embed molecules.smi -m symphony --level molecule[/cyan]
     """
-    from equicalc.cli.console import stdout
+    from equicalc.cli.batch import usable
+    from equicalc.cli.console import stderr, stdout
     from equicalc.embedding import Embedder, write_embedding
     from equicalc.embedding.files import check_suffix
 
@@ -74,16 +77,35 @@ def embed(
         pooling=pooling,  # pyright: ignore[reportArgumentType]
         batch_size=batch_size,
     )
-    level = level or embedder.levels[0]
-    write_embedding(
-        output,
-        embedder,
-        [named.atoms for named in found],
-        level=level,  # pyright: ignore[reportArgumentType]
-        invariant=invariant,
-        names=[named.name for named in found],
-    )
-    stdout.print(
-        f"{len(found)} structures, {level}s as {embedder.irreps}"
-        f"{' (invariants)' if invariant else ''}: {output}"
-    )
+    level = embedder.checked_level(level)
+    if pooling == "sum" and level == "atom":
+        raise ValueError(
+            "--pooling says how atoms make a molecule, and the rows are atoms: give "
+            "--level molecule with it, or leave it out"
+        )
+
+    def write(chosen: list[inputs.Named]) -> None:
+        write_embedding(
+            output,
+            embedder,
+            [named.atoms for named in chosen],
+            level=level,
+            invariant=invariant,
+            names=[named.name for named in chosen],
+        )
+
+    good = found
+    try:
+        write(found)
+    except (ValueError, RuntimeError):  # of some: the others can be embedded
+        good = usable(found, lambda atoms: embedder.embed(atoms, level=level))
+        if good:
+            write(good)
+    if good:
+        stdout.print(
+            f"{len(good)} structures, {level}s as {embedder.irreps}"
+            f"{' (invariants)' if invariant else ''}: {output}"
+        )
+    if len(good) < len(found):
+        stderr.print(f"{len(found) - len(good)} of {len(found)} structures failed")
+        raise typer.Exit(USER_ERROR)

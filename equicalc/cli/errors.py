@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from equicalc.cli.console import stderr
+from equicalc.cli.inputs import remove_empty_folders
 
 OUR_ERROR = 1
 USER_ERROR = 2
@@ -20,7 +21,7 @@ class ErrorLine(TyperGroup):
     Exit codes: 0 when all was done, 2 for what a user can set right, 1 for an error of
     ours, 130 for Ctrl-C. Of several structures the worst counts; one that did not
     converge in the steps allowed is a result, no error. ``--debug`` may stand anywhere
-    and lets the exception through.
+    and lets the exception through. Folders for results that stayed empty are removed.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -41,6 +42,8 @@ class ErrorLine(TyperGroup):
                 raise
             print_error(message_of(error))
             raise typer.Exit(exit_code(error)) from None
+        finally:
+            remove_empty_folders()
 
 
 def exit_code(error: BaseException) -> int:

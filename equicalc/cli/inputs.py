@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import BaseCalculator
+
+_T = TypeVar("_T")
+
+INDEX = re.compile(r"-?\d+|(-?\d+)?(:(-?\d+)?){1,2}")
+"""Place of a structure in a file, or a slice."""
+
+_made: list[Path] = []  # by this process, inner folders first
 
 Structures = Annotated[
     list[str],
@@ -73,7 +81,7 @@ class Named:
 
     @cached_property
     def atoms(self) -> Atoms:
-        """The structure; a ValueError if a SMILES gives none."""
+        """The structure; a ValueError if a SMILES gives none, or a frame is empty."""
         return self.make()
 
 
@@ -158,6 +166,8 @@ def require_smiles(text: str) -> None:
 def output_folder(path: Path) -> Path:
     """Make the folder for the results, and make sure that it can be written.
 
+    `remove_empty_folders` takes it away again if nothing has been written.
+
     Raises
     ------
     ValueError
@@ -165,8 +175,10 @@ def output_folder(path: Path) -> Path:
     """
     import tempfile
 
+    new = [one.absolute() for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
+        _made.extend(new)
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
@@ -174,6 +186,13 @@ def output_folder(path: Path) -> Path:
             f"cannot write to the folder {path} ({error.strerror}); give another one "
             "with --output"
         ) from error
+
+
+def remove_empty_folders() -> None:
+    """Remove those folders that `output_folder` made and that are still empty."""
+    while _made:
+        with suppress(OSError):  # it is not empty
+            _made.pop(0).rmdir()
 
 
 def require_writable_format(path: Path) -> None:
@@ -192,6 +211,18 @@ def require_writable_format(path: Path) -> None:
         format_name = ""
     if format_name not in ioformats or not ioformats[format_name].can_write:
         raise ValueError(f"{path}: ASE writes no such format; .extxyz and .cif do well")
+
+
+def require_suffix(path: Path, *suffixes: str) -> None:
+    """Refuse a file whose suffix stands for another format than is written.
+
+    Raises
+    ------
+    ValueError
+        If it has none of the suffixes.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: give a file that ends in {' or '.join(suffixes)}")
 
 
 def refuse_inputs(given: Iterable[str], paths: Iterable[Path]) -> None:
@@ -243,11 +274,10 @@ def _read(text: str, seed: int) -> Iterator[tuple[str, Callable[[], Atoms]]]:
         require_smiles(text)
         yield _name(text), partial(atoms_from_smiles, text, seed)
     elif is_smiles_file(path):
-        for line, smiles in numbered_smiles(path):
+        for line, smiles in _selected(path, numbered_smiles(path), index):
             yield _name(smiles), partial(_from_line, f"{path}:{line}", smiles, seed)
     else:
-        for name, atoms in _frames(path, index):
-            yield name, atoms.copy
+        yield from _frames(path, index)
 
 
 def _from_line(where: str, smiles: str, seed: int) -> Atoms:
@@ -264,35 +294,56 @@ def _path_and_index(text: str) -> tuple[Path | None, str]:
     if is_file(text):
         return Path(text), ":"
     before, _, index = text.rpartition("@")
-    if before and is_file(before) and re.fullmatch(r"[-\d:]+", index):
+    if before and is_file(before) and INDEX.fullmatch(index):
         return Path(before), index
     return None, ""
 
 
-def _frames(path: Path, index: str) -> Iterator[tuple[str, Atoms]]:
-    from ase.io import read
-    from ase.utils import string2index
-
+def _frames(path: Path, index: str) -> Iterator[tuple[str, Callable[[], Atoms]]]:
     from equicalc.data.damage import reason
-    from equicalc.data.sdf import read_sdf
-    from equicalc.data.text_files import check_text
+    from equicalc.data.frames import read_frames
 
     try:
-        check_text(path)
-        if path.suffix.lower() == ".sdf":
-            chosen = cast("slice", string2index(index))
-            frames = list(read_sdf(path))[chosen]
-        else:
-            frames = read(path, index)
+        frames = list(read_frames(path, index))
     except Exception as error:  # every format has its own
-        no_frame = isinstance(error, (StopIteration, IndexError))
-        why = f"there is no frame {index}" if no_frame else reason(error)
-        raise ValueError(f"cannot read a structure from {path}: {why}") from error
-    frames = frames if isinstance(frames, list) else [frames]
-    if not frames or not all(len(frame) for frame in frames):
+        if isinstance(error, IndexError) and index != ":":
+            raise _selects_nothing(path, index) from error
+        raise ValueError(
+            f"cannot read a structure from {path}: {reason(error)}"
+        ) from error
+    if not frames and index != ":":
+        raise _selects_nothing(path, index)
+    if not any(len(frame) for frame in frames):
         raise ValueError(f"{path} holds no atoms")
     for number, frame in enumerate(frames):
-        yield (path.stem if len(frames) == 1 else f"{path.stem}-{number}"), frame
+        name = path.stem if len(frames) == 1 else f"{path.stem}-{number}"
+        yield name, partial(_with_atoms, f"{path}, structure {number}", frame)
+
+
+def _selected(path: Path, items: list[_T], index: str) -> list[_T]:
+    """Return those structures of a file that an index or a slice selects."""
+    from ase.utils import string2index
+
+    try:
+        chosen = cast("int | slice", string2index(index))
+        selected = items[chosen] if isinstance(chosen, slice) else [items[chosen]]
+    except (ValueError, IndexError):
+        selected = []
+    if not selected:
+        raise _selects_nothing(path, index)
+    return selected
+
+
+def _selects_nothing(path: Path, index: str) -> ValueError:
+    return ValueError(
+        f"{path}: the index {index} selects nothing; structures are counted from 0"
+    )
+
+
+def _with_atoms(where: str, frame: Atoms) -> Atoms:
+    if len(frame) == 0:
+        raise ValueError(f"{where}: it has no atoms")
+    return frame
 
 
 def _name(smiles: str) -> str:

@@ -72,7 +72,8 @@ def label(
     [cyan]OUTPUT/packed[/cyan], ready for [cyan]equicalc train[/cyan].
 
     A run that was stopped, by whatever, goes on when the same command is given again.
-    Structures that failed are listed with the reason in the output folder.
+    Molecules that were left out and structures that failed are listed with the reason
+    in the output folder; a run with some of these is done, and the exit code is 0.
 
     [bold]Examples[/bold]
 

@@ -58,6 +58,7 @@ def predict(
     from equicalc.header import read_header
     from equicalc.pretrained import weights_path
 
+    inputs.require_suffix(output, ".csv")
     inputs.refuse_inputs(structures, [output])
     inputs.refuse_existing([output], resume=None, overwrite=overwrite)
     inputs.output_folder(output.parent)

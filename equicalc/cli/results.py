@@ -71,7 +71,7 @@ class Results:
 
     def _files(self) -> tuple[dict[str, Row], dict[str, Atoms]]:
         """Rows and structures that are in the files, by name."""
-        from ase.io import read
+        from equicalc.data.frames import read_frames
 
         rows: dict[str, Row] = {}
         structures: dict[str, Atoms] = {}
@@ -80,7 +80,7 @@ class Results:
                 found = read_csv(self.table)
                 rows = {str(next(iter(row.values()))): row for row in found}
             if self.structures is not None and self.structures.exists():
-                frames: Sequence[Atoms] = read(self.structures, ":")  # pyright: ignore[reportAssignmentType]
+                frames = list(read_frames(self.structures))
                 # a name such as F would come back from the file as False
                 if len(frames) < len(rows):
                     raise ValueError(f"{len(rows)} rows, {len(frames)} structures")

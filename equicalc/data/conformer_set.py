@@ -38,12 +38,13 @@ def write_conformers(
 
     Shards are written beside the set; killed at any moment, the same call goes on with
     the shards that are missing (another call, with other molecules or options, starts
-    its own). The result does not depend on the number of workers.
+    its own); of a set that it has finished nothing is made again. The result does not
+    depend on the number of workers.
 
     Parameters
     ----------
     path
-        New folder.
+        New folder, or that of the same call.
     smiles
         The molecules to draw from.
     n
@@ -65,18 +66,19 @@ def write_conformers(
     Raises
     ------
     FileExistsError
-        If there is something at the path already.
+        If there is something else at the path already.
     ValueError
         If there are no molecules that can be used.
     """
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} exists already; remove it or choose another")
     if n < 1 or workers < 1:
         raise ValueError(f"n = {n}, workers = {workers}; at least 1 of each is needed")
     options = options or ConformerOptions()
     inputs = repr((tuple(smiles), options, seed, shard)).encode()
     digest = hashlib.sha256(inputs).hexdigest()[:16]
+    meta = {"source": "random conformers", "seed": seed, "inputs": digest}
+    if path.exists():
+        return _finished(path, meta, n)
     shards = path.with_name(f".{path.name}.shards-{digest}")
     sizes = [min(shard, n - start) for start in range(0, n, shard)]
     missing = [
@@ -90,9 +92,21 @@ def write_conformers(
         for number, _ in enumerate(team.map(make, missing), 1):
             logger.info("%d of %d shards made", number, len(missing))
     written = (shards / f"{number:05d}-{size}" for number, size in enumerate(sizes))
-    write_packed(path, _records(written), {"source": "random conformers", "seed": seed})
+    write_packed(path, _records(written), meta)
     shutil.rmtree(shards)
     return PackedDataset(path)
+
+
+def _finished(path: Path, meta: dict[str, Any], n: int) -> PackedDataset:
+    """Return the set at a path if the same call has made it."""
+    if (path / "meta.json").is_file():
+        dataset = PackedDataset(path)
+        if len(dataset) == n and meta.items() <= dataset.meta.items():
+            logger.info("%s is finished", path)
+            return dataset
+    raise FileExistsError(
+        f"{path} exists already and is of another call; remove it or choose another"
+    )
 
 
 def _write_shard(

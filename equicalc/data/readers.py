@@ -13,12 +13,11 @@ from equicalc._cache import user_cache
 from equicalc.data.arrays import array_names, load_arrays
 from equicalc.data.atoms import atoms_to_record
 from equicalc.data.damage import naming, reason
+from equicalc.data.frames import read_frames
 from equicalc.data.packed import COPY_OF, PackedDataset
 from equicalc.data.packing import write_packed
 from equicalc.data.qm9 import read_qm9
 from equicalc.data.qm9_arrays import read_qm9_arrays, read_qm9_tables
-from equicalc.data.sdf import read_sdf
-from equicalc.data.text_files import check_text
 from equicalc.units import KCAL_PER_MOL
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def read_structures(path: str | Path) -> "Iterator[Atoms]":
     rows = is_url or Path(path).suffix == ".db"
     number = 0
     try:
-        for atoms in _database(str(path)) if rows else _frames(str(path)):
+        for atoms in _database(str(path)) if rows else read_frames(path):
             yield atoms
             number += 1
     # whatever the many parsers of ASE raise
@@ -82,16 +81,6 @@ def read_structures(path: str | Path) -> "Iterator[Atoms]":
         ) from error
     if number == 0:
         raise ValueError(f"{path} holds no structure")
-
-
-def _frames(path: str) -> "Iterator[Atoms]":
-    from ase.io import iread
-
-    check_text(path)
-    if Path(path).suffix.lower() == ".sdf":
-        yield from read_sdf(path)
-    else:
-        yield from iread(path, index=":")
 
 
 def _database(path: str) -> "Iterator[Atoms]":

@@ -238,7 +238,8 @@ def read_smiles(path: str | Path) -> list[str]:
     Raises
     ------
     ValueError
-        If the file cannot be read, has no such column or holds no SMILES.
+        If the file cannot be read, has no such column, holds no SMILES, or a ``.smi``
+        has a header.
     """
     return [text for _, text in numbered_smiles(path)]
 
@@ -282,7 +283,13 @@ def _raw_smiles(path: Path) -> Iterator[tuple[int, str]]:
     else:
         for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
             if line.strip() and not line.lstrip().startswith("#"):
-                yield number, line.split()[0]
+                text = line.split()[0]
+                if text.lower() == "smiles":
+                    raise ValueError(
+                        f"{path}:{number}: {line.strip()!r} is a header, and every "
+                        "line must begin with a SMILES: remove it, or put a # before it"
+                    )
+                yield number, text
 
 
 def parsed(smiles: str) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, FilePath
+from pydantic import Field, FilePath, model_validator
 
 from .step import MissingError, Rejected, Step, noted
 
@@ -138,6 +138,12 @@ class Composition(Step):
     counts: dict[str, tuple[int, int]] = Field(default_factory=dict)
     heavy_atoms: tuple[int, int] = (1, 1000)
 
+    @model_validator(mode="after")
+    def _are_ranges(self) -> Self:
+        for name, ends in (*self.counts.items(), ("heavy_atoms", self.heavy_atoms)):
+            _require_order(name, *ends)
+        return self
+
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Count atoms."""
         found = atoms.symbols.formula.count()
@@ -163,6 +169,13 @@ class Window(Step):
 
     bounds: dict[str, tuple[float | None, float | None]]
 
+    @model_validator(mode="after")
+    def _are_ranges(self) -> Self:
+        for name, (low, high) in self.bounds.items():
+            if low is not None and high is not None:
+                _require_order(name, low, high)
+        return self
+
     def each(self, atoms: Atoms) -> list[Atoms]:
         """Compare."""
         for name, (low, high) in self.bounds.items():
@@ -170,6 +183,15 @@ class Window(Step):
             if (low is not None and value < low) or (high is not None and value > high):
                 raise Rejected(f"{name} {value:.4g}")
         return [atoms]
+
+
+def _require_order(name: str, low: float, high: float) -> None:
+    """Refuse a range that nothing is in."""
+    if not low <= high:
+        raise ValueError(
+            f"{name}: [{low:g}, {high:g}] has nothing between; give the smaller number "
+            "first"
+        )
 
 
 class Novel(Step):

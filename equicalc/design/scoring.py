@@ -92,9 +92,7 @@ class Score(Step):
 
     @field_serializer("function")
     def _named(self, function: Any) -> str | None:
-        if callable(function):
-            return f"{function.__module__}:{function.__qualname__}"
-        return function
+        return _name_of(function) if callable(function) else function
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
         """Score structures together; what is not finite goes no further."""
@@ -115,10 +113,22 @@ class Score(Step):
         if isinstance(function, str):
             function = imported(function)
         assert callable(function)
-        values = np.asarray(function(structures), dtype=np.float64)
+        try:
+            values = np.asarray(function(structures), dtype=np.float64)
+        except Exception as error:  # whatever it raises
+            raise ValueError(
+                f"the function {_name_of(function)} of the score raised "
+                f"{type(error).__name__}: {error}; mend it, or give another"
+            ) from error
         if values.shape != (len(structures),):
             raise ValueError(
                 f"the score of {len(structures)} structures has shape {values.shape}; "
                 "one number for each is needed"
             )
         return values
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return ``package.module:function``, of an object that can be called its class."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, overload
+from typing import TYPE_CHECKING, Literal, Self, cast, overload
 
 import numpy as np
 from ase import Atoms
@@ -52,7 +52,8 @@ class Embedder:
     layers : sequence of int, optional
         Layers to take, counted from 0, negative ones from the last; all by default.
     pooling : str
-        How atoms make a molecule: ``"mean"`` or ``"sum"``.
+        How atoms make a molecule: ``"mean"`` or ``"sum"``; a network that describes
+        whole molecules has nothing to sum.
     batch_size : int
         Structures at a time.
 
@@ -97,6 +98,11 @@ class Embedder:
             raise ValueError(f"batch_size is {batch_size}; give at least 1")
         self.model = model
         self.taps = taps_of(model)
+        if pooling == "sum" and not self.taps.per_atom:
+            raise ValueError(
+                f"pooling is 'sum', but {type(model).__name__} describes whole "
+                "molecules and has no atoms to sum over: leave pooling out"
+            )
         self.pooling: Pooling = pooling
         self.batch_size = batch_size
         self.layers = _checked_layers(layers, len(self.taps.features))
@@ -191,11 +197,12 @@ class Embedder:
         Raises
         ------
         InputError
-            If an element is unknown; it names element and structure.
+            If an element is unknown, or a structure is charged, of open shells, or
+            periodic and the network knows molecules only; it names the structure.
         ValueError
             If the level is unknown, or the network describes whole molecules only.
         """
-        by_irrep = self._rows(structures, level or self.levels[0])
+        by_irrep = self._rows(structures, self.checked_level(level))
         return by_irrep if per_irrep else flat(by_irrep)
 
     @overload
@@ -225,7 +232,7 @@ class Embedder:
         dict or array
             Irrep to (n, channels); or (n, number of channels), irreps in order.
         """
-        rows = self._rows(structures, level, invariant=True)
+        rows = self._rows(structures, self.checked_level(level), invariant=True)
         by_irrep = {name: block[..., 0] for name, block in rows.items()}
         return by_irrep if per_irrep else flat(by_irrep)
 
@@ -254,6 +261,23 @@ class Embedder:
         """What the network has rows for."""
         return ("atom", "molecule") if self.taps.per_atom else ("molecule",)
 
+    def checked_level(self, level: str | None) -> Level:
+        """Return a level that the network has, the first one for None.
+
+        Raises
+        ------
+        ValueError
+            If the level is unknown, or the network describes whole molecules only.
+        """
+        if level not in ("atom", "molecule", None):
+            raise ValueError(f"level is {level!r}; give 'atom' or 'molecule'")
+        if level == "atom" and not self.taps.per_atom:
+            raise ValueError(
+                f"{type(self.model).__name__} describes whole molecules, not atoms: "
+                "the level is 'molecule'"
+            )
+        return cast(Level, level) or self.levels[0]
+
     def __repr__(self) -> str:
         return (
             f"Embedder({type(self.model).__name__}: {self.irreps} of "
@@ -264,13 +288,6 @@ class Embedder:
         self, structures: Structures, level: Level, invariant: bool = False
     ) -> ByIrrep:
         """Join blocks (n, channels, components) batch by batch."""
-        if level not in ("atom", "molecule"):
-            raise ValueError(f"level is {level!r}; give 'atom' or 'molecule'")
-        if level not in self.levels:
-            raise ValueError(
-                f"{type(self.model).__name__} describes whole molecules, not atoms: "
-                "the level is 'molecule'"
-            )
         given = [structures] if isinstance(structures, Atoms) else structures
         listed = list_of_atoms(given)
         if not listed:
@@ -288,11 +305,17 @@ class Embedder:
         Raises
         ------
         InputError
-            If an element is unknown; it names element and structure.
+            If an element is unknown, or a structure is charged, of open shells, or
+            periodic and the network knows molecules only; it names the structure.
         """
         device = str(next(self.model.parameters()).device)
         return graph_batches(
-            structures, self.elements, self._cutoff, self.batch_size, device
+            structures,
+            self.elements,
+            self._cutoff,
+            self.batch_size,
+            device,
+            molecules_only=self.taps.molecules_only,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -87,6 +88,41 @@ def feature_names(irreps: Irreps, invariant: bool) -> list[str]:
         for channel in range(mul)
         for m in (range(-ir.l, ir.l + 1) if not invariant else (0,))
     ]
+
+
+def chosen_irreps(irreps: Irreps, asked: Sequence[str] | None) -> list[str]:
+    """Return the irreps that were asked for, each once, or all of them.
+
+    Parameters
+    ----------
+    irreps
+        Of the network.
+    asked
+        Names in any order, which is kept; None for all.
+
+    Raises
+    ------
+    ValueError
+        If none is asked for, or one that the network does not have.
+
+    Examples
+    --------
+    >>> chosen_irreps(Irreps("2x0e+1x1o"), ["1o", "0e"])
+    ['1o', '0e']
+    """
+    known = [str(ir) for _, ir in irreps]
+    if asked is None:
+        return known
+    chosen = list(dict.fromkeys(asked))
+    if not chosen:
+        raise ValueError(
+            f"irreps is empty; give some of {', '.join(known)}, or None for all"
+        )
+    if unknown := [name for name in chosen if name not in known]:
+        raise ValueError(
+            f"irrep {unknown[0]} was asked for; this network has {', '.join(known)}"
+        )
+    return chosen
 
 
 def _lengths(name: str, block: Tensor) -> Tensor:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase import Atoms
 
+from equicalc.calculators.structures import list_of_atoms
 from equicalc.embedding.embedder import flat
 from equicalc.embedding.features import Level
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from equicalc.embedding.embedder import Embedder
 
 SUFFIXES = (".npz", ".csv")
@@ -37,11 +37,11 @@ def check_suffix(path: Path) -> None:
 def write_embedding(
     path: str | Path,
     embedder: Embedder,
-    structures: Sequence[Atoms],
+    structures: Atoms | Iterable[Atoms],
     *,
-    level: Level = "atom",
+    level: Level | None = None,
     invariant: bool = False,
-    names: Sequence[str] | None = None,
+    names: Iterable[str] | None = None,
 ) -> Path:
     """Embed structures and write the result.
 
@@ -58,9 +58,9 @@ def write_embedding(
     embedder
         What embeds.
     structures
-        What is embedded.
+        One structure or many.
     level
-        ``"atom"`` or ``"molecule"``.
+        ``"atom"`` or ``"molecule"``; as for `Embedder.embed` if omitted.
     invariant
         Write the invariants instead of the features.
     names
@@ -74,14 +74,18 @@ def write_embedding(
     Raises
     ------
     ValueError
-        If the suffix is of another format.
+        If the suffix is of another format, or there are more or fewer names than
+        structures.
     """
     path = Path(path)
     check_suffix(path)
+    alone = isinstance(structures, Atoms)
+    listed = list_of_atoms([structures] if alone else structures)
+    labels = _labels(names, len(listed))
+    level = embedder.checked_level(level)
     describe = embedder.invariants if invariant else embedder.embed
-    arrays = describe(structures, level=level)
-    labels = list(names or map(str, range(len(structures))))
-    rows = _row_labels(structures, level)
+    arrays = describe(listed, level=level)
+    rows = _row_labels(listed, level)
     if path.suffix == ".npz":
         settings = {"level": level, "invariant": invariant, "pooling": embedder.pooling}
         extra: dict[str, Any] = {
@@ -100,6 +104,16 @@ def write_embedding(
             place = [int(column[k]) for column in rows.values()]
             writer.writerow([labels[place[0]], *place, *map(float, features)])
     return path
+
+
+def _labels(names: Iterable[str] | None, n: int) -> list[str]:
+    """Names of n structures; their places without any."""
+    if names is None:
+        return [str(k) for k in range(n)]
+    labels = [names] if isinstance(names, str) else [str(name) for name in names]
+    if len(labels) != n:
+        raise ValueError(f"{len(labels)} names for {n} structures: give one for each")
+    return labels
 
 
 def _row_labels(structures: Sequence[Atoms], level: Level) -> dict[str, np.ndarray]:

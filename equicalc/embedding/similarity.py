@@ -10,6 +10,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from equicalc.embedding.features import chosen_irreps
+
 if TYPE_CHECKING:
     from equicalc.embedding.embedder import ByIrrep, Embedder
 
@@ -49,7 +51,7 @@ class SimilarityIndex:
     Raises
     ------
     ValueError
-        If there is no structure, or no such irrep.
+        If there is no structure, or no such irrep, or none is asked for.
 
     Examples
     --------
@@ -69,12 +71,7 @@ class SimilarityIndex:
         irreps: Sequence[str] | None = None,
     ) -> None:
         self.embedder = embedder
-        known = [str(ir) for _, ir in embedder.irreps]
-        self.irreps = known if irreps is None else list(irreps)
-        if unknown := [name for name in self.irreps if name not in known]:
-            raise ValueError(
-                f"irrep {unknown[0]} was asked for; this network has {', '.join(known)}"
-            )
+        self.irreps = chosen_irreps(embedder.irreps, irreps)
         invariants = embedder.invariants(structures)
         self._scale = {name: _spread(invariants[name]) for name in self.irreps}
         self._points = self._scaled(invariants)

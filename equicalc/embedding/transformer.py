@@ -11,7 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from equicalc.embedding.embedder import Embedder
-from equicalc.embedding.features import Pooling
+from equicalc.embedding.features import Pooling, chosen_irreps
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
@@ -32,7 +32,8 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
     model : str or Path, optional
         As for `Embedder.from_pretrained`.
     irreps : sequence of str, optional
-        Take the invariants of these only, ``["0e"]`` say.
+        Take the invariants of these only, ``["0e"]`` say, in this order; all by
+        default, in the order of the network.
     pooling : str
         ``"mean"`` over the atoms, or ``"sum"`` for extensive properties.
     batch_size : int
@@ -71,18 +72,20 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: Iterable[Atoms] | None = None, y: Any = None) -> Self:
-        """Load the network."""
+        """Load the network.
+
+        Raises
+        ------
+        ValueError
+            If it does not have one of the irreps, or none is asked for.
+        """
         self.embedder_ = Embedder.from_pretrained(
             self.model,
             device=self.device,
             pooling=self.pooling,
             batch_size=self.batch_size,
         )
-        known = [str(ir) for _, ir in self.embedder_.irreps]
-        if unknown := [name for name in self.irreps or () if name not in known]:
-            raise ValueError(
-                f"irrep {unknown[0]} was asked for; this network has {', '.join(known)}"
-            )
+        self._chosen()
         return self
 
     def transform(self, X: Iterable[Atoms]) -> NDArray[np.floating]:
@@ -101,9 +104,8 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         """Name the columns: irrep and channel."""
         check_is_fitted(self)
         names = self.embedder_.feature_names(invariant=True)
-        chosen = set(self._chosen())
-        kept = [name for name in names if name.partition("_")[0] in chosen]
+        kept = [n for ir in self._chosen() for n in names if n.startswith(f"{ir}_")]
         return np.array(kept, dtype=object)
 
     def _chosen(self) -> list[str]:
-        return self.irreps or [str(ir) for _, ir in self.embedder_.irreps]
+        return chosen_irreps(self.embedder_.irreps, self.irreps)

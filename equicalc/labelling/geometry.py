@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
+from equicalc.calculators.structures import MIN_DISTANCE
 from equicalc.data.bonds import bond_matrix, radius_sums
 
 BOND_STIFFNESS = 30.0  # eV/Angstrom^2, a typical single bond
@@ -33,6 +34,11 @@ def model_hessian(atoms: Atoms) -> NDArray[np.float64]:
     -------
     (3 n_atoms, 3 n_atoms), eV/Angstrom^2
 
+    Raises
+    ------
+    ValueError
+        If two atoms overlap.
+
     References
     ----------
     .. [1] R. Lindh et al., Chem. Phys. Lett. 241, 423 (1995).
@@ -40,6 +46,13 @@ def model_hessian(atoms: Atoms) -> NDArray[np.float64]:
     n = len(atoms)
     vectors = atoms.positions[:, None] - atoms.positions  # (n, n, 3)
     distances = np.linalg.norm(vectors, axis=-1) + np.eye(n)
+    if distances.min() < MIN_DISTANCE:
+        i, j = np.unravel_index(distances.argmin(), distances.shape)
+        raise ValueError(
+            f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are "
+            f"{distances[i, j]:.3g} Angstrom apart, less than {MIN_DISTANCE}: they "
+            "overlap; remove one or move it"
+        )
     stretch = distances / radius_sums(atoms) - 1.0
     stiffness = BOND_STIFFNESS * np.exp(-STIFFNESS_DECAY * np.maximum(stretch, 0.0))
     np.fill_diagonal(stiffness, 0.0)

@@ -48,6 +48,7 @@ def _symphony(model: Symphony) -> Taps:
         run=lambda graph: model.embed(_whole_molecules(graph, model)),
         inlets=_messages(model.harmonics, layers),
         rows=_heavy,
+        molecules_only=True,
     )
 
 
@@ -55,7 +56,8 @@ def _symphony(model: Symphony) -> Taps:
 def _property_network(model: PropertyNetwork) -> Taps:
     irreps = as_irreps(model.irreps_features)
     layers = cast(nn.ModuleList, model.layers)
-    return Taps(tuple(Tap(layer, irreps, "blocks") for layer in layers), run=model)
+    features = tuple(Tap(layer, irreps, "blocks") for layer in layers)
+    return Taps(features, run=model, molecules_only=True)
 
 
 @taps_of.register
@@ -90,6 +92,7 @@ def _mo3enet(model: Mo3ENet) -> Taps:
         run=model.encode,
         per_atom=False,
         ignored=() if 1 in model.elements else (1,),
+        molecules_only=True,
     )
 
 
@@ -113,6 +116,7 @@ def _lattice(model: LatticeNetwork) -> Taps:
     return Taps(
         features=tuple(Tap(one.sites, irreps, "channels first") for one in members),
         run=partial(_sites, model, members),
+        molecules_only=True,
     )
 
 
@@ -141,17 +145,9 @@ def _sites(
     model: LatticeNetwork, members: Sequence[LatticeMember], graph: Data
 ) -> list[tuple[Tensor, Tensor]]:
     """Describe the atoms of molecules, by member."""
-    _refuse_periodic(graph, "the network of lattice energies describes")
     pos = graph["pos"].to(next(model.parameters()).dtype)
     species, bonds = model.species(graph["z"]), model.bonds(pos, graph["ptr"])
     return [member.sites(species, bonds) for member in members]
-
-
-def _refuse_periodic(graph: Data, who: str) -> None:
-    if graph["pbc"].any():
-        raise ValueError(
-            f"{who} molecules only, and a structure is periodic: set atoms.pbc = False"
-        )
 
 
 def _heavy(graph: Data) -> Tensor:
@@ -161,7 +157,6 @@ def _heavy(graph: Data) -> Tensor:
 def _whole_molecules(graph: Data, model: Symphony) -> FragmentBatch:
     """Return the molecules of a graph as fragments that lack nothing."""
     z, batch = graph["z"], graph["batch"]
-    _refuse_periodic(graph, "the generator knows")
     pos = graph["pos"].to(model.embedding.dtype)
     n_graphs = len(graph["ptr"]) - 1
     heavy, n_heavy = _rank(z > 1, batch, n_graphs)

@@ -111,6 +111,8 @@ class Taps:
         Whether rows are atoms; else they are whole graphs.
     ignored : tuple of int
         Atomic numbers of atoms that the network leaves out of all structures.
+    molecules_only : bool
+        Whether the network does not know periodic structures.
     """
 
     features: tuple[Tap, ...]
@@ -119,6 +121,7 @@ class Taps:
     rows: Callable[[Data], Tensor] = every_atom
     per_atom: bool = True
     ignored: tuple[int, ...] = ()
+    molecules_only: bool = False
 
     @property
     def irreps(self) -> Irreps:

@@ -182,7 +182,7 @@ class PropertyNetwork(nn.Module):
     """A value of a molecule from scalars and lengths, as a list of blocks."""
 
     cutoff, elements = 5.0, (1, 6, 8)
-    config = SimpleNamespace(targets=("charge",))
+    config = SimpleNamespace(targets=("electrons",))
 
     def __init__(self):
         super().__init__()
@@ -210,18 +210,18 @@ def _(model: PropertyNetwork) -> Taps:
 
 def test_networks_of_other_properties_are_measured_too(molecules, tmp_path):
     for atoms in molecules:
-        atoms.info["charge"] = float(atoms.numbers.sum())
+        atoms.info["electrons"] = float(atoms.numbers.sum())
     found = analyze_irreps(Embedder(PropertyNetwork()), molecules)
     scalars, vectors = found.uses
     lengths = [4 * np.square(atoms.positions).sum() for atoms in molecules]
-    charges = [atoms.numbers.sum() for atoms in molecules]
-    assert vectors.change == pytest.approx({"charge": np.mean(lengths)})
-    assert vectors.error == pytest.approx({"charge": 0.0})
-    assert scalars.change == pytest.approx({"charge": np.mean(charges)})
+    electrons = [atoms.numbers.sum() for atoms in molecules]
+    assert vectors.change == pytest.approx({"electrons": np.mean(lengths)})
+    assert vectors.error == pytest.approx({"electrons": 0.0})
+    assert scalars.change == pytest.approx({"electrons": np.mean(electrons)})
     atoms = sum(len(atoms) for atoms in molecules)
-    assert scalars.attribution == pytest.approx({"charge": sum(charges) / atoms})
-    assert vectors.attribution == pytest.approx({"charge": 2 * sum(lengths) / atoms})
-    assert {"charge_change", "charge_error"} <= found.rows()[0].keys()
+    assert scalars.attribution == pytest.approx({"electrons": sum(electrons) / atoms})
+    assert vectors.attribution == pytest.approx({"electrons": 2 * sum(lengths) / atoms})
+    assert {"electrons_change", "electrons_error"} <= found.rows()[0].keys()
     assert found.plot(tmp_path / "use.png").stat().st_size > 0
 
 

@@ -62,3 +62,14 @@ def test_nothing_is_predicted_of_what_it_does_not_know(predictor):
 def test_other_networks_are_refused(network):
     with pytest.raises(CalculatorSetupError, match="Potential does not predict"):
         PropertyPredictor(network)
+
+
+def test_ions_and_crystals_are_refused_as_by_the_calculator(predictor):
+    ion, boxed = molecule("H2O"), molecule("H2O")
+    ion.info["charge"] = -1
+    boxed.set_cell([9, 9, 9])
+    boxed.pbc = True
+    with pytest.raises(InputError, match=r"structure 1: .* charge -1"):
+        predictor.predict([molecule("H2O"), ion])
+    with pytest.raises(InputError, match=r"structure 1: .* molecules only: set atoms"):
+        predictor.predict([molecule("H2O"), boxed])

@@ -84,8 +84,9 @@ def test_scores_without_rank_keep_their_order(cli, model):
     cli("crystals", "score", "x.extxyz", "-m", model)
     rows = table("scores.csv")
     assert [row["file"] for row in rows] == ["x.extxyz@0", "x.extxyz@1"]
-    assert "x.extxyz is read" in cli(
-        "crystals", "score", "x.extxyz", "-m", model, "-o", "x.extxyz", code=2
+    Path("x.extxyz").rename("x.csv")
+    assert "x.csv is read" in cli(
+        "crystals", "score", "x.csv", "-m", model, "-o", "x.csv", code=2
     )
 
 
@@ -208,7 +209,46 @@ def test_relaxed_crystals_outlive_a_stop_and_the_others_follow(cli, model, monke
     Path("r.csv").write_text("".join(lines[:2]))
     cli("crystals", "relax", "x.extxyz", *options)
     assert len(list(iread("r.extxyz"))) == len(table("r.csv")) == 2
-    assert "is the table" in cli("crystals", "relax", "x.extxyz", "-o", "r.csv", code=2)
+
+
+def test_mistakes_are_found_before_any_crystal(cli, model):
+    write("x.extxyz", [water(6.0, 1)])
+    given = ["crystals", "relax", "x.extxyz", "-m", model]
+    for name in ("r.csv", "r.cif"):
+        assert "ends in .extxyz or .xyz" in cli(*given, "-o", name, code=2)
+    for fmax in (-1, "nan"):
+        out = cli(*given, "--fmax", fmax, code=2)
+        assert out.startswith("error: fmax must be")
+    score = ["crystals", "score", "x.extxyz", "-m", model, "-o", "s.txt"]
+    assert "ends in .csv" in cli(*score, code=2)
+    assert [path.name for path in Path().iterdir()] == ["x.extxyz"]
+
+
+@pytest.mark.skipif(not available(), reason="no potential is shipped yet")
+def test_relaxed_crystals_are_not_replaced_by_those_of_other_settings(cli, model):
+    write("x.extxyz", [water(6.0, 1)])
+    given = ["crystals", "relax", "x.extxyz", "-m", model, "--steps", 1, "--resume"]
+    cli(*given)
+    before = Path("relaxed.extxyz").read_text()
+    for option, there in (
+        (["--fmax", "0.01"], "fmax 0.01, cell free"),
+        (["--fixed-cell"], "fmax 0.05, cell fixed"),
+    ):
+        out = " ".join(cli(*given, *option, code=2).split())
+        assert "relaxed.csv cannot be resumed" in out
+        assert "fmax 0.05, cell free, this call has" in out
+        assert there in out
+    assert Path("relaxed.extxyz").read_text() == before
+    given[-1] = "--overwrite"
+    cli(*given, "--fixed-cell")
+    assert Path("relaxed.extxyz").read_text() != before
+
+
+def test_files_that_do_not_exist_are_not_named(cli, model):
+    write("salt.cif", bulk("NaCl", "rocksalt", a=9.0))
+    out = cli("crystals", "relax", "salt.cif", "-m", model, code=2)
+    assert "0 of 1 crystals relaxed\n" in out
+    assert "0 of 1 crystals embedded\n" in cli("crystals", "embed", "salt.cif", code=2)
 
 
 @pytest.mark.parametrize(("name", "k", "m"), [("none", 0, 0), ("axes", 3, 3)])

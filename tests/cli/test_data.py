@@ -30,3 +30,10 @@ def test_what_cannot_be_read_is_a_user_error(cli):
     assert "missing.npz" in out
     out = cli("data", "conformers", "CCO", "XX", "-n", 2, "-o", "few", code=2)
     assert "'XX' is neither a file that exists nor a valid SMILES" in out
+
+
+def test_a_finished_set_of_conformers_is_no_error(cli):
+    given = ["data", "conformers", "CCO", "-n", 1, "-o", "few"]
+    assert "finished already" not in cli(*given)
+    assert "few was finished already" in cli(*given)
+    assert "is of another call" in cli(*given, "--seed", 1, code=2)

@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from equicalc.checkpoint import save_checkpoint
+from equicalc.data import pack, read_structures
 from equicalc.models import Potential, PotentialConfig
 
 
@@ -62,6 +64,36 @@ def test_embed_keeps_files_and_names_mistakes(cli, network, molecules):
     assert "ends in .npz or .csv" in cli("embed", molecules, "-o", "e.txt", code=2)
     bad = ["embed", molecules, "-o", "f.npz", "-m", network, "--level", "crystal"]
     assert "give 'atom' or 'molecule'" in cli(*bad, code=2)
+
+
+def test_embed_goes_on_past_what_cannot_be_embedded(cli, tmp_path, network):
+    ion = molecule("CH4")
+    ion.info["charge"] = -1
+    write(tmp_path / "m.extxyz", [molecule("H2O"), molecule("HCl"), ion])
+    (tmp_path / "list.smi").write_text("O\nnonsense\nCO\n")
+    given = ["embed", "m.extxyz", "list.smi", "-m", network, "--device", "cpu"]
+    out = cli(*given, "--level", "molecule", code=2)
+    assert "m-1: element Cl" in out
+    assert "m-2: the structure has charge -1" in out
+    assert "list.smi:2: 'nonsense' is not a valid SMILES" in out
+    assert "3 structures, molecules as" in out
+    assert "3 of 6 structures failed" in out
+    with np.load(tmp_path / "embedding.npz") as file:
+        assert file["name"].tolist() == ["m-0", "O", "CO"]
+        assert len(file["0e"]) == 3
+
+
+def test_embed_leaves_nothing_of_what_cannot_be_embedded(cli, tmp_path, network):
+    given = ["embed", "Cl", "-m", network, "--device", "cpu", "-o", "out/e.npz"]
+    assert "1 of 1 structures failed" in cli(*given, code=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pooling_is_refused_where_it_does_nothing(cli, network, molecules):
+    given = ["embed", molecules, "--device", "cpu", "--pooling", "sum"]
+    assert "give --level molecule" in cli(*given, "-m", network, code=2)
+    assert "no atoms to sum over" in cli(*given, "-m", "mo3enet", code=2)
+    cli(*given, "-m", network, "--level", "molecule")
 
 
 def test_prune_leaves_a_smaller_potential(cli, tmp_path, network, molecules):
@@ -137,3 +169,39 @@ def test_analyze_map_draws_a_property(cli, tmp_path, network, molecules):
     assert "no structure has a number 'nothing'" in out
     given[-1] = "tsne"
     assert "give pca, umap, phate" in cli(*given, code=2)
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    structures = [molecule(name) for name in ("H2O", "CH4", "CH3OH", "C2H6", "CO2")]
+    for k, atoms in enumerate(structures):
+        forces = np.zeros((len(atoms), 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=-float(k), forces=forces)
+    write(tmp_path / "labelled.extxyz", structures)
+    return "labelled.extxyz"
+
+
+def test_analyze_compares_with_the_labels_of_a_file(cli, tmp_path, network, labelled):
+    given = ["analyze", "irreps", network, labelled, "--device", "cpu"]
+    cli(*given, "--property", "energy")
+    with (tmp_path / "irreps" / "irreps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert "force_error_meV/A" in rows[0]
+    assert "energy_error_meV/atom" in rows[0]
+
+
+def test_analyze_finds_u0_where_packed_sets_have_it(cli, tmp_path, network, labelled):
+    pack(read_structures(labelled), tmp_path / "packed")
+    given = ["analyze", "map", network, "packed", "--device", "cpu", "--method", "pca"]
+    cli(*given, "--property", "U0")
+    assert (tmp_path / "map.png").stat().st_size > 0
+
+
+def test_analyze_goes_on_past_what_cannot_be_embedded(cli, tmp_path, network, labelled):
+    (tmp_path / "list.smi").write_text("O\nnonsense\nCl\nCO\nCC\nC\n")
+    given = ["analyze", "map", network, "list.smi", "--device", "cpu"]
+    out = cli(*given, "--method", "pca", code=2)
+    assert "list.smi:2: 'nonsense' is not a valid SMILES" in out
+    assert "Cl: element Cl" in out
+    assert "2 of 6 structures left out" in out
+    assert "4 structures: map.png" in out

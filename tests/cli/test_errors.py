@@ -51,7 +51,16 @@ def test_unusable_files(cli, tmp_path, name, content, message):
 
 def test_frames_that_are_not_there(cli):
     write("water.xyz", molecule("H2O"))
-    assert "no frame 7" in cli("relax", "water.xyz@7", code=2)
+    assert "index 7 selects nothing" in fail(cli, "relax", "water.xyz@7")
+    assert "index 5:2 selects nothing" in fail(cli, "relax", "water.xyz@5:2")
+    Path("list.smi").write_text("C\n")
+    assert "index 1 selects nothing" in fail(cli, "relax", "list.smi@1")
+
+
+def test_refused_runs_leave_no_folder(cli, tmp_path):
+    fail(cli, "relax", "O", "-c", "emtt", "-o", "a/b")
+    fail(cli, "md", "O", "-c", "emt", "--ensemble", "x", "-o", "c")
+    assert not list(tmp_path.iterdir())
 
 
 def test_positions_that_are_not_finite(cli):
@@ -187,3 +196,11 @@ def test_start_is_light():
         cwd=Path(__file__).parents[2],
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_the_help_says_where_an_index_works(cli):
+    help_text = " ".join(cli("--help").split())
+    takes, _, rest = help_text.partition(" take an index, too")
+    assert takes.endswith("relax, md, predict, embed, analyze, complete and crystals")
+    assert "label, train, evaluate, prune) read whole files" in rest
+    assert "label only lists those that it made in vain" in rest

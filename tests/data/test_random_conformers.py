@@ -96,6 +96,19 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_finished_set_is_not_made_again(tmp_path, monkeypatch):
+    given = tmp_path / "set", ["CCO"], 2
+    made = write_conformers(*given)
+    monkeypatch.delattr(conformer_set, "write_packed")
+    np.testing.assert_array_equal(
+        write_conformers(*given).column("pos"), made.column("pos")
+    )
+    with pytest.raises(FileExistsError, match="is of another call"):
+        write_conformers(*given, seed=1)
+    with pytest.raises(FileExistsError, match="is of another call"):
+        write_conformers(tmp_path / "set", ["CCO"], 3)
+
+
 @pytest.mark.slow
 def test_processes_change_nothing(tmp_path):
     smiles = ["CCO", "CC(=O)NC"]
@@ -124,4 +137,5 @@ def test_a_command_writes_a_set(tmp_path):
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.stdout
     assert len(PackedDataset(tmp_path / "set")) == 3
-    assert CliRunner().invoke(app, call).exit_code == 2  # never overwritten
+    other = [*call, "--seed", "1"]
+    assert CliRunner().invoke(app, other).exit_code == 2  # never overwritten

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
@@ -62,6 +63,44 @@ def test_every_molecule_of_an_sdf_is_read(tmp_path):
     assert [one.name for one in named] == ["set-0", "set-1", "set-2"]
     (last,) = inputs.read_structures([f"{path}@-1"])
     assert last.atoms.get_chemical_formula() == "CHN"
+
+
+def test_an_index_selects_lines_of_a_file_of_smiles(tmp_path):
+    path = tmp_path / "list.smi"
+    path.write_text("C\n# none\nCC ethane\nnonsense\nCCC\n")
+
+    def names(index):
+        return [named.name for named in inputs.read_structures([f"{path}@{index}"])]
+
+    assert names("1") == ["CC"]
+    assert names("-1") == ["CCC"]
+    assert names(":2") == ["C", "CC"]
+
+
+@pytest.mark.parametrize("name", ["a@2.xyz", "a@2.cif", "a@2.traj", "a@1"])
+def test_a_name_may_have_an_at_sign(structures, tmp_path, name):
+    path = tmp_path / name
+    salt = structures[-1]
+    kind = path.suffix[1:] if path.suffix in (".cif", ".traj") else "extxyz"
+    write(path, salt, format=kind)
+    (atoms,) = read_structures(path)
+    assert (atoms.numbers == salt.numbers).all()
+    (named,) = inputs.read_structures([f"{path}@0"])
+    assert (named.atoms.numbers == salt.numbers).all()
+
+
+def test_labels_of_a_file_come_with_its_structures(structures, tmp_path):
+    write(tmp_path / "set.xyz", structures)
+    _, named, _ = inputs.read_structures([str(tmp_path / "set.xyz")])
+    assert named.atoms.get_potential_energy() == -1.0
+
+
+def test_an_empty_frame_is_found_when_it_is_asked_for(structures, tmp_path):
+    write(tmp_path / "set.xyz", [structures[0], Atoms(), structures[1]])
+    first, empty, last = inputs.read_structures([str(tmp_path / "set.xyz")])
+    assert [len(first.atoms), len(last.atoms)] == [3, 5]
+    with pytest.raises(ValueError, match=r"set\.xyz, structure 1: it has no atoms"):
+        _ = empty.atoms
 
 
 def test_structures_are_read_one_at_a_time(structures, tmp_path):

@@ -59,6 +59,11 @@ def page(database, tmp_path_factory):
     return write_report(database, tmp_path_factory.mktemp("report"), n_best=3)
 
 
+def test_a_folder_may_be_a_text(database, tmp_path):
+    page = write_report(database, f"{tmp_path}/report", n_best=1)
+    assert page == tmp_path / "report" / "index.html"
+
+
 def test_the_funnel_adds_up(database):
     funnel = summarise(database, 3).funnel
     found = [(one.name, one.passed, one.rejected) for one in funnel]

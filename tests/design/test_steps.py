@@ -122,6 +122,23 @@ def test_window_has_open_ends():
 
 
 @pytest.mark.parametrize(
+    ("step", "options", "message"),
+    [
+        (Composition, {"heavy_atoms": [9, 4]}, r"heavy_atoms: \[9, 4\] has nothing"),
+        (
+            Composition,
+            {"counts": {"O": [2, 1]}},
+            r"O: \[2, 1\] .* smaller number first",
+        ),
+        (Window, {"bounds": {"U0": [5, -5]}}, r"U0: \[5, -5\] has nothing between"),
+    ],
+)
+def test_ranges_are_given_from_below(step, options, message):
+    with pytest.raises(ValidationError, match=message):
+        step(**options)
+
+
+@pytest.mark.parametrize(
     "step", [Window(bounds={"gap": (0, 1)}), Top(n=1), Synthesizable(), Conformers()]
 )
 def test_what_is_missing_is_an_error_and_no_reason(step):
@@ -254,6 +271,16 @@ def test_goals_add_up():
 def test_a_score_must_fit():
     with pytest.raises(ValueError, match=r"shape \(1,\)"):
         list(Score(function=lambda structures: [1.0])([known(), known()]))
+
+
+def careless(structures):
+    return [a.info["gap"] for a in structures]
+
+
+def test_an_error_in_a_function_of_the_user_names_it():
+    step = Score(function=careless)
+    with pytest.raises(ValueError, match=r":careless of the score raised KeyError: 'g"):
+        list(step([Atoms("C")]))
 
 
 def test_unscorable_structures_are_rejected():

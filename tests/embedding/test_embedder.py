@@ -142,7 +142,7 @@ def test_impossible_requests_are_refused(embedder, ethanol):
 
 def test_the_generator_refuses_crystals_and_hydrogen():
     embedder = Embedder.from_pretrained("symphony", device="cpu")
-    with pytest.raises(ValueError, match="molecules only"):
+    with pytest.raises(InputError, match="molecules only"):
         embedder.embed(Atoms("C", cell=[4, 4, 4], pbc=True))
     with pytest.raises(ValueError, match="has none"):
         embedder.embed([Atoms("C"), Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])])
@@ -160,3 +160,20 @@ def test_a_network_of_whole_molecules_embeds_them(ethanol):
     assert repr(embedder) == "Embedder(Mo3ENet: 8x1o of molecule)"
     with pytest.raises(ValueError, match="whole molecules, not atoms"):
         embedder.embed(ethanol, "atom")
+    with pytest.raises(ValueError, match="has no atoms to sum over"):
+        Embedder(embedder.model, pooling="sum")
+    crystal = ethanol.copy()
+    crystal.set_cell([9, 9, 9])
+    crystal.pbc = True
+    with pytest.raises(InputError, match=r"structure 1: .* knows molecules only"):
+        embedder.embed([ethanol, crystal])
+
+
+def test_ions_are_refused_as_by_the_calculator(embedder, ethanol):
+    ion = ethanol.copy()
+    ion.info["charge"] = -1
+    with pytest.raises(InputError, match=r"structure 1: .* charge -1 .* leave the str"):
+        embedder.embed([ethanol, ion])
+    ion.info = {"spin": 3}
+    with pytest.raises(InputError, match=r"structure 0: .* 2 unpaired electrons"):
+        embedder.invariants(ion)

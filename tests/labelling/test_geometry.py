@@ -54,6 +54,11 @@ def test_thermal_modes_of_hydrogen_have_the_classical_variance():
     assert np.var(change) == pytest.approx(units.kB * 300.0 / stiffness, rel=0.1)
 
 
+def test_overlapping_atoms_are_named():
+    with pytest.raises(ValueError, match=r"atoms 0 \(O\) and 2 \(H\) .* overlap"):
+        thermal_modes(Atoms("OH2", [[0, 0, 0], [0, 0, 1], [0, 0, 0]]), 300.0, rng())
+
+
 def test_one_atom_has_no_modes():
     atoms = Atoms("C", positions=[[1.0, 2.0, 3.0]])
     np.testing.assert_array_equal(

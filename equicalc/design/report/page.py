@@ -33,7 +33,7 @@ NOT_ON_CARD = {
 
 
 def write_report(
-    database: RunDatabase, folder: Path, n_best: int = 24, title: str = "Design"
+    database: RunDatabase, folder: str | Path, n_best: int = 24, title: str = "Design"
 ) -> Path:
     """Write a report about a run.
 
@@ -61,6 +61,7 @@ def write_report(
     ImportError
         If matplotlib is missing.
     """
+    folder = Path(folder)
     summary = summarise(database, n_best)
     folder.mkdir(parents=True, exist_ok=True)
     links = _write_structures(summary.best, folder / "structures")
