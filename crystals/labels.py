@@ -13,8 +13,8 @@ import numpy as np
 
 from equicalc.data.damage import naming, reason
 from equicalc.data.databases import ase_database
+from equicalc.data.frames import read_frames as frames_of
 from equicalc.data.locking import locked
-from equicalc.data.text_files import check_text
 from equicalc.workers import Workers
 
 from .crystal import MolecularCrystal
@@ -147,14 +147,12 @@ def read_frames(files: Sequence[str | Path]) -> Iterator[Frame]:
     A name may end in the index of a frame or a slice, ``x.extxyz@-1``.
     """
     from ase import Atoms
-    from ase.io import read
     from ase.utils import string2index
 
     for file in files:
         path, index = _path_and_index(str(file))
         try:
-            check_text(path)
-            frames = cast("list[Atoms]", read(Path(path), ":"))
+            frames = list(frames_of(path))
             if not frames:
                 raise ValueError("no structures")
             chosen = range(len(frames))

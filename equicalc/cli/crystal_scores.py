@@ -130,8 +130,10 @@ def relax(
     shipped potential. Each crystal is written when it is done, to the structures and
     to a table of the same name; [cyan]--resume[/cyan] passes over those that are
     there and converged, or did not in as many steps; model, fmax and cell must be those
-    of the earlier call. Crystals that cannot be treated are reported and left out; the
-    exit code is then 2.
+    of the earlier call. The table's message says in what a relaxed crystal is unlike
+    those that the predictor learned from, or whether its volume has changed much: look
+    at these before using them. Crystals that cannot be treated are reported and left
+    out; the exit code is then 2.
 
     [bold]Examples[/bold]
 
@@ -245,8 +247,8 @@ def embed(
 
 
 def _print_rows(title: str, rows: list[Row], columns: tuple[str, ...]) -> None:
-    """Print a table of the crystals that went well, and a line for each other."""
-    from equicalc.cli.console import print_table
+    """Print a table of the crystals that went well, and a line for each problem."""
+    from equicalc.cli.console import print_table, stderr
 
     good = [row for row in rows if row["status"] == "ok"]
     if good:
@@ -254,6 +256,8 @@ def _print_rows(title: str, rows: list[Row], columns: tuple[str, ...]) -> None:
     for row in rows:
         if row["status"] != "ok":
             print_error(f"{row['file']}: {row['message']} ({row['status']})")
+        elif row.get("message"):
+            stderr.print(f"{row['file']}: {row['message']}", style="yellow")
 
 
 def _write_embeddings(
@@ -379,5 +383,18 @@ def _relaxed(
         "fmax_eV/A": done.fmax,
         "change_kJ/mol": gain,
         "volume_change_%": 100 * (done.atoms.get_volume() / crystal.volume - 1),
-        "message": "",
+        "message": _doubts(predictor, done.atoms, crystal),
     }, done.atoms
+
+
+def _doubts(
+    predictor: LatticeEnergyPredictor, atoms: Atoms, before: MolecularCrystal
+) -> str:
+    """Say what is doubtful about a relaxed crystal."""
+    from equicalc.crystals import CrystalError, MolecularCrystal
+
+    try:
+        after = MolecularCrystal.from_atoms(atoms, symprec=0.05)
+    except CrystalError as error:
+        return str(error)
+    return "; ".join(predictor.doubts(after, before))

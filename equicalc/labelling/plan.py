@@ -73,10 +73,9 @@ class Plan:
         """Hash of everything that decides the structures."""
         digest = sha256()
         for unit in self.units:
-            digest.update(repr((unit.kind, unit.name, unit.frames)).encode())
-            for member in unit.members:
-                if isinstance(member, Atoms):
-                    digest.update(member.positions.tobytes())
+            positions = [m.positions for m in unit.members if isinstance(m, Atoms)]
+            exact = [one.tolist() for one in positions]
+            digest.update(repr((unit.kind, unit.name, unit.frames, exact)).encode())
         return digest.hexdigest()
 
     @property
