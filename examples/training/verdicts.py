@@ -211,11 +211,11 @@ class Learner:
             before = self.log_probs(self.before, batch)
         now = self.log_probs(self.network, batch)
         followed = _followed(batch)
-        # what found no way on did not choose to stop
+        # what found no end did not choose to stop; to go on would mend no spoilt one
         whole = torch.tensor([bool(atoms.info["complete"]) for atoms in molecules])
-        chosen = followed | whole[batch.fragments.molecule]
+        stop = of_fragment.clamp(min=0) * whole[batch.fragments.molecule]
         total = of_fragment.new_zeros(())
-        weights = of_fragment * chosen, of_fragment[followed]
+        weights = torch.where(followed, of_fragment, stop), of_fragment[followed]
         for weight, old, new, far in zip(weights, before, now, REACH):
             moved = new - old
             near = torch.where(weight > 0, moved.clamp(max=far), moved.clamp(min=-far))
