@@ -28,7 +28,9 @@ for irrep, block in embedder.embed(ethanol).items():
 names = [
     name
     for name in g2.names
-    if set(g2[name].numbers) <= set(embedder.elements) and len(g2[name]) > 2
+    if set(g2[name].numbers) <= set(embedder.elements)
+    and len(g2[name]) > 2
+    and not g2[name].get_initial_magnetic_moments().any()  # closed shells
 ]
 names = names[:40] if quick else names
 library = [molecule(name) for name in names]
