@@ -1,0 +1,68 @@
+"""The crystals of X23, relaxed with the predictor: how much do they change?
+
+    python examples/lattice/x23_relaxed.py DATA -o examples/lattice/results
+
+A predictor that is right moves crystals of experiments little. Changes of energy and
+volume, and what the predictor itself says against the result, are in x23_relaxed.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+from rich.progress import track
+
+from equicalc.crystals import CrystalError, LatticeEnergyPredictor, MolecularCrystal
+from equicalc.crystals.x23 import ReferenceCrystal, read_x23
+from equicalc.simulation import relax
+from equicalc.units import KJ_PER_MOL
+
+SYMPREC = 0.05  # Angstrom
+
+
+def main() -> None:
+    """Relax all, and write a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("-o", "--output", type=Path, default=Path("results"))
+    chosen = parser.parse_args()
+    predictor = LatticeEnergyPredictor.from_pretrained()
+    rows = [
+        relaxed(one, predictor, chosen.steps)
+        for one in track(read_x23(chosen.data), "Crystals")
+    ]
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    with (chosen.output / "x23_relaxed.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def relaxed(
+    one: ReferenceCrystal, predictor: LatticeEnergyPredictor, steps: int
+) -> dict[str, object]:
+    """Relax atoms and cell of a crystal."""
+    before = MolecularCrystal.from_atoms(one.solid, symprec=SYMPREC)
+    calculator = predictor.as_calculator()
+    done = relax(one.solid, calculator, fmax=0.05, steps=steps, cell=True)
+    try:
+        after = MolecularCrystal.from_atoms(done.atoms, symprec=SYMPREC)
+        message = "; ".join(predictor.doubts(after, before))
+    except CrystalError as error:
+        message = str(error)
+    gain = (done.energy - done.energy_start) / before.n_molecules / KJ_PER_MOL
+    growth = done.atoms.get_volume() / before.volume - 1
+    return {
+        "crystal": one.name,
+        "converged": done.converged,
+        "change_kJ/mol": round(gain, 2),
+        "volume_change_%": round(100 * growth, 1),
+        "message": message,
+    }
+
+
+if __name__ == "__main__":
+    main()
