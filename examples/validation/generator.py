@@ -158,8 +158,7 @@ def curve(run: Path, name: str, fragments_per_step: int = 166) -> None:
             count = {"steps": steps + int(row["step"]), "fragments_seen": seen}
             shares = {key: row.get(key, "") for key in SHARES}
             rows.append({"run": name, **count, **losses, **shares})
-    rows = [dict.fromkeys(SHARES, "") | row for row in rows]
-    rows = [{key: row[key] for key in rows[-1]} for row in rows]
+    rows = [row | {key: row.get(key, "") for key in SHARES} for row in rows]
     write_table("generator_learning_curve", rows)
     draw_curve(RESULTS / "generator_learning_curve.png", rows)
 
