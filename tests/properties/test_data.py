@@ -48,7 +48,7 @@ def test_packed_structures_come_back_in_any_order(written, random):
             whole = np.concatenate([record[name] for record in expected])
             np.testing.assert_array_equal(batch[name], whole)
         sizes = [len(record["z"]) for record in expected]
-        for record, pos in zip(expected, batch.pos.split(sizes)):
+        for record, pos in zip(expected, batch["pos"].split(sizes)):
             if not record.get("pbc", np.zeros(3)).any():  # molecules are centred
                 wanted = record["pos"].astype(float) - record["pos"].mean(0, float)
                 size = np.abs(record["pos"]).max()
