@@ -128,8 +128,10 @@ class MolecularCrystal:
             As `from_atoms`.
         """
         try:
-            (atoms,) = read_frames(path, index)
-            return cls.from_atoms(atoms)
+            frames = list(read_frames(path, index))
+            if len(frames) != 1:
+                raise ValueError(f"{index} selects {len(frames)} structures, not one")
+            return cls.from_atoms(frames[0])
         except errors.CrystalError as error:
             raise type(error)(f"{path}: {error}") from error
         except Exception as error:  # every format has its own

@@ -156,7 +156,9 @@ class LatticeEnergyPredictor:
         return rows
 
     def doubts(
-        self, crystal: MolecularCrystal, before: MolecularCrystal | None = None
+        self,
+        crystal: MolecularCrystal | Atoms,
+        before: MolecularCrystal | Atoms | None = None,
     ) -> list[str]:
         """Say in what a crystal is unlike those that the network has learned from.
 
@@ -167,8 +169,10 @@ class LatticeEnergyPredictor:
             Of a relaxed one: what it was. A crystal that has become much denser or
             lighter has most likely left what the network knows.
         """
+        crystal = as_crystal(crystal)
         notes = _doubts(crystal, float(self._members([crystal]).std()))
         if before is not None:
+            before = as_crystal(before)
             change = before.n_molecules * crystal.volume
             change = change / (crystal.n_molecules * before.volume) - 1
             if not SHRUNK < change < GROWN:

@@ -12,7 +12,7 @@ from ase.calculators.calculator import InputError
 
 _log = logging.getLogger(__name__)
 
-#: Partial charges read from a file add up to zero only so well.
+#: Of charges and unpaired electrons that a structure names.
 TOLERANCE = 0.01
 
 #: Keys of `Atoms.info` under which programs keep them, ours first.
@@ -74,9 +74,9 @@ def electronic_state(atoms: Atoms) -> tuple[float, float]:
     ----------
     atoms : Atoms
         ``atoms.info["charge"]`` (e; or ``total_charge``) goes before the sum of the
-        initial charges, and ``atoms.info["spin"]`` (the multiplicity 2S + 1; 0 counts
-        as 1; or ``spin_multiplicity``, ``multiplicity``) before that of the initial
-        magnetic moments.
+        initial charges, rounded, and ``atoms.info["spin"]`` (the multiplicity 2S + 1;
+        0 counts as 1; or ``spin_multiplicity``, ``multiplicity``) before that of the
+        initial magnetic moments.
 
     Raises
     ------
@@ -90,8 +90,9 @@ def electronic_state(atoms: Atoms) -> tuple[float, float]:
     (-1.0, 0.0)
     """
     charge = _first(atoms, CHARGE_KEYS)
-    if charge is None:
-        charge = _number(atoms.get_initial_charges().sum(), "sum of initial charges")
+    if charge is None:  # partial charges of a file add up to an integer only so well
+        total = _number(atoms.get_initial_charges().sum(), "sum of initial charges")
+        charge = float(round(total))
     multiplicity = _first(atoms, MULTIPLICITY_KEYS)
     if multiplicity is not None:
         return charge, max(multiplicity - 1.0, 0.0)

@@ -84,12 +84,13 @@ def check_molecule(atoms: Atoms) -> None:
     Traceback (most recent call last):
         ...
     ase.calculators.calculator.InputError: the structure is periodic, but this model \
-knows molecules only: set atoms.pbc = False for a molecule in a box
+knows molecules only: set atoms.pbc = False for a molecule in a box (pbc="F F F" in \
+extended XYZ)
     """
     if atoms.pbc.any():
         raise InputError(
             "the structure is periodic, but this model knows molecules only: set "
-            "atoms.pbc = False for a molecule in a box"
+            'atoms.pbc = False for a molecule in a box (pbc="F F F" in extended XYZ)'
         )
 
 

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 INDEX = re.compile(r"-?\d+|(-?\d+)?(:(-?\d+)?){1,2}")
 """Place of a structure in a file, or a slice."""
 
-_made: list[Path] = []  # by this process, inner folders first
+_made: list[Path] = []  # by this process
 
 Structures = Annotated[
     list[str],
@@ -190,9 +190,10 @@ def output_folder(path: Path) -> Path:
 
 def remove_empty_folders() -> None:
     """Remove those folders that `output_folder` made and that are still empty."""
-    while _made:
+    for folder in sorted(_made, key=lambda path: -len(path.parts)):
         with suppress(OSError):  # it is not empty
-            _made.pop(0).rmdir()
+            folder.rmdir()
+    _made.clear()
 
 
 def require_writable_format(path: Path) -> None:

@@ -247,11 +247,13 @@ def _require_same(database: RunDatabase, design: Design) -> None:
     if "design" not in database.settings:
         database.settings = {**found, "equicalc": __version__}
         return
+    # early runs did not note what files hold
+    before = {"contents": found["contents"], **database.settings}
     changed = [
         name
         for kind, now in found.items()
         for name in now
-        if now[name] != database.settings.get(kind, {}).get(name)
+        if now[name] != before[kind].get(name)
     ]
     if changed:
         raise ValueError(

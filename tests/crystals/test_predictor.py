@@ -396,7 +396,7 @@ def test_relaxations_that_change_much_are_doubtful(predictor, packed):
     )
     (*_, note) = predictor.doubts(packed(14, 0.95), packed(14))
     assert note == "volume changed by -14 %"
-    (*_, note) = predictor.doubts(packed(14, 1.1), packed(14))
+    (*_, note) = predictor.doubts(packed(14, 1.1).to_atoms(), packed(14).to_atoms())
     assert note == "volume changed by +33 %"
 
 

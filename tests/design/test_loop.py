@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from equicalc.design import (
     RunDatabase,
     Score,
     Top,
+    loop,
     run,
 )
 
@@ -139,6 +142,18 @@ def test_a_changed_file_or_function_is_noticed(tmp_path):
     before = first.contents()
     known.write_text("CCO\nCC\n")
     assert first.contents() != before
+
+
+def test_a_run_that_did_not_note_contents_goes_on(tmp_path):
+    known = tmp_path / "known.smi"
+    known.write_text("CCO\n")
+    design = Design(output=tmp_path / "run", steps=(Novel(known=known),))
+    settings = {"design": design.choices(), "equicalc": "0"}
+    found: Any = SimpleNamespace(settings=settings, where="run.db")
+    loop._require_same(found, design)
+    settings["contents"] = {str(known): "another"}
+    with pytest.raises(ValueError, match=r"run\.db holds a run with another .*known"):
+        loop._require_same(found, design)
 
 
 def test_two_processes_are_refused(toy, tmp_path):
