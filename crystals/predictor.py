@@ -165,11 +165,15 @@ class LatticeEnergyPredictor:
         Parameters
         ----------
         crystal
+            If it has become none, that is what is said.
         before
             Of a relaxed one: what it was. A crystal that has become much denser or
             lighter has most likely left what the network knows.
         """
-        crystal = as_crystal(crystal)
+        try:
+            crystal = as_crystal(crystal)
+        except CrystalError as error:
+            return [str(error)]
         notes = _doubts(crystal, float(self._members([crystal]).std()))
         if before is not None:
             before = as_crystal(before)

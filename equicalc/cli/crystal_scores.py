@@ -383,18 +383,5 @@ def _relaxed(
         "fmax_eV/A": done.fmax,
         "change_kJ/mol": gain,
         "volume_change_%": 100 * (done.atoms.get_volume() / crystal.volume - 1),
-        "message": _doubts(predictor, done.atoms, crystal),
+        "message": "; ".join(predictor.doubts(done.atoms, crystal)),
     }, done.atoms
-
-
-def _doubts(
-    predictor: LatticeEnergyPredictor, atoms: Atoms, before: MolecularCrystal
-) -> str:
-    """Say what is doubtful about a relaxed crystal."""
-    from equicalc.crystals import CrystalError, MolecularCrystal
-
-    try:
-        after = MolecularCrystal.from_atoms(atoms, symprec=0.05)
-    except CrystalError as error:
-        return str(error)
-    return "; ".join(predictor.doubts(after, before))
