@@ -8,10 +8,11 @@ found no end, is not stable, not valid, or larger than QM9's is worth nothing. O
 are worth the odds that such environments, rings and sizes are QM9's rather than the
 generator's, over the square of how often the same molecule came so far, or the
 generator would go for fewer and fewer. Steps of molecules that are worth more than the
-mean become likelier, those of others less likely: this is the gradient of the
-divergence from QM9 as far as verdicts can tell. No step is moved farther than a limit
+mean become likelier, those of others less likely: roughly the gradient of the
+divergence from QM9, as far as verdicts can tell. No step is moved farther than a limit
 [1]_, since the molecules are those of the weights that a round begins with; QM9 is
-learned from beside. A stopped run goes on with the round it was in.
+learned from beside. A stopped run goes on with the round it was in. Rounds go up and
+down: the mean of several states (mean_weights.py) was better than each.
 
 .. [1] J. Schulman et al., "Proximal policy optimization algorithms", arXiv:1707.06347
    (2017).
