@@ -34,6 +34,7 @@ __all__ = [
 SHOWN = (
     "validity",
     "uniqueness",
+    "constitutions",
     "strict_validity",
     "atom_stability",
     "molecule_stability",

@@ -103,6 +103,8 @@ class Constraints:
         if self.valences is not None:
             free = self.valences[growing.species] - self._bonds(growing).sum(2)
             pairs &= (free.gather(1, atom) > 0).unsqueeze(2)
+            total = (self.valences[growing.species] * growing.there).sum(1)
+            stop &= (total % 2 == 0).unsqueeze(1)  # electrons come in pairs
         return torch.cat([pairs.reshape(n, -1), stop], 1)
 
     def accept(self, growing: Growing, new: Addition) -> Tensor:
@@ -122,6 +124,8 @@ class Constraints:
             free = self.valences[growing.species] - self._bonds(growing).sum(2)
             good &= ((order <= free) | (order == 0)).all(1)
             good &= order.sum(1) <= self.valences[new.species]
+            ratio = distance / (self.radii[growing.species] + radii)
+            good &= (ratio.gather(1, new.focus.unsqueeze(1)) < BONDED).squeeze(1)
         if len(self.environment):
             distance = torch.cdist(
                 new.pos + growing.origin,

@@ -33,7 +33,9 @@ class Rules:
     ----------
     valence
         No atom gets more bonds than H 1, C 4, N 3, O 2, F 1, where bonds (and multiple
-        bonds that are beyond doubt) follow from distances.
+        bonds that are beyond doubt) follow from distances; a new atom is within bonding
+        distance of the one that it is attached to; and no molecule is complete with an
+        odd number of electrons. Leave it off to grow ions and radicals.
     clash
         Atoms that are not bonded stay apart by so many times the sum of their covalent
         radii; 1.25 is a good choice.

@@ -12,7 +12,13 @@ from .lookup import lookup_molecule, lookup_stability
 from .open_babel import openbabel_smiles, openbabel_version
 from .poses import pose_checks, posebusters_version
 from .statistics import Statistics, compare
-from .validity import RADII_2023, plain_smiles, strictly_valid, valid_molecule
+from .validity import (
+    RADII_2023,
+    plain_smiles,
+    stereo_smiles,
+    strictly_valid,
+    valid_molecule,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,7 +26,7 @@ __all__ = ["evaluate_molecules"]
 
 PROTOCOL = (
     "xyz2mol with the covalent radii of RDKit 2023.03 x 1.3, charge 0; "
-    "SMILES without stereochemistry"
+    "uniqueness by xyz2mol with stereochemistry, all else without"
 )
 
 
@@ -70,11 +76,13 @@ def evaluate_molecules(
     dict
         ``n_molecules``; ``validity`` (bond orders exist), ``strict_validity`` (in one
         piece, no radicals, no charges); ``uniqueness`` (different SMILES among the
-        valid); ``novelty`` (not among the known ones, of the different ones; only with
-        `known`); ``atom_stability`` and ``molecule_stability`` by a table of
-        distances; ``tools``: validity and uniqueness by xyz2mol, lookup table and
-        OpenBabel; ``posebusters``, see `pose_checks`; the keys of `compare`;
-        ``protocol`` and ``versions``.
+        valid, stereoisomers apart, as published [1]_); ``constitutions`` (different
+        SMILES among the valid, without stereochemistry); ``novelty`` (not among the
+        known ones, of the different constitutions; only with `known`);
+        ``atom_stability`` and ``molecule_stability`` by a table of distances;
+        ``tools``: validity and uniqueness by xyz2mol, lookup table and OpenBabel;
+        ``posebusters``, see `pose_checks`; the keys of `compare`; ``protocol`` and
+        ``versions``.
 
     Raises
     ------
@@ -83,6 +91,11 @@ def evaluate_molecules(
         finite, or other elements than H, C, N, O and F; it tells which one.
     ImportError
         If a tool that is asked for is missing.
+
+    References
+    ----------
+    .. [1] Daigavane et al., "Symphony", ICLR 2024: RDKit's DetermineBonds and SMILES
+       of what it finds, which have stereochemistry.
 
     Examples
     --------
@@ -103,8 +116,11 @@ def evaluate_molecules(
     smiles = [
         None if molecule is None else plain_smiles(molecule) for molecule in found
     ]
+    stereo = [
+        None if molecule is None else stereo_smiles(molecule) for molecule in found
+    ]
     tools = {
-        "xyz2mol": _shares(smiles),
+        "xyz2mol": _shares(stereo),
         "lookup": _shares([_lookup_smiles(atoms) for atoms in structures]),
     }
     versions = {"rdkit": rdBase.rdkitVersion}
@@ -114,6 +130,7 @@ def evaluate_molecules(
     table: dict[str, Any] = {
         "n_molecules": len(structures),
         **tools["xyz2mol"],
+        "constitutions": _shares(smiles)["uniqueness"],
         "strict_validity": _percent(map(strictly_valid, found)),
         **_stability(structures),
         "tools": tools,

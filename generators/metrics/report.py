@@ -20,6 +20,7 @@ __all__ = ["Evaluated", "report_rows", "write_report"]
 #: Measures without a published column.
 OWN = (
     "strict_validity",
+    "constitutions",
     "novelty",
     "atom_stability",
     "jsd/rings",

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from ase import Atoms
     from rdkit.Chem import Mol
 
-__all__ = ["RADII_2023", "plain_smiles", "strictly_valid", "valid_molecule"]
+__all__ = [
+    "RADII_2023",
+    "plain_smiles",
+    "stereo_smiles",
+    "strictly_valid",
+    "valid_molecule",
+]
 
 #: Covalent radii of RDKit 2023.03, Angstrom; later versions have others, with which
 #: fewer molecules of QM9 itself count as valid.
@@ -90,6 +96,20 @@ def strictly_valid(molecule: Mol | None) -> bool:
 
 def plain_smiles(molecule: Mol) -> str:
     """Return the canonical SMILES without hydrogens and stereochemistry."""
-    from rdkit import Chem
+    from rdkit import Chem, rdBase
 
-    return Chem.MolToSmiles(Chem.RemoveHs(molecule), isomericSmiles=False)
+    with rdBase.BlockLogs():
+        return Chem.MolToSmiles(Chem.RemoveHs(molecule), isomericSmiles=False)
+
+
+def stereo_smiles(molecule: Mol) -> str:
+    """Return the canonical SMILES without hydrogens, with the stereo of the positions.
+
+    Mirror images differ.
+    """
+    from rdkit import Chem, rdBase
+
+    own = Chem.Mol(molecule)
+    with rdBase.BlockLogs():
+        Chem.AssignStereochemistryFrom3D(own)
+        return Chem.MolToSmiles(Chem.RemoveHs(own))

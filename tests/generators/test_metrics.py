@@ -51,6 +51,18 @@ def test_table_of_a_set():
     assert "2023.03" in table["protocol"]
 
 
+def test_mirror_images_differ_but_are_one_constitution():
+    """As published: SMILES of DetermineBonds have stereochemistry."""
+    one = molecule("CH3CH2OH")
+    one.symbols[4] = "F"  # instead of a hydrogen next to the oxygen
+    one.set_distance(1, 4, 1.37, fix=0)
+    other = one.copy()
+    other.positions[:, 2] *= -1
+    table = evaluate_molecules([one, other, one])
+    assert table["uniqueness"] == pytest.approx(200 / 3)
+    assert table["constitutions"] == pytest.approx(100 / 3)
+
+
 def test_nothing_cannot_be_evaluated():
     with pytest.raises(ValueError, match="no molecules"):
         evaluate_molecules([])

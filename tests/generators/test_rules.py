@@ -67,6 +67,24 @@ def test_no_atom_has_more_bonds_than_it_can(builder):
             assert bonds <= {1: 1, 6: 4, 8: 2}[int(z[i])]
 
 
+def test_new_atoms_are_bonded_to_what_they_are_attached_to(builder):
+    for atoms in builder.generate(12, seed=0):
+        new = np.flatnonzero(atoms.arrays["gen_focus"] >= 0)
+        focus = atoms.arrays["gen_focus"][new]
+        length = np.linalg.norm(atoms.positions[new] - atoms.positions[focus], axis=1)
+        radii = covalent_radii[atoms.numbers]
+        assert (length < 1.15 * (radii[new] + radii[focus]) + 1e-4).all()
+
+
+@pytest.mark.parametrize("valence", [True, False])
+def test_complete_molecules_have_no_odd_electron(builder, valence):
+    """With the rule; an untrained network stops anywhere without it."""
+    made = builder.generate(40, seed=0, rules=Rules(valence=valence))
+    odd = [atoms.numbers.sum() % 2 for atoms in made if atoms.info["complete"]]
+    assert odd
+    assert any(odd) is not valence
+
+
 def test_valences_are_left_alone_where_they_are_unknown():
     """By default; on demand, that is an error."""
     known, other = (SymphonyConfig(elements=(1, 6, z)) for z in (8, 16))
@@ -131,7 +149,8 @@ def test_valid_ones_are_delivered(builder, monkeypatch):
     assert len(valid) == 3
     assert all(valid_molecule(atoms) is not None for atoms in valid)
     every = islice(builder.stream(None, seed=0, batch_size=16), 200)
-    numbers = [a.info["molecule"] for a in every if valid_molecule(a) is not None]
+    whole = [atoms for atoms in every if atoms.info["complete"]]
+    numbers = [a.info["molecule"] for a in whole if valid_molecule(a) is not None]
     assert [atoms.info["molecule"] for atoms in valid] == numbers[:3]
     monkeypatch.setattr(filtering, "PATIENCE", 5)
     monkeypatch.setattr(filtering, "valid_molecule", lambda atoms: None)
