@@ -9,9 +9,11 @@ are worth the odds that such environments, rings and sizes are QM9's rather than
 generator's, over the square of how often the same molecule came so far, or the
 generator would go for fewer and fewer. Steps of molecules that are worth more than the
 mean become likelier, those of others less likely: roughly the gradient of the
-divergence from QM9, as far as verdicts can tell. No step is moved farther than a limit
-[1]_, since the molecules are those of the weights that a round begins with; QM9 is
-learned from beside. A stopped run goes on with the round it was in. Rounds go up and
+divergence from QM9, as far as verdicts can tell. Where an atom has neighbours that no
+atom of QM9 has, nitrogen and oxygen on one saturated carbon for instance, the step that
+brought them together is to blame, and no other one. No step is moved farther than a
+limit [1]_, since the molecules are those of the weights that a round begins with; QM9
+is learned from beside. A stopped run goes on with the round it was in. Rounds go up and
 down: the mean of several states (mean_weights.py) was better than each.
 
 .. [1] J. Schulman et al., "Proximal policy optimization algorithms", arXiv:1707.06347
@@ -24,7 +26,7 @@ import csv
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,13 @@ from torch import Tensor
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.fragments import FragmentSequences, pad_molecules
 from equicalc.data.packed import PackedDataset
-from equicalc.generators import Builder, Rules
-from equicalc.generators.metrics import structures_of_dataset, valid_molecule
+from equicalc.generators import Builder
+from equicalc.generators.metrics import (
+    qm9_statistics,
+    structures_of_dataset,
+    valid_molecule,
+)
+from equicalc.generators.metrics.bonding import environment
 from equicalc.generators.metrics.validity import plain_smiles
 from equicalc.models import Generator
 from equicalc.pretrained import weights_path
@@ -49,12 +56,13 @@ from equicalc.training.growth_loss import focus_divergence, growth_loss
 from equicalc.training.memory import keep_freed_memory
 from equicalc.training.muon import Muon
 
-BATCH, LESSONS = 24, 12  # molecules of a step: its own, and QM9's
+BATCH, LESSONS = 12, 8  # molecules of a step: its own, and QM9's
 HYDROGENS = 0.25, 0.15  # share of their fragments with hydrogens
 NOISE = 0.005  # Angstrom, of QM9's positions
-RATE, WARM_UP = 3e-4, 20
+RATE, WARM_UP = 2e-4, 20
 DECAY = 0.99  # of the running average of the weights
 REACH = 0.2, 0.7  # how far log probabilities move in a round: of choices, positions
+BLAME, FALL = 4.0, 2.0  # weight of a step that is to blame, and how far it may fall
 LARGEST = 4.0  # odds count up to this
 HEAVY = 9  # heavy atoms of the largest molecules of QM9
 
@@ -69,6 +77,7 @@ def main() -> None:
     network, card = load_checkpoint(weights_path(given.model))
     qm9 = PackedDataset(given.qm9)
     known = list(map(habits, structures_of_dataset(qm9, given.references)))
+    usual = qm9_statistics().counts["environments"].keys()
     learner = Learner(network, qm9, given.seed)
     often: Counter[str] = Counter()
     for number in range(given.rounds):
@@ -81,7 +90,8 @@ def main() -> None:
             learner.set_out_from(load_checkpoint(file)[0])
             continue
         worth = verdicts(own, names, often, known)
-        learner.learn(own, worth / worth.mean() - 1, number)
+        blamed = np.array([to_blame(atoms, usual) for atoms in own])
+        learner.learn(own, advantages(worth, blamed < 0), blamed, number)
         note = {"verdicts": f"round {number + 1} on {given.model}, {len(own)} grown"}
         save_checkpoint(file, learner.average, card | note)
         row = {"round": number, **told(own, names)}
@@ -98,7 +108,6 @@ def grown(network: Any, given: argparse.Namespace, number: int) -> list[Atoms]:
             given.molecules,
             given.seed,
             first=number * given.molecules,
-            rules=Rules(valence=False),  # what a rule refuses would teach nothing
         )
         write(file.with_suffix(".partial"), molecules, format="extxyz")
         file.with_suffix(".partial").rename(file)
@@ -122,6 +131,31 @@ def verdicts(
     likeness = np.minimum(odds(known, its)(its), LARGEST)
     worth = [k / often[one] ** 2 if one else 0.0 for one, k in zip(names, likeness)]
     return np.array(worth)
+
+
+def to_blame(atoms: Atoms, usual: Collection[str]) -> int:
+    """Find the first step after which an atom has no usual neighbours; -1: none has."""
+    molecule = valid_molecule(atoms)
+    if molecule is None:
+        return -1
+    steps = [
+        max(
+            other.GetIdx()
+            for other in (atom, *atom.GetNeighbors())
+            if other.GetAtomicNum() > 1
+        )
+        for atom in molecule.GetAtoms()
+        if atom.GetDegree() > 1 and environment(atom) not in usual
+    ]
+    return min(steps, default=-1)
+
+
+def advantages(
+    worth: NDArray[np.float64], counts: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Worth less its mean, in standard deviations, (n,); of some molecules, 0 else."""
+    advantage = worth / worth[counts].mean() - 1
+    return np.where(counts, advantage / advantage[counts].std(), 0.0)
 
 
 def told(own: Sequence[Atoms], names: Sequence[str]) -> dict[str, Any]:
@@ -163,21 +197,25 @@ class Learner:
             one.load_state_dict(network.state_dict())
 
     def learn(
-        self, own: Sequence[Atoms], advantage: NDArray[np.float64], number: int
+        self,
+        own: Sequence[Atoms],
+        advantage: NDArray[np.float64],
+        blamed: NDArray[np.int64],
+        number: int,
     ) -> None:
         """Go through the molecules of a round once."""
         self.set_out_from(self.average)
         optimizer = Muon(self.network.parameters(), lr=RATE)
         rng = np.random.default_rng([self.seed, number])
         order = rng.permutation(len(own))
-        advantage = advantage / advantage.std()
         batches = [order[k : k + BATCH] for k in range(0, len(own), BATCH)]
         for step, rows in enumerate(batches):
             fall = 0.5 * (1 + math.cos(math.pi * step / len(batches)))
             rate = RATE * min((step + 1) / WARM_UP, fall)
             for group in optimizer.param_groups:
                 group["lr"] = max(rate, 0.05 * RATE)
-            loss = self._told([own[k] for k in rows], advantage[rows], rng)
+            some = [own[k] for k in rows]
+            loss = self._told(some, advantage[rows], blamed[rows], rng)
             taught = growth_batch(
                 self.qm9,
                 rng.integers(len(self.qm9), size=LESSONS),
@@ -202,24 +240,31 @@ class Learner:
         self,
         molecules: Sequence[Atoms],
         advantage: NDArray[np.float64],
+        blamed: NDArray[np.int64],
         rng: np.random.Generator,
     ) -> Tensor:
         """Mean over fragments of how far steps went in the wrong direction."""
         batch = as_grown(molecules, self.network.config, rng)
-        of_fragment = torch.as_tensor(advantage, dtype=torch.float32)
-        of_fragment = of_fragment[batch.fragments.molecule]
+        owner = batch.fragments.molecule
+        of_fragment = torch.as_tensor(advantage, dtype=torch.float32)[owner]
+        at_fault = torch.as_tensor(blamed)[owner] == batch.fragments.n_heavy
+        at_fault &= batch.fragments.n_hydrogen == 0
+        of_fragment = torch.where(at_fault, -BLAME, of_fragment)
         with torch.no_grad():
             before = self.log_probs(self.before, batch)
         now = self.log_probs(self.network, batch)
         followed = _followed(batch)
         # what found no end did not choose to stop; to go on would mend no spoilt one
         whole = torch.tensor([bool(atoms.info["complete"]) for atoms in molecules])
-        stop = of_fragment.clamp(min=0) * whole[batch.fragments.molecule]
+        stop = of_fragment.clamp(min=0) * whole[owner]
         total = of_fragment.new_zeros(())
-        weights = torch.where(followed, of_fragment, stop), of_fragment[followed]
-        for weight, old, new, far in zip(weights, before, now, REACH):
-            moved = new - old
-            near = torch.where(weight > 0, moved.clamp(max=far), moved.clamp(min=-far))
+        # where a hydrogen goes decides little, and the rules see to it
+        place = of_fragment[followed] * (batch.queries.species > 0)
+        weights = torch.where(followed, of_fragment, stop), place
+        faults = at_fault, at_fault[followed]
+        for weight, fault, old, new, far in zip(weights, faults, before, now, REACH):
+            moved, least = new - old, torch.where(fault, -FALL, -far)
+            near = torch.where(weight > 0, moved.clamp(max=far), moved.clamp(min=least))
             total = total - (weight * near).sum()
         return total / len(batch)
 

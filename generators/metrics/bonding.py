@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from rdkit.Chem import Atom, Mol
 
-__all__ = ["bond_lengths", "local_environments", "ring_sizes"]
+__all__ = ["bond_lengths", "environment", "local_environments", "ring_sizes"]
 
 
 def bond_lengths(molecule: Mol) -> Iterator[tuple[str, float]]:
@@ -70,7 +70,7 @@ def local_environments(molecule: Mol) -> Iterator[tuple[str, NDArray[np.float64]
         around = atom.GetNeighbors()
         if len(around) > 1:
             places = pos[[other.GetIdx() for other in around]]
-            yield _environment(atom), places - pos[atom.GetIdx()]
+            yield environment(atom), places - pos[atom.GetIdx()]
 
 
 def ring_sizes(molecule: Mol) -> list[int]:
@@ -86,7 +86,8 @@ def ring_sizes(molecule: Mol) -> list[int]:
     return [len(ring) for ring in molecule.GetRingInfo().AtomRings()]
 
 
-def _environment(atom: Atom) -> str:
+def environment(atom: Atom) -> str:
+    """Return the kind of an atom: its element, and what its neighbours are."""
     around = Counter(other.GetSymbol() for other in atom.GetNeighbors())
     names = ",".join(f"{symbol}{n}" for symbol, n in sorted(around.items()))
     return f"{atom.GetSymbol()}: {names}"
