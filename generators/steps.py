@@ -18,6 +18,10 @@ from .growing import Addition, Growing
 
 __all__ = ["Step", "Temperature", "grow", "step"]
 
+#: Log probability that a choice loses when its position was refused: the way on may be
+#: another one.
+REFUSED = 1.0
+
 
 @dataclass(frozen=True)
 class Temperature:
@@ -139,7 +143,7 @@ def step(
 
     1. Logits of focus and species, and of stopping; what may not come is left out.
     2. Draw one of them, then a position; where the constraints do not accept the atom,
-       try again with other random numbers.
+       the choice becomes less likely, and other random numbers are tried.
     3. Molecules end that stop, are full, or were refused in all attempts.
 
     Parameters
@@ -183,6 +187,7 @@ def step(
         good = constraints.accept(growing[rows], new)
         after.append(rows[good], new[good])
         grown[rows[good]], undecided[rows[good]] = True, False
+        chances[rows[~good], choice[~good]] -= REFUSED
     # 3. ends
     ended = ~grown
     rows = grown.nonzero().squeeze(1)

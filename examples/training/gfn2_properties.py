@@ -8,7 +8,7 @@ The packed sets hold `mu` (Debye), `homo`, `lumo` and `gap` (eV).
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from equicalc.data.packing import write_packed
 from equicalc.workers import Workers
 
 CHUNK = 500
+
+Labels = Callable[..., Mapping[str, Any]]
 
 
 def orbitals(z: np.ndarray, pos: np.ndarray) -> dict[str, float]:
@@ -44,11 +46,11 @@ def molecule(dataset: PackedDataset, row: int) -> dict[str, np.ndarray]:
     return {"z": graph["z"].numpy(), "pos": graph["pos"].numpy()}
 
 
-def label(dataset: PackedDataset, job: tuple[np.ndarray, Path]) -> None:
+def label(dataset: PackedDataset, labels: Labels, job: tuple[np.ndarray, Path]) -> None:
     """Label some molecules, unless that was done before."""
     rows, file = job
     if not file.is_file():
-        table = [orbitals(**molecule(dataset, row)) for row in rows]
+        table = [labels(**molecule(dataset, row)) for row in rows]
         columns: dict[str, Any] = {k: [r[k] for r in table] for k in table[0]}
         part = file.with_suffix(".partial.npz")
         np.savez(part, rows=rows, **columns)
@@ -76,7 +78,11 @@ def main() -> None:
         help="of training, validation and test",
     )
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0: all cores")
-    given = parser.parse_args()
+    label_parts(parser.parse_args(), orbitals, Path(__file__).name)
+
+
+def label_parts(given: argparse.Namespace, labels: Labels, script: str) -> None:
+    """Label and pack the parts of QM9, what a script asks for."""
     for part, n in zip(("valid", "test", "train"), np.roll(given.molecules, -1)):
         dataset = PackedDataset(given.qm9 / part)
         rows = np.random.default_rng(0).permutation(len(dataset))[:n]
@@ -87,13 +93,13 @@ def main() -> None:
             for k in range(0, len(rows), CHUNK)
         ]
         with Workers(given.jobs) as workers:
-            done = workers.map(partial(label, dataset), jobs)
+            done = workers.map(partial(label, dataset, labels), jobs)
             for _ in tqdm(done, desc=part, total=len(jobs)):
                 pass
         if not (given.output / part).exists():
             meta = {
                 "level_of_theory": "GFN2-xTB at B3LYP geometries",
-                "source": "QM9, labelled by examples/training/gfn2_properties.py",
+                "source": f"QM9, labelled by examples/training/{script}",
                 "licence": "MIT; geometries CC0",
             }
             write_packed(

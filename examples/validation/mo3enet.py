@@ -118,6 +118,10 @@ UNITS = {
     "head-u0": "eV",
     "head-isomers": "of the file",
     "head-dipole": "e Bohr, a component",
+    "head-gfn2-dipole": "e Angstrom, a component",
+    "head-gfn2-quadrupole": "e Angstrom^2, a component",
+    "head-gfn2-polarizability": "Angstrom^3, a component",
+    "head-gfn2-hyperpolarizability": "atomic units, a component",
 }
 
 #: Target -> what the paper reports for it, on other data.
