@@ -41,7 +41,7 @@ from torch import Tensor
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
 from equicalc.data.fragments import FragmentSequences, pad_molecules
 from equicalc.data.packed import PackedDataset
-from equicalc.generators import Builder
+from equicalc.generators import Builder, Temperature
 from equicalc.generators.metrics import (
     qm9_statistics,
     structures_of_dataset,
@@ -62,7 +62,7 @@ NOISE = 0.005  # Angstrom, of QM9's positions
 RATE, WARM_UP = 2e-4, 20
 DECAY = 0.99  # of the running average of the weights
 REACH = 0.2, 0.7  # how far log probabilities move in a round: of choices, positions
-BLAME, FALL = 4.0, 2.0  # weight of a step that is to blame, and how far it may fall
+BLAME, FALL = 6.0, 2.0  # weight of a step that is to blame, and how far it may fall
 LARGEST = 4.0  # odds count up to this
 HEAVY = 9  # heavy atoms of the largest molecules of QM9
 
@@ -108,6 +108,7 @@ def grown(network: Any, given: argparse.Namespace, number: int) -> list[Atoms]:
             given.molecules,
             given.seed,
             first=number * given.molecules,
+            temperature=Temperature(focus=given.focus_temperature),
         )
         write(file.with_suffix(".partial"), molecules, format="extxyz")
         file.with_suffix(".partial").rename(file)
@@ -334,6 +335,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("output", type=Path)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("-n", "--molecules", type=int, default=4800, help="of a round")
+    parser.add_argument("--focus-temperature", type=float, default=1.0)
     parser.add_argument("--references", type=int, default=30_000, help="of QM9")
     parser.add_argument("--seed", type=int, default=1)
     return parser
