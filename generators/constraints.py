@@ -125,7 +125,8 @@ class Constraints:
             good &= ((order <= free) | (order == 0)).all(1)
             good &= order.sum(1) <= self.valences[new.species]
             ratio = distance / (self.radii[growing.species] + radii)
-            good &= (ratio.gather(1, new.focus.unsqueeze(1)) < BONDED).squeeze(1)
+            bonded = (order > 0) | (ratio < BONDED)
+            good &= bonded.gather(1, new.focus.unsqueeze(1)).squeeze(1)
         if len(self.environment):
             distance = torch.cdist(
                 new.pos + growing.origin,

@@ -35,7 +35,8 @@ class Rules:
         No atom gets more bonds than H 1, C 4, N 3, O 2, F 1, where bonds (and multiple
         bonds that are beyond doubt) follow from distances; a new atom is within bonding
         distance of the one that it is attached to; and no molecule is complete with an
-        odd number of electrons. Leave it off to grow ions and radicals.
+        odd number of electrons. False for ions and radicals; None, the default, is True
+        for generators of these elements.
     clash
         Atoms that are not bonded stay apart by so many times the sum of their covalent
         radii; 1.25 is a good choice.
@@ -103,11 +104,13 @@ class Rules:
         Examples
         --------
         >>> Rules(valence=True, elements=("O", "H", "C"), clash=1.25).text()
-        'valence True, clash 1.25, elements C H O'
+        'valence of closed shells, clash 1.25, elements C H O'
         >>> Rules().text()
         'none'
         """
         words = self.provenance()
+        if self.valence:
+            words["valence"] = "of closed shells"
         if self.elements is not None:
             words["elements"] = " ".join(sorted(set(self.elements)))
         if self.formula is not None:
@@ -146,7 +149,7 @@ class Rules:
             If an element is unknown to the model, or no molecule has the formula.
         """
         if self.formula is not None:
-            counts = _counts(self.formula, config)
+            counts = self._composition(self.formula, config)
             if self.elements is not None and counts.keys() - set(self.elements):
                 raise ValueError(
                     f"the formula {self.formula} has other elements than "
@@ -180,7 +183,8 @@ class Rules:
                 "a molecule begins with another atom"
             )
         if self.formula is not None and fragment is not None:
-            _require_inside(fragment, _counts(self.formula, config), self.formula)
+            counts = self._composition(self.formula, config)
+            _require_inside(fragment, counts, self.formula)
         n_given = 0 if fragment is None else len(fragment)
         room = self.room(config.max_atoms, n_given)
         if fragment is None and room > config.max_atoms:
@@ -192,6 +196,22 @@ class Rules:
             raise ValueError(
                 f"the fragment has {n_given} atoms, more than the {room} allowed"
             )
+        if self.valence and fragment is not None and fragment.numbers.sum() % 2:
+            free = quota or [UNLIMITED] * len(config.elements)
+            odd = (n for n, z in zip(free, config.elements) if z % 2)
+            if room == n_given or not any(odd):
+                raise ValueError(
+                    f"{fragment.get_chemical_formula()} has an odd number of "
+                    "electrons, which nothing that may be added changes; valence=False "
+                    "(--no-valence) grows ions and radicals"
+                )
+
+    def _composition(self, text: str, config: GeneratorConfig) -> dict[str, int]:
+        """Atoms of every element of a formula that molecules may have."""
+        counts = _counts(text, config)
+        if self.valence is not False:
+            _require_closed_shells(text, counts)
+        return counts
 
 
 def _counts(text: str, config: GeneratorConfig) -> dict[str, int]:
@@ -200,15 +220,18 @@ def _counts(text: str, config: GeneratorConfig) -> dict[str, int]:
     except ValueError as error:
         raise ValueError(f"formula {text!r} cannot be read: write C2H6O") from error
     _require_known(counts, config)
+    return counts
+
+
+def _require_closed_shells(text: str, counts: dict[str, int]) -> None:
     known = {chemical_symbols[z]: v for z, v in VALENCES.items()}
     if not counts.keys() <= known.keys():
-        return counts
+        return
     # rings and multiple bonds that a molecule of closed shells must have
     twice = 2 + sum(n * (known[symbol] - 2) for symbol, n in counts.items())
     if twice < 0 or twice % 2:
         reason = "too many hydrogens" if twice < 0 else "an odd number of bonds"
         raise ValueError(f"no molecule has the formula {text}: {reason}")
-    return counts
 
 
 def _require_known(symbols: Iterable[str], config: GeneratorConfig) -> None:

@@ -39,7 +39,7 @@ class Temperature:
         frequent as the model says. `SymphonyPaper` sharpens all, as published.
     """
 
-    focus: float = 1.0
+    focus: float = 1.1
     position: float = 0.02
 
     def __post_init__(self) -> None:
@@ -187,7 +187,9 @@ def step(
         good = constraints.accept(growing[rows], new)
         after.append(rows[good], new[good])
         grown[rows[good]], undecided[rows[good]] = True, False
-        chances[rows[~good], choice[~good]] -= REFUSED
+        refused = rows[~good]
+        chances[refused, choice[~good]] -= REFUSED
+        chances[refused, stopping] = -torch.inf  # that a way is barred is no end
     # 3. ends
     ended = ~grown
     rows = grown.nonzero().squeeze(1)

@@ -35,7 +35,7 @@ Values = Annotated[str, typer.Option(help="Values, separated by commas.")]
 @ablate.command()
 def temperature(
     n: Number = 1000,
-    focus: Values = "0.6,0.8,1.0",
+    focus: Values = "0.6,0.8,1.0,1.1",
     position: Values = "0.1,0.2,0.4,1.0",
     model: Generator = "symphony",
     output: Table = None,

@@ -53,10 +53,11 @@ def evaluate_molecules(
 ) -> None:
     """Measure molecules as the literature does, beside its numbers.
 
-    Validity by xyz2mol, OpenBabel (if installed) and a lookup table; uniqueness,
-    novelty, stability; PoseBusters; divergences of bond lengths, bispectra, elements,
-    environments and rings from QM9. A report has the same in tables and plots, and
-    random molecules in pictures; of several files, validity against uniqueness.
+    Validity by xyz2mol, OpenBabel (if installed) and a lookup table; uniqueness, with
+    stereoisomers apart and ('constitutions') without; novelty, stability; PoseBusters;
+    divergences of bond lengths, bispectra, elements, environments and rings from QM9. A
+    report has the same in tables and plots, and random molecules in pictures; of
+    several files, validity against uniqueness.
 
     [bold]Examples[/bold]
 

@@ -46,7 +46,9 @@ Valence = Annotated[
     bool | None,
     typer.Option(
         "--valence/--no-valence",
-        help="No atom gets more bonds than it can have.",
+        help="No atom gets more bonds than it can, none is out of reach of a bond, "
+        "and no molecule ends with an odd number of electrons; --no-valence for ions "
+        "and radicals.",
         show_default="for H, C, N, O, F",
     ),
 ]
@@ -82,7 +84,7 @@ class GenerateOptions:
     model: Generator = "symphony"
     output: File = Path("molecules.extxyz")
     seed: inputs.Seed = 0
-    focus_temperature: Focus = 1.0
+    focus_temperature: Focus = 1.1
     position_temperature: Position = 0.02
     valid_only: ValidOnly = False
     valence: Valence = None

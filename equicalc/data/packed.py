@@ -10,6 +10,9 @@
 ``forces.npy``       float32 (N, 3)               eV/Angstrom
 ``stress.npy``       float32 (n, 3, 3)            eV/Angstrom^3
 ``dipole.npy``       float32 (n, 3)               e Angstrom
+``quadrupole.npy``   float32 (n, 3, 3)            e Angstrom^2; ``polarizability``
+                                                  (Angstrom^3) alike; as (n, 3, 3, 3)
+                                                  ``hyperpolarizability`` (atomic units)
 ``charges.npy``      float32 (N,)                 e
 ``cell.npy``         float32 (n, 3, 3)            Angstrom, rows are lattice vectors
 ``pbc.npy``          bool (n, 3)                  periodic along each lattice vector

@@ -71,7 +71,7 @@ class Generator(Source):
     """
 
     model: str = "symphony"
-    focus_temperature: float = 1.0
+    focus_temperature: float = 1.1
     position_temperature: float = 0.02
 
     def check(self) -> None:

@@ -136,7 +136,7 @@ def verdicts(
 
 def to_blame(atoms: Atoms, usual: Collection[str]) -> int:
     """Find the first step after which an atom has no usual neighbours; -1: none has."""
-    molecule = valid_molecule(atoms)
+    molecule = valid_molecule(atoms) if atoms.info["complete"] else None
     if molecule is None:
         return -1
     steps = [
@@ -155,8 +155,10 @@ def advantages(
     worth: NDArray[np.float64], counts: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Worth less its mean, in standard deviations, (n,); of some molecules, 0 else."""
+    if not worth[counts].any():
+        return np.zeros_like(worth)
     advantage = worth / worth[counts].mean() - 1
-    return np.where(counts, advantage / advantage[counts].std(), 0.0)
+    return np.where(counts, advantage / max(advantage[counts].std(), 1e-3), 0.0)
 
 
 def told(own: Sequence[Atoms], names: Sequence[str]) -> dict[str, Any]:
@@ -335,7 +337,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("output", type=Path)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("-n", "--molecules", type=int, default=4800, help="of a round")
-    parser.add_argument("--focus-temperature", type=float, default=1.0)
+    usual = Temperature()  # those that the generator is used with
+    parser.add_argument("--focus-temperature", type=float, default=usual.focus)
     parser.add_argument("--references", type=int, default=30_000, help="of QM9")
     parser.add_argument("--seed", type=int, default=1)
     return parser

@@ -118,7 +118,7 @@ def frontier(n: Number = 1000, model: Model = "symphony", seed: int = 0) -> None
     """Validity against uniqueness over the temperatures."""
     from equicalc.generators.ablation import over_temperatures
 
-    pairs = list(product((0.6, 0.8, 1.0), (0.02, 0.05, 0.2, 1.0)))
+    pairs = list(product((0.6, 0.8, 1.0, 1.1), (0.02, 0.05, 0.2, 1.0)))
     write_table(
         "generator_frontier", over_temperatures(load_builder(model), pairs, n, seed)
     )

@@ -147,8 +147,8 @@ def test_files_keep_the_provenance_and_can_be_continued(builder, tmp_path, suffi
     assert written_molecules(path, seed=1) == (3, 3)
     with pytest.raises(ValueError, match="seed 1, not 2"):
         written_molecules(path, seed=2)
-    assert written_molecules(path, seed=1, focus_temperature=1.0) == (3, 3)
-    with pytest.raises(ValueError, match=r"focus_temperature 1.0, not 0.5"):
+    assert written_molecules(path, seed=1, focus_temperature=1.1) == (3, 3)
+    with pytest.raises(ValueError, match=r"focus_temperature 1.1, not 0.5"):
         written_molecules(path, seed=1, focus_temperature=0.5)
     back = read_molecules(path)
     assert len(back) == 3

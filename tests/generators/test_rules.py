@@ -1,14 +1,18 @@
 """Molecules keep to the rules that are set, and impossible ones are refused."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.data import covalent_radii
 
 from equicalc.generators import Builder, Rules, TooFewValidError, filtering
+from equicalc.generators.constraints import Constraints
+from equicalc.generators.growing import Addition, Growing
 from equicalc.generators.metrics import valid_molecule
 from equicalc.models import SymphonyConfig
 
@@ -142,6 +146,47 @@ def test_a_molecule_without_a_way_on_ends(builder, methanol):
     for atoms in builder.complete(methanol[[0]], 8, rules=Rules(environment=around)):
         assert len(atoms) == 1
     assert builder.propose(methanol[[0]], 3, rules=Rules(environment=around)) == []
+
+
+def test_what_is_barred_is_no_end(builder, methanol):
+    """However often it is refused: the molecule stops only where it may go on."""
+    around = Atoms("Au", methanol.positions[:1])
+    rules = Rules(environment=around, attempts=40, valence=False)
+    for atoms in builder.complete(methanol[[0]], 40, rules=rules):
+        if atoms.info["complete"]:  # the first draw already
+            alone = replace(rules, attempts=1)
+            number = atoms.info["molecule"]
+            (again,) = builder.complete(methanol[[0]], 1, rules=alone, first=number)
+            assert again.info["complete"]
+
+
+def test_bonds_of_the_table_are_in_reach(builder):
+    """O-O is typically 1.48 Angstrom long, 1.15 sums of the radii are 1.52."""
+    constraints = Constraints.of(
+        Rules(valence=True), builder.model, torch.device("cpu")
+    )
+    oxygen = torch.tensor([builder.model.elements.index(8)])
+    start = Growing.begin(
+        torch.tensor([0]),
+        oxygen[:, None],
+        torch.zeros(1, 1, 3, dtype=torch.float64),
+        torch.tensor([3]),
+    )
+    for length, good in ((1.4, True), (1.55, True), (1.7, False)):
+        place = torch.tensor([[length, 0.0, 0.0]], dtype=torch.float64)
+        new = Addition(oxygen, place, torch.tensor([0]), torch.zeros(1))
+        assert constraints.accept(start, new).item() is good
+
+
+def test_radicals_are_grown_without_the_rule(builder, methanol):
+    """With it, what can have no partner for its electron is refused at once."""
+    methyl = molecule("CH3")
+    rules = {"elements": ["C", "O"], "max_atoms": 6}
+    with pytest.raises(ValueError, match=r"CH3 has an odd number .* valence=False"):
+        builder.complete(methyl, 1, rules=Rules(**rules))
+    builder.complete(methyl, 1, rules=Rules(**rules, valence=False))
+    for atoms in builder.generate(3, rules=Rules(formula="CH3O", valence=False)):
+        assert not atoms.info["complete"] or len(atoms) == 5
 
 
 def test_valid_ones_are_delivered(builder, monkeypatch):
