@@ -8,7 +8,7 @@ The packed sets hold `mu` (Debye), `homo`, `lumo` and `gap` (eV).
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,22 +67,23 @@ def records(dataset: PackedDataset, files: list[Path]) -> Iterator[dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Label QM9 by GFN2-xTB.")
+    label_qm9(orbitals, "Label QM9 by GFN2-xTB.", (40000, 1000, 4000))
+
+
+def label_qm9(labels: Labels, description: str, molecules: Sequence[int]) -> None:
+    """Label and pack the parts of QM9, as the command line of a script asks."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("qm9", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument(
         "--molecules",
         type=int,
         nargs=3,
-        default=[40000, 1000, 4000],
+        default=molecules,
         help="of training, validation and test",
     )
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0: all cores")
-    label_parts(parser.parse_args(), orbitals, Path(__file__).name)
-
-
-def label_parts(given: argparse.Namespace, labels: Labels, script: str) -> None:
-    """Label and pack the parts of QM9, what a script asks for."""
+    given = parser.parse_args()
     for part, n in zip(("valid", "test", "train"), np.roll(given.molecules, -1)):
         dataset = PackedDataset(given.qm9 / part)
         rows = np.random.default_rng(0).permutation(len(dataset))[:n]
@@ -99,7 +100,7 @@ def label_parts(given: argparse.Namespace, labels: Labels, script: str) -> None:
         if not (given.output / part).exists():
             meta = {
                 "level_of_theory": "GFN2-xTB at B3LYP geometries",
-                "source": f"QM9, labelled by examples/training/{script}",
+                "source": f"QM9, labelled by examples/training/{parser.prog}",
                 "licence": "MIT; geometries CC0",
             }
             write_packed(

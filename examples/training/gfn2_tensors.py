@@ -10,14 +10,12 @@ first and second derivatives of the dipole moment by an electric field, as diffe
 the second ones are within about half a percent.
 """
 
-import argparse
 from itertools import combinations_with_replacement, permutations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase.units import Bohr
-from gfn2_properties import label_parts
+from gfn2_properties import label_qm9
 from numpy.typing import NDArray
 from tblite.interface import Calculator
 from tblite.library import ffi
@@ -86,18 +84,7 @@ def calculator(z: Array, pos: Array, *more: Any) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Tensors of QM9 by GFN2-xTB.")
-    parser.add_argument("qm9", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument(
-        "--molecules",
-        type=int,
-        nargs=3,
-        default=[10000, 500, 1500],
-        help="of training, validation and test",
-    )
-    parser.add_argument("--jobs", type=int, default=0, help="processes; 0: all cores")
-    label_parts(parser.parse_args(), tensors, Path(__file__).name)
+    label_qm9(tensors, "Tensors of QM9 by GFN2-xTB.", (3000, 500, 1500))
 
 
 if __name__ == "__main__":
