@@ -277,9 +277,9 @@ class MolecularCrystal:
         return parameters_of(standard.cell, standard.molecules[0])
 
     def require_one_molecule(self) -> None:
-        """Raise ValueError if several molecules are independent."""
+        """Raise ParametersError if several molecules are independent."""
         if len(self.molecules) > 1:
-            raise ValueError(
+            raise errors.ParametersError(
                 f"{len(self.molecules)} molecules are independent; 12 numbers describe "
                 "a crystal with one"
             )

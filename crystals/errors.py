@@ -13,6 +13,7 @@ __all__ = [
     "ExtendedNetworkError",
     "MissingHydrogensError",
     "NotPeriodicError",
+    "ParametersError",
     "PartialOccupancyError",
     "RadicalError",
     "SaltError",
@@ -92,3 +93,9 @@ class RadicalError(CrystalError):
     """Unpaired electrons in a molecule that is to be packed."""
 
     code = "radical"
+
+
+class ParametersError(CrystalError):
+    """A crystal that 12 parameters do not describe, or not for the model at hand."""
+
+    code = "parameters"

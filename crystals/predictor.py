@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from equicalc.checkpoint import checksum, load_checkpoint
-from equicalc.models.lattice import LatticeNetwork
+from equicalc.models import LatticeNetwork, LatticePaper
 from equicalc.pretrained import weights_path
 from equicalc.units import KJ_PER_MOL
 
 from .crystal import MolecularCrystal, as_crystal
-from .errors import CrystalError, UnknownElementError
-from .graphs import lattice_graph
+from .errors import CrystalError
+from .inputs import Network, network_inputs, require_known
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,12 +44,12 @@ Row = dict[str, object]
 
 
 class LatticeEnergyPredictor:
-    """Interaction energies of molecular crystals by a `LatticeNetwork`.
+    """Interaction energies of molecular crystals by a trained network.
 
     Parameters
     ----------
     model
-        The network.
+        A `LatticeNetwork`, or a `LatticePaper` for comparison.
     card
         What is known about it.
 
@@ -64,10 +64,8 @@ class LatticeEnergyPredictor:
     ((2,), (2,))
     """
 
-    def __init__(
-        self, model: LatticeNetwork, card: Mapping[str, Any] | None = None
-    ) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+    def __init__(self, model: Network, card: Mapping[str, Any] | None = None) -> None:
+        self.model: Network = copy.deepcopy(model).eval().requires_grad_(False)
         self.card = dict(card or {})
 
     @classmethod
@@ -88,12 +86,17 @@ class LatticeEnergyPredictor:
             If it is of another kind.
         """
         model, card = load_checkpoint(weights_path(name or DEFAULT))
-        if not isinstance(model, LatticeNetwork):
+        if not isinstance(model, LatticeNetwork | LatticePaper):
             raise ValueError(
                 f"{name} is a {type(model).__name__}; a lattice-energy predictor is "
                 "needed"
             )
         return cls(model, card)
+
+    @property
+    def arch(self) -> str:
+        """``"hybrid"``: pairs of molecules; ``"paper"``: the published perceptron."""
+        return "hybrid" if isinstance(self.model, LatticeNetwork) else "paper"
 
     @property
     def digest(self) -> str:
@@ -191,28 +194,24 @@ class LatticeEnergyPredictor:
         molecules
             Calculator of the single molecules, whose energies are added; by default
             the shipped potential.
+
+        Raises
+        ------
+        TypeError
+            If the network is a `LatticePaper`, whose energies are not continuous.
         """
+        if not isinstance(self.model, LatticeNetwork):
+            raise TypeError(
+                "a LatticePaper gives no forces: its energies jump with the setting of "
+                "the cell; take a LatticeNetwork, from_pretrained() for one"
+            )
         from .lattice_calculator import LatticeCalculator
 
         return LatticeCalculator(self.model, molecules)
 
-    def require_elements(self, crystal: MolecularCrystal) -> None:
-        """Refuse elements that the network has not seen.
-
-        Raises
-        ------
-        UnknownElementError
-            With the first of them.
-        """
-        from ase.data import chemical_symbols
-
-        unknown = set(crystal.molecules[0].numbers.tolist()) - set(self.model.elements)
-        if unknown:
-            known = ", ".join(chemical_symbols[z] for z in self.model.elements)
-            raise UnknownElementError(
-                f"the predictor does not know {chemical_symbols[min(unknown)]}; it "
-                f"knows {known}"
-            )
+    def require_known(self, crystal: MolecularCrystal) -> None:
+        """Refuse crystals that the network is not for, see `inputs.require_known`."""
+        require_known(crystal, self.model.config)
 
     def _described(self, name: str, crystal: MolecularCrystal | Atoms) -> Row:
         """Row without energies; with the crystal itself if it can be treated."""
@@ -228,7 +227,7 @@ class LatticeEnergyPredictor:
                 "packing": crystal.packing,
                 "contact_vdW": crystal.contact,
             }
-            self.require_elements(crystal)
+            self.require_known(crystal)
         except CrystalError as error:
             return row | {"status": error.code, "message": str(error)}
         except Exception as error:  # of whatever reads and analyses structures
@@ -266,11 +265,11 @@ class LatticeEnergyPredictor:
         """Energies (n_members, n_crystals) of a few crystals, eV."""
         found = [as_crystal(one) for one in crystals]
         for crystal in found:
-            self.require_elements(crystal)
+            self.require_known(crystal)
         dtype = next(self.model.parameters()).dtype
-        graph = lattice_graph(found, self.model.cutoff, dtype)
+        inputs = network_inputs(found, self.model.config, dtype)
         with torch.inference_mode():
-            out = self.model(graph)
+            out = self.model(inputs)
         return out["members"].double().numpy()
 
 

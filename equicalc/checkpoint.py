@@ -185,7 +185,9 @@ def _config_dict(model: torch.nn.Module) -> dict[str, Any]:
 
 def _complete_card(card: dict[str, Any], model: torch.nn.Module) -> dict[str, Any]:
     """Add what the model itself knows to the card."""
-    known = {"elements": list(model.elements), "cutoff": model.cutoff}  # pyright: ignore[reportArgumentType]
+    known: dict[str, Any] = {"elements": list(model.elements)}  # pyright: ignore[reportArgumentType]
+    if hasattr(model, "cutoff"):  # not of what reads numbers only
+        known["cutoff"] = model.cutoff
     return {**card, **known, "units": UNITS}
 
 

@@ -363,7 +363,7 @@ def _relaxed(
     if isinstance(crystal, dict):
         return crystal, None
     try:
-        predictor.require_elements(crystal)
+        predictor.require_known(crystal)
         done = relax_structure(
             crystal.to_atoms(),
             predictor.as_calculator(),

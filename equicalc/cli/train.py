@@ -30,7 +30,9 @@ def train(
     and [cyan]qm9net[/cyan] (properties of molecules; or, before that and without any
     labels, with [cyan]noise[/cyan] among the targets), [cyan]symphony[/cyan] and
     [cyan]symphony-paper[/cyan] (making molecules), [cyan]mo3enet[/cyan] (embedding
-    them) and [cyan]head[/cyan] (properties from an embedding).
+    them) and [cyan]head[/cyan] (properties from an embedding), [cyan]lattice[/cyan] and
+    [cyan]lattice-paper[/cyan] (lattice energies, from what [cyan]equicalc crystals
+    label[/cyan] wrote).
 
     The output folder gets [cyan]best.safetensors[/cyan] (for [cyan]--model[/cyan]),
     [cyan]metrics.json[/cyan], a CSV log and plots. A run that was stopped, by whatever,
@@ -54,6 +56,7 @@ def train(
     """
     from dataclasses import replace
 
+    import equicalc.crystals.tasks  # noqa: F401  (which adds those for crystals)
     from equicalc import training
     from equicalc.cli.console import print_table, stdout
     from equicalc.cli.evaluate import error_rows, loss_rows

@@ -13,6 +13,7 @@ from equicalc.models.generator import Generator, GeneratorConfig
 from equicalc.models.head import Head, HeadConfig
 from equicalc.models.known_taps import taps_of
 from equicalc.models.lattice import LatticeConfig, LatticeNetwork
+from equicalc.models.lattice_paper import LatticePaper, LatticePaperConfig
 from equicalc.models.mace import Mace, MaceConfig
 from equicalc.models.mo3enet import Mo3ENet
 from equicalc.models.mo3enet_config import Mo3ENetConfig
@@ -30,6 +31,7 @@ MODELS = {
     "equitriton": (EquiTritonConfig, EquiTriton),
     "head": (HeadConfig, Head),
     "lattice": (LatticeConfig, LatticeNetwork),
+    "lattice-paper": (LatticePaperConfig, LatticePaper),
     "mace": (MaceConfig, Mace),
     "mo3enet": (Mo3ENetConfig, Mo3ENet),
     "potential": (PotentialConfig, Potential),
@@ -85,6 +87,8 @@ __all__ = [
     "HeadConfig",
     "LatticeConfig",
     "LatticeNetwork",
+    "LatticePaper",
+    "LatticePaperConfig",
     "Mace",
     "MaceConfig",
     "Mo3ENet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -55,11 +55,14 @@ class LatticeGraph:
         """Crystals in the batch; the last one has molecules."""
         return int(self.crystal[-1]) + 1 if len(self.crystal) else 0
 
-    def to(self, dtype: torch.dtype) -> Self:
-        """Return a copy with real numbers in a precision."""
+    def to(self, target: torch.dtype | torch.device | str, **kwargs: Any) -> Self:
+        """Return a copy on a device, or with real numbers in a precision."""
+        all_of_it = not isinstance(target, torch.dtype)
         return type(self)(
             **{
-                name: value.to(dtype) if value.is_floating_point() else value
+                name: value.to(cast(Any, target), **kwargs)
+                if all_of_it or value.is_floating_point()
+                else value
                 for name, value in self.columns().items()
             }
         )

@@ -16,7 +16,7 @@ import argparse
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def main() -> None:
     chosen.output.mkdir(parents=True, exist_ok=True)
     names = draw(chosen.smiles, chosen.molecules)
     calculator = named_calculator("gfn2")
-    network = LatticeEnergyPredictor.from_pretrained().model
+    network = cast(LatticeNetwork, LatticeEnergyPredictor.from_pretrained().model)
     for first in range(0, len(names), PART):
         file = chosen.output / f"{first:06d}.npz"
         if not file.exists():

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ def main() -> None:
     names = draw(chosen.smiles, chosen.molecules, chosen.pattern)
     names = [name for name in names if CanonSmiles(name) not in X23]
     calculator = named_calculator("gfn2")
-    network = LatticeEnergyPredictor.from_pretrained().model
+    network = cast(LatticeNetwork, LatticeEnergyPredictor.from_pretrained().model)
     for first in range(0, chosen.n, PART):
         file = chosen.output / f"{first:06d}.npz"
         if not file.exists():

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from figure7_data import EMBEDDINGS
+from figure7_data import ELEMENTS, EMBEDDINGS
 from rich.progress import track
-from torch import nn
+from torch.nn.functional import smooth_l1_loss
 
-from equicalc.crystals.paper import PaperNetwork, as_tensor
+from equicalc.models import LatticePaper, LatticePaperConfig
 
 logger = logging.getLogger("figure7")
 
@@ -133,9 +133,20 @@ def learned(
     torch.manual_seed(0)
     _, place = np.unique(molecules, return_inverse=True)
     test = place % HELD_OUT == 0
-    x, y = as_tensor(inputs), as_tensor(energies)
-    center, scale = y[~test].mean(), y[~test].std()
-    network = PaperNetwork(x[~test], chosen.width, chosen.depth, chosen.dropout)
+    x, y = (torch.as_tensor(one, dtype=torch.float32) for one in (inputs, energies))
+    scale = float(y[~test].std())
+    network = LatticePaper(
+        LatticePaperConfig(
+            elements=tuple(sorted(ELEMENTS)),
+            means=tuple(x[~test].mean(0).tolist()),
+            scales=tuple(x[~test].std(0).clamp(min=1e-6).tolist()),
+            mean=float(y[~test].mean()),
+            scale=scale,
+            width=chosen.width,
+            depth=chosen.depth,
+            dropout=chosen.dropout,
+        )
+    )
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY
     )
@@ -144,16 +155,15 @@ def learned(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
     for _ in track(range(n_steps), "Training"):
         some = rows[torch.randint(len(rows), (BATCH,))]
-        loss = nn.functional.smooth_l1_loss(
-            network(x[some]), (y[some] - center) / scale
-        )
+        wrong = (network(x[some])["interaction"] - y[some]) / scale
+        loss = smooth_l1_loss(wrong, torch.zeros_like(wrong))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
     network.eval()
     with torch.no_grad():
-        made = network(x[test]) * scale + center
+        made = network(x[test])["interaction"]
     return Fit(molecules[test], energies[test], made.double().numpy())
 
 

@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ase.io import read
@@ -23,6 +23,7 @@ from ase.io import read
 from equicalc.crystals import CrystalError, LatticeEnergyPredictor, MolecularCrystal
 from equicalc.crystals.graphs import lattice_graph
 from equicalc.crystals.predictor import CHUNK
+from equicalc.models import LatticeNetwork
 
 logger = logging.getLogger("speed")
 
@@ -40,7 +41,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     predictor = LatticeEnergyPredictor.from_pretrained(chosen.model)
     frames, crystals = readable(chosen.crystals, chosen.n)
-    cutoff = predictor.model.cutoff
+    cutoff = cast(LatticeNetwork, predictor.model).cutoff
     jobs: dict[str, Callable[[], object]] = {
         "molecules and symmetry": lambda: [
             MolecularCrystal.from_atoms(one) for one in frames

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import shlex
 import sys
 import zlib
@@ -27,14 +28,13 @@ import numpy as np
 import torch
 from ase.symbols import Symbols
 from crystal_labels import Labelled, read_labelled
-from scipy.optimize import nnls
-from scipy.stats import spearmanr
 from timed import TimedRun
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from equicalc._version import __version__
 from equicalc.checkpoint import load_checkpoint, save_checkpoint
+from equicalc.crystals.agreement import expected_errors, rank_correlation
 from equicalc.graph import molecule_edges
 from equicalc.models import LatticeConfig, LatticeNetwork
 from equicalc.models.lattice_graph import LatticeGraph
@@ -115,7 +115,9 @@ def main() -> None:
         "metrics": {"unseen": metrics},
     }
     if unseen:
-        card["spread"] = spread(cast(LatticeNetwork, run.average), unseen)
+        average = cast(LatticeNetwork, run.average)
+        samples = [one.sample() for one in unseen]
+        card["spread"] = expected_errors(*answers(average, samples))
     save_checkpoint(chosen.output / "lattice.safetensors", run.average, card)
 
 
@@ -228,21 +230,9 @@ def errors(
     if unseen:
         given, made = evaluated(model, [one.sample() for one in unseen])
         numbers = np.array([one.number for one in unseen])
-        found["Spearman"] = within(numbers, made, given)
+        found["Spearman"] = rank_correlation(numbers, made, given) or math.nan
         found["crystals"], found["molecules"] = len(unseen), len(set(numbers.tolist()))
     return found
-
-
-def spread(model: LatticeNetwork, unseen: Sequence[Labelled]) -> tuple[float, float]:
-    """How errors on unseen crystals follow from the deviation of the members.
-
-    Squared errors are a factor squared times the variance of the members, and the
-    square of an error where they agree, kJ/mol: both by least squares.
-    """
-    given, members = answers(model, [one.sample() for one in unseen])
-    terms = np.stack([members.var(0), np.ones(len(given))], 1)
-    squares, _ = nnls(terms, (members.mean(0) - given) ** 2)
-    return tuple(np.sqrt(squares).round(3).tolist())
 
 
 def evaluated(
@@ -264,16 +254,6 @@ def answers(
             made.append(model(graph)["members"] / KJ_PER_MOL)
     given = torch.cat([energy for _, energy in samples])
     return given.numpy(), torch.cat(made, 1).numpy()
-
-
-def within(numbers: np.ndarray, made: np.ndarray, given: np.ndarray) -> float:
-    """Mean rank correlation within the crystals of a molecule."""
-    correlations = [
-        float(spearmanr(made[numbers == one], given[numbers == one])[0])  # pyright: ignore[reportArgumentType]
-        for one in np.unique(numbers)
-        if (numbers == one).sum() > 3
-    ]
-    return float(np.nanmean(correlations))
 
 
 if __name__ == "__main__":

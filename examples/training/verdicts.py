@@ -10,11 +10,12 @@ generator's, over the square of how often the same molecule came so far, or the
 generator would go for fewer and fewer. Steps of molecules that are worth more than the
 mean become likelier, those of others less likely: roughly the gradient of the
 divergence from QM9, as far as verdicts can tell. Where an atom has neighbours that no
-atom of QM9 has, nitrogen and oxygen on one saturated carbon for instance, the step that
-brought them together is to blame, and no other one. No step is moved farther than a
-limit [1]_, since the molecules are those of the weights that a round begins with; QM9
-is learned from beside. A stopped run goes on with the round it was in. Rounds go up and
-down: the mean of several states (mean_weights.py) was better than each.
+atom of QM9 has, nitrogen and oxygen on one saturated carbon for instance, a double bond
+is bent, or a cage is so strained that distance geometry finds no conformer, the step
+that made it so is to blame (flaws.py), and no other one. No step is moved farther than
+a limit [1]_, since the molecules are those of the weights that a round begins with;
+QM9 is learned from beside. A stopped run goes on with the round it was in. Rounds go up
+and down: the mean of several states (mean_weights.py) was better than each.
 
 .. [1] J. Schulman et al., "Proximal policy optimization algorithms", arXiv:1707.06347
    (2017).
@@ -34,6 +35,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import iread, write
+from flaws import to_blame
 from numpy.typing import NDArray
 from own_molecules import Habits, good, habits, n_heavy, odds
 from torch import Tensor
@@ -47,7 +49,6 @@ from equicalc.generators.metrics import (
     structures_of_dataset,
     valid_molecule,
 )
-from equicalc.generators.metrics.bonding import environment
 from equicalc.generators.metrics.validity import plain_smiles
 from equicalc.models import Generator
 from equicalc.pretrained import weights_path
@@ -90,7 +91,7 @@ def main() -> None:
             learner.set_out_from(load_checkpoint(file)[0])
             continue
         worth = verdicts(own, names, often, known)
-        blamed = np.array([to_blame(atoms, usual) for atoms in own])
+        blamed = np.array([blame(atoms, usual) for atoms in own])
         learner.learn(own, advantages(worth, blamed < 0), blamed, number)
         note = {"verdicts": f"round {number + 1} on {given.model}, {len(own)} grown"}
         save_checkpoint(file, learner.average, card | note)
@@ -134,21 +135,10 @@ def verdicts(
     return np.array(worth)
 
 
-def to_blame(atoms: Atoms, usual: Collection[str]) -> int:
-    """Find the first step after which an atom has no usual neighbours; -1: none has."""
+def blame(atoms: Atoms, usual: Collection[str]) -> int:
+    """Find the step that spoilt a molecule; -1: none did, or it is none."""
     molecule = valid_molecule(atoms) if atoms.info["complete"] else None
-    if molecule is None:
-        return -1
-    steps = [
-        max(
-            other.GetIdx()
-            for other in (atom, *atom.GetNeighbors())
-            if other.GetAtomicNum() > 1
-        )
-        for atom in molecule.GetAtoms()
-        if atom.GetDegree() > 1 and environment(atom) not in usual
-    ]
-    return min(steps, default=-1)
+    return -1 if molecule is None else to_blame(molecule, usual)
 
 
 def advantages(

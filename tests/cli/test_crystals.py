@@ -1,6 +1,7 @@
 """``equicalc crystals``: build, label, benchmark."""
 
 import json
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -25,6 +26,20 @@ def test_build_and_label(cli):
     assert "exists" in cli("crystals", "build", "O", "-o", "x.extxyz", code=2)
     out = cli("crystals", "label", "x.extxyz", "-m", "lj", "--workers", 1)
     assert "3 of 3 crystals labelled" in out
+
+
+def test_labels_train_a_predictor_that_scores(cli):
+    write("x.extxyz", [water(length) for length in (4.6, 4.8, 5.0, 5.4, 6, 7)])
+    cli("crystals", "label", "x.extxyz", "-m", "lj", "-o", "l.db", "--workers", 1)
+    Path("run.yaml").write_text(
+        "task: lattice\noutput: run\nmodel: {channels: 8, vectors: 2}\n"
+        "data: {train: l.db, fractions: {train: 0.5, valid: 0.5}}\n"
+        "stop: {max_steps: 2}\ntrainer: {threads: 1, progress: false}\n"
+    )
+    assert "Errors on the valid" in cli("train", "run.yaml")
+    model = "run/best.safetensors"
+    out = cli("crystals", "score", "x.extxyz", "-o", "s.csv", "--model", model)
+    assert "6 of 6 crystals scored" in out
 
 
 @pytest.mark.parametrize("name", ["x.extxyz", "x.cif", "x.db", "x.traj"])
