@@ -3,12 +3,12 @@
     python examples/training/verdicts.py symphony qm9/train runs/verdicts --rounds 8
 
 Likelihood asks that QM9 be likely; it says little about the rare steps that spoil a
-molecule. Here every molecule that the generator grows is judged as a whole. One that
-found no end, is not stable, not valid, or larger than QM9's is worth nothing. Others
-are worth the odds that such environments, rings and sizes are QM9's rather than the
-generator's, over the square of how often the same molecule came so far, or the
-generator would go for fewer and fewer. Steps of molecules that are worth more than the
-mean become likelier, those of others less likely: roughly the gradient of the
+molecule. Here every molecule that the generator grows is judged as a whole. One that is
+not stable, not valid, or larger than QM9's is worth nothing, one that found no end less
+than that. Others are worth the odds that such environments, rings and sizes are QM9's
+rather than the generator's, over the square of how often the same molecule came so far,
+or the generator would go for fewer and fewer. Steps of molecules that are worth more
+than the mean become likelier, those of others less likely: roughly the gradient of the
 divergence from QM9, as far as verdicts can tell. Where an atom has neighbours that no
 atom of QM9 has, nitrogen and oxygen on one saturated carbon for instance, a double bond
 is bent, or a cage is so strained that distance geometry finds no conformer, the step
@@ -65,6 +65,7 @@ DECAY = 0.99  # of the running average of the weights
 REACH = 0.2, 0.7  # how far log probabilities move in a round: of choices, positions
 BLAME, FALL = 6.0, 2.0  # weight of a step that is to blame, and how far it may fall
 LARGEST = 4.0  # odds count up to this
+LOST = -1.0  # what a molecule is worth that found no end
 HEAVY = 9  # heavy atoms of the largest molecules of QM9
 
 LogProbs = Callable[[Generator, GrowthBatch], tuple[Tensor, Tensor]]
@@ -132,7 +133,8 @@ def verdicts(
     its = list(map(habits, own))
     likeness = np.minimum(odds(known, its)(its), LARGEST)
     worth = [k / often[one] ** 2 if one else 0.0 for one, k in zip(names, likeness)]
-    return np.array(worth)
+    lost = np.array([not atoms.info["complete"] for atoms in own])
+    return np.where(lost, LOST, worth)
 
 
 def blame(atoms: Atoms, usual: Collection[str]) -> int:
@@ -145,9 +147,10 @@ def advantages(
     worth: NDArray[np.float64], counts: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Worth less its mean, in standard deviations, (n,); of some molecules, 0 else."""
-    if not worth[counts].any():
+    mean = worth[counts].mean() if counts.any() else 0.0
+    if mean <= 0:  # nothing to go for
         return np.zeros_like(worth)
-    advantage = worth / worth[counts].mean() - 1
+    advantage = worth / mean - 1
     return np.where(counts, advantage / max(advantage[counts].std(), 1e-3), 0.0)
 
 
