@@ -3,19 +3,18 @@
     python examples/training/verdicts.py symphony qm9/train runs/verdicts --rounds 8
 
 Likelihood asks that QM9 be likely; it says little about the rare steps that spoil a
-molecule. Here every molecule that the generator grows is judged as a whole. One that is
-not stable, not valid, or larger than QM9's is worth nothing, one that found no end less
-than that. Others are worth the odds that such environments, rings and sizes are QM9's
-rather than the generator's, over the square of how often the same molecule came so far,
-or the generator would go for fewer and fewer. Steps of molecules that are worth more
-than the mean become likelier, those of others less likely: roughly the gradient of the
+molecule. Here every molecule that the generator grows is judged as a whole. One that
+found no end, is not stable, not valid, or larger than QM9's is worth nothing. Others
+are worth the odds that such environments, rings and sizes are QM9's rather than the
+generator's, over the square of how often the same molecule came so far, or the
+generator would go for fewer and fewer. Steps of molecules that are worth more than the
+mean become likelier, those of others less likely: roughly the gradient of the
 divergence from QM9, as far as verdicts can tell. Where an atom has neighbours that no
-atom of QM9 has, nitrogen and oxygen on one saturated carbon for instance, a double bond
-is bent, or a cage is so strained that distance geometry finds no conformer, the step
-that made it so is to blame (flaws.py), and no other one. No step is moved farther than
-a limit [1]_, since the molecules are those of the weights that a round begins with;
-QM9 is learned from beside. A stopped run goes on with the round it was in. Rounds go up
-and down: the mean of several states (mean_weights.py) was better than each.
+atom of QM9 has, nitrogen and oxygen on one saturated carbon for instance, the step that
+brought them together is to blame, and no other one. No step is moved farther than a
+limit [1]_, since the molecules are those of the weights that a round begins with; QM9
+is learned from beside. A stopped run goes on with the round it was in. Rounds go up and
+down: the mean of several states (mean_weights.py) was better than each.
 
 .. [1] J. Schulman et al., "Proximal policy optimization algorithms", arXiv:1707.06347
    (2017).
@@ -35,7 +34,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import iread, write
-from flaws import to_blame
 from numpy.typing import NDArray
 from own_molecules import Habits, good, habits, n_heavy, odds
 from torch import Tensor
@@ -49,6 +47,7 @@ from equicalc.generators.metrics import (
     structures_of_dataset,
     valid_molecule,
 )
+from equicalc.generators.metrics.bonding import environment
 from equicalc.generators.metrics.validity import plain_smiles
 from equicalc.models import Generator
 from equicalc.pretrained import weights_path
@@ -65,7 +64,6 @@ DECAY = 0.99  # of the running average of the weights
 REACH = 0.2, 0.7  # how far log probabilities move in a round: of choices, positions
 BLAME, FALL = 6.0, 2.0  # weight of a step that is to blame, and how far it may fall
 LARGEST = 4.0  # odds count up to this
-LOST = -1.0  # what a molecule is worth that found no end
 HEAVY = 9  # heavy atoms of the largest molecules of QM9
 
 LogProbs = Callable[[Generator, GrowthBatch], tuple[Tensor, Tensor]]
@@ -92,7 +90,7 @@ def main() -> None:
             learner.set_out_from(load_checkpoint(file)[0])
             continue
         worth = verdicts(own, names, often, known)
-        blamed = np.array([blame(atoms, usual) for atoms in own])
+        blamed = np.array([to_blame(atoms, usual) for atoms in own])
         learner.learn(own, advantages(worth, blamed < 0), blamed, number)
         note = {"verdicts": f"round {number + 1} on {given.model}, {len(own)} grown"}
         save_checkpoint(file, learner.average, card | note)
@@ -133,24 +131,33 @@ def verdicts(
     its = list(map(habits, own))
     likeness = np.minimum(odds(known, its)(its), LARGEST)
     worth = [k / often[one] ** 2 if one else 0.0 for one, k in zip(names, likeness)]
-    lost = np.array([not atoms.info["complete"] for atoms in own])
-    return np.where(lost, LOST, worth)
+    return np.array(worth)
 
 
-def blame(atoms: Atoms, usual: Collection[str]) -> int:
-    """Find the step that spoilt a molecule; -1: none did, or it is none."""
+def to_blame(atoms: Atoms, usual: Collection[str]) -> int:
+    """Find the first step after which an atom has no usual neighbours; -1: none has."""
     molecule = valid_molecule(atoms) if atoms.info["complete"] else None
-    return -1 if molecule is None else to_blame(molecule, usual)
+    if molecule is None:
+        return -1
+    steps = [
+        max(
+            other.GetIdx()
+            for other in (atom, *atom.GetNeighbors())
+            if other.GetAtomicNum() > 1
+        )
+        for atom in molecule.GetAtoms()
+        if atom.GetDegree() > 1 and environment(atom) not in usual
+    ]
+    return min(steps, default=-1)
 
 
 def advantages(
     worth: NDArray[np.float64], counts: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Worth less its mean, in standard deviations, (n,); of some molecules, 0 else."""
-    mean = worth[counts].mean() if counts.any() else 0.0
-    if mean <= 0:  # nothing to go for
+    if not worth[counts].any():
         return np.zeros_like(worth)
-    advantage = worth / mean - 1
+    advantage = worth / worth[counts].mean() - 1
     return np.where(counts, advantage / max(advantage[counts].std(), 1e-3), 0.0)
 
 
