@@ -197,13 +197,14 @@ class LatticeEnergyPredictor:
 
         Raises
         ------
-        TypeError
+        ValueError
             If the network is a `LatticePaper`, whose energies are not continuous.
         """
         if not isinstance(self.model, LatticeNetwork):
-            raise TypeError(
-                "a LatticePaper gives no forces: its energies jump with the setting of "
-                "the cell; take a LatticeNetwork, from_pretrained() for one"
+            raise ValueError(
+                "a predictor of task lattice-paper gives no forces: its energies jump "
+                "with the setting of the cell; take one of task lattice, as the "
+                "shipped one is"
             )
         from .lattice_calculator import LatticeCalculator
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sqlite3
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +24,7 @@ from torch.nn.functional import huber_loss
 
 from equicalc.data.damage import naming
 from equicalc.data.fragment_batch import OnDevice
+from equicalc.header import read_header
 from equicalc.models import LatticeConfig, LatticePaperConfig
 from equicalc.training.config import TrainConfig
 from equicalc.training.plots import plot_terms
@@ -35,8 +39,9 @@ from equicalc.training.task import Task
 from equicalc.training.tasks import TASKS
 from equicalc.units import KJ_PER_MOL
 
-from .agreement import expected_errors, rank_correlation
+from .agreement import LEAST, expected_errors, rank_correlation
 from .crystal import MolecularCrystal
+from .errors import CrystalError
 from .inputs import NetworkConfig, network_inputs, require_known
 
 if TYPE_CHECKING:
@@ -46,7 +51,10 @@ __all__ = ["LabelledSet", "LatticePaperTask", "LatticeTask", "read_labelled"]
 
 logger = logging.getLogger(__name__)
 
+ERROR = "MAE kJ/mol"
 KNEE = 2.0  # kJ/mol, where the loss of a `LatticeNetwork` gets linear
+SAME = 1e-4  # numbers that vary less are taken to be the same in all crystals
+FORMULAS = 10  # fewer say little of the errors of others
 
 
 @dataclass(frozen=True)
@@ -61,62 +69,84 @@ class LabelledSet:
         kJ/mol per molecule.
     formulas : (n,)
         Of the molecules.
-    methods : (n,)
-        What made the labels: method and version.
+    inputs : (n, n_inputs) or None
+        Of a `LatticePaper`.
     """
 
     crystals: Sequence[MolecularCrystal]
     energies: NDArray[np.float64]
     formulas: NDArray[np.str_]
-    methods: NDArray[np.str_]
+    inputs: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.crystals)
 
+    @cached_property
+    def kinds(self) -> NDArray[np.int64]:
+        """Numbers (n,), equal for equal formulas."""
+        return np.unique(self.formulas, return_inverse=True)[1]
+
     def subset(self, rows: NDArray[np.int64]) -> LabelledSet:
         """Return some of the crystals."""
         chosen = [self.crystals[row] for row in rows]
-        return LabelledSet(
-            chosen, self.energies[rows], self.formulas[rows], self.methods[rows]
-        )
+        inputs = None if self.inputs is None else self.inputs[rows]
+        return LabelledSet(chosen, self.energies[rows], self.formulas[rows], inputs)
 
 
-def read_labelled(database: str | Path) -> LabelledSet:
+def read_labelled(database: str | Path) -> tuple[LabelledSet, str]:
     """Read what `label_crystals` wrote; crystals without an energy are left out.
+
+    Returns
+    -------
+    crystals
+    method
+        What made the labels, with its version.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no database of labels, holds none that went well, or labels of several
-        methods.
+        If it is no database of labels, holds none that went well, labels of several
+        methods, or of crystals that were relaxed: the database has them as they were
+        before.
     """
     from ase.db import connect
 
     path = Path(database)
     if not path.is_file():
-        raise FileNotFoundError(f"no database {path}: make one, crystals label -o")
+        raise FileNotFoundError(f"no database {path}: equicalc crystals label makes it")
     with naming(path, "is no database of labelled crystals"):
+        _require_tables(path)
         rows = list(connect(path, use_lock_file=False).select())
     good = [row for row in rows if row.get("status") == "ok" and "interaction" in row]
     if not good:
         raise ValueError(f"{path}: none of {len(rows)} crystals has an energy")
-    methods = np.array([f"{row.method} {row.version}".strip() for row in good])
-    if len(several := np.unique(methods)) > 1:
+    methods = {f"{row.method} {row.version}".strip() for row in good}
+    if len(methods) > 1:
         raise ValueError(
             f"{path} holds labels of several methods, which do not mix: "
-            f"{'; '.join(several)}. Keep one in a database"
+            f"{'; '.join(sorted(methods))}. Keep one in a database"
+        )
+    if any(row.get("relax") == "both" for row in good):
+        raise ValueError(
+            f"{path} has energies of relaxed crystals beside unrelaxed structures: "
+            "label with --relax molecule or none"
         )
     if left_out := len(rows) - len(good):
         logger.warning("%s: %d of %d have no energy", path, left_out, len(rows))
     crystals = [MolecularCrystal.from_atoms(row.toatoms()) for row in good]
-    return LabelledSet(
-        crystals,
-        np.array([row.interaction for row in good]),
-        np.array([one.molecules[0].get_chemical_formula() for one in crystals]),
-        methods,
-    )
+    energies = np.array([row.interaction for row in good])
+    formulas = [one.molecules[0].get_chemical_formula() for one in crystals]
+    return LabelledSet(crystals, energies, np.array(formulas)), methods.pop()
+
+
+def _require_tables(path: Path) -> None:
+    """Look for ASE's table: ASE would make it in anyone's database."""
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    ) as db:
+        db.execute("select count(*) from systems")
 
 
 @dataclass(frozen=True)
@@ -129,13 +159,13 @@ class LatticeBatch(OnDevice):
         See `network_inputs`.
     energies : (n,)
         kJ/mol per molecule.
-    formulas : (n,)
+    kinds : (n,)
         Equal for crystals of the same formula.
     """
 
     inputs: Any
     energies: Tensor
-    formulas: Tensor
+    kinds: Tensor
 
     def __len__(self) -> int:
         return len(self.energies)
@@ -146,13 +176,15 @@ class LatticeTask(Task):
 
     `data` names databases of `label_crystals`. Shares of one are drawn by formulas, so
     that no isomer of a molecule that is tested is learned, or, of few formulas, by
-    crystals.
+    crystals. Crystals that the network is not for, of elements for instance that those
+    to learn from have not, are left out.
     """
 
     unit = "crystals"
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
+        self.method = ""
         self.spread = 1.0, 0.0  # of the last validation
 
     @cached_property
@@ -164,41 +196,76 @@ class LatticeTask(Task):
         """Return crystals for ``train``, ``valid`` and, if any, ``test``."""
         data, seed = self.config.data, self.config.seed
         paths = {"train": data.train, "valid": data.valid, "test": data.test}
-        parts = {
+        read = {
             name: read_labelled(expand_path(path))
             for name, path in paths.items()
             if path is not None
         }
-        self.methods = sorted({str(one.methods[0]) for one in parts.values()})
+        methods = sorted({method for _, method in read.values()})
+        if len(methods) > 1:
+            raise ValueError(
+                f"data: labels of several methods do not mix: {'; '.join(methods)}"
+            )
+        self.method = methods[0]
+        parts = {name: part for name, (part, _) in read.items()}
         if shares := shares_to_draw(data, parts):
             whole = parts["train"]
-            rows = _split(whole.formulas, shares, seed)
+            rows = _split(whole, shares, seed)
             parts |= {name: whole.subset(rows[name]) for name in shares}
         for name, part in parts.items():
             order = np.random.default_rng(seed).permutation(len(part))
-            kept = np.sort(order[: getattr(data, f"n_{name}")])
-            if not len(kept):
-                raise ValueError(
-                    f"data.{name}: no crystal is left of {len(part)}; check the "
-                    "fractions, or give a file"
-                )
-            parts[name] = part.subset(kept)
-        return parts
+            parts[name] = part.subset(np.sort(order[: getattr(data, f"n_{name}")]))
+        if "test" in parts and not len(parts["test"]) and data.test is None:
+            del parts["test"]  # a small share of few crystals
+        config = self._shape(parts["train"])
+        return {name: self._suited(name, part, config) for name, part in parts.items()}
+
+    def _shape(self, learned: LabelledSet) -> NetworkConfig:
+        """Return the model's configuration but for what takes long to find."""
+        fields: dict[str, Any] = {"elements": _elements(learned)} | self._given
+        return LatticeConfig(**fields)
+
+    def _suited(
+        self, name: str, part: LabelledSet, config: NetworkConfig
+    ) -> LabelledSet:
+        """Leave out crystals that the network is not for."""
+        rows, reason = [], "there are none; check the fractions, or give a file"
+        for row, crystal in enumerate(part.crystals):
+            try:
+                require_known(crystal, config)
+                rows.append(row)
+            except CrystalError as error:
+                reason = str(error)
+        if not rows:
+            raise ValueError(f"data.{name}: no crystal to use of {len(part)}: {reason}")
+        if left_out := len(part) - len(rows):
+            logger.warning(
+                "data.%s: %d of %d crystals left out: %s",
+                *(name, left_out, len(part), reason),
+            )
+        return part.subset(np.array(rows))
 
     def model_settings(self, dataset: LabelledSet) -> dict[str, Any]:
         """Return the model's configuration, elements from the data unless given."""
-        fields: dict[str, Any] = {"elements": _elements(dataset)} | self._given
-        return self._checked(LatticeConfig(**fields), dataset)
-
-    def _checked(self, config: NetworkConfig, dataset: LabelledSet) -> dict[str, Any]:
-        """Refuse crystals that the network is not for."""
-        for crystal in dataset.crystals:
-            require_known(crystal, config)
-        return dataclasses.asdict(config)
+        return dataclasses.asdict(self._shape(dataset))
 
     def card(self, model: nn.Module) -> dict[str, Any]:
-        """Return what made the labels, and how errors follow from the members."""
-        return {"labels": self.methods, "spread": self.spread}
+        """Return what made the labels, and how errors follow from the members.
+
+        What was fitted to few formulas, of molecules that were learned, says little of
+        others: errors are then taken to be no smaller than those of the predictor that
+        the run started from.
+        """
+        given = self.config.card.get("level_of_theory", self.method)
+        return {"level_of_theory": given, "spread": self.spread}
+
+    @cached_property
+    def started_with(self) -> tuple[float, float]:
+        """Return the ``spread`` of the predictor that the run starts from."""
+        if self.config.init is None:
+            return 0.0, 0.0
+        card = read_header(expand_path(self.config.init))["card"]
+        return tuple(card.get("spread", (0.0, 0.0)))
 
     def batch(
         self, model: nn.Module, dataset: LabelledSet, indices: np.ndarray
@@ -206,11 +273,11 @@ class LatticeTask(Task):
         """Describe some crystals."""
         config = cast("NetworkConfig", model.config)
         some = dataset.subset(indices)
-        _, formulas = np.unique(dataset.formulas, return_inverse=True)
+        inputs = some.inputs
         return LatticeBatch(
-            network_inputs(some.crystals, config),
+            network_inputs(some.crystals, config) if inputs is None else inputs,
             torch.as_tensor(some.energies, dtype=torch.float32),
-            torch.as_tensor(formulas[indices]),
+            torch.as_tensor(dataset.kinds[indices]),
         )
 
     def loss(
@@ -221,7 +288,7 @@ class LatticeTask(Task):
         knee = self._knee(model)
         given = batch.energies.expand_as(members)
         loss = huber_loss(members, given, delta=knee) / knee
-        return loss, {"error": (members - given).abs().mean().detach()}
+        return loss, {ERROR: (members - given).abs().mean().detach()}
 
     def _knee(self, model: nn.Module) -> float:
         """Error at which the loss gets linear, kJ/mol."""
@@ -234,59 +301,52 @@ class LatticeTask(Task):
     def write_report(self, folder: Path, parts: dict[str, LabelledSet]) -> None:
         """Write the errors of the best model and the learning curve."""
         write_metrics(self, folder, parts)
-        plot_terms(folder, ("loss",))
+        plot_terms(folder, (ERROR,))
 
 
 class LatticePaperTask(LatticeTask):
     """The `Task` of `equicalc.models.LatticePaper`.
 
     Crystals are of the space group that `model.spacegroup` says, or that is the most
-    frequent, and have one independent molecule; others are left out.
+    frequent among those to learn from, and have one independent molecule.
     """
 
-    def load_parts(self) -> dict[str, LabelledSet]:
-        """Return crystals for ``train``, ``valid`` and, if any, ``test``."""
-        parts = super().load_parts()
-        groups = [one.spacegroup for one in parts["train"].crystals]
-        self.spacegroup = self._given.get("spacegroup", max(groups, key=groups.count))
-        return {name: self._suited(name, part) for name, part in parts.items()}
+    def _shape(self, learned: LabelledSet) -> LatticePaperConfig:
+        groups = Counter(one.spacegroup for one in learned.crystals)
+        found = {
+            "elements": _elements(learned),
+            "spacegroup": groups.most_common(1)[0][0],
+        }
+        return LatticePaperConfig(**(found | self._given))
 
-    def _suited(self, name: str, part: LabelledSet) -> LabelledSet:
-        rows = [
-            row
-            for row, one in enumerate(part.crystals)
-            if one.spacegroup == self.spacegroup and len(one.molecules) == 1
-        ]
-        if not rows:
-            raise ValueError(
-                f"data.{name}: none of {len(part)} crystals has one independent "
-                f"molecule and space group {self.spacegroup}"
-            )
-        if left_out := len(part) - len(rows):
-            logger.warning(
-                "%s: %d of %d crystals have another space group than %d, or several "
-                "independent molecules: left out",
-                *(name, left_out, len(part), self.spacegroup),
-            )
-        return part.subset(np.array(rows))
+    def _suited(
+        self, name: str, part: LabelledSet, config: NetworkConfig
+    ) -> LabelledSet:
+        """Describe the crystals that are left, once for all steps."""
+        some = super()._suited(name, part, config)
+        inputs = cast("Tensor", network_inputs(some.crystals, config))
+        return dataclasses.replace(some, inputs=inputs)
 
     def model_settings(self, dataset: LabelledSet) -> dict[str, Any]:
         """Return the model's configuration with means and scales of the data."""
-        found = {"elements": _elements(dataset), "spacegroup": self.spacegroup}
-        fields: dict[str, Any] = found | self._given
-        config = LatticePaperConfig(**fields)
-        self._checked(config, dataset)
-        if config.means == LatticePaperConfig.means:
-            inputs = cast(
-                "Tensor", network_inputs(dataset.crystals, config, torch.float64)
-            )
+        config = self._shape(dataset)
+        inputs = cast("Tensor", dataset.inputs).double()
+        if "means" not in self._given:
+            scales = inputs.std(0, correction=0)
             energies = dataset.energies * KJ_PER_MOL
             config = dataclasses.replace(
                 config,
                 means=tuple(inputs.mean(0).tolist()),
-                scales=tuple(inputs.std(0).clamp(min=1e-6).tolist()),
+                # what is the same in all, right angles for instance, is not blown up
+                scales=tuple(torch.where(scales > SAME, scales, 1.0).tolist()),
                 mean=float(energies.mean()),
                 scale=float(energies.std()) or 1.0,
+            )
+        if len(config.means) != inputs.shape[1]:
+            raise ValueError(
+                f"model.embedding: {config.embedding} and 12 parameters are "
+                f"{inputs.shape[1]} numbers, but there are means of "
+                f"{len(config.means)}: leave out model.means, or init"
             )
         return dataclasses.asdict(config)
 
@@ -301,27 +361,37 @@ class LatticeValidation:
         self.task = task
         self.members: list[Tensor] = []
         self.given: list[Tensor] = []
-        self.formulas: list[Tensor] = []
+        self.kinds: list[Tensor] = []
 
     @torch.no_grad()
     def add(self, model: nn.Module, batch: LatticeBatch) -> None:
         """Evaluate a batch."""
-        was_training = model.training
-        members = model.eval()(batch.inputs)["members"] / KJ_PER_MOL
-        model.train(was_training)
+        members = model(batch.inputs)["members"] / KJ_PER_MOL
         self.members.append(members.double().cpu())
         self.given.append(batch.energies.double().cpu())
-        self.formulas.append(batch.formulas.cpu())
+        self.kinds.append(batch.kinds.cpu())
 
     def table(self) -> dict[str, Any]:
-        """Return the mean absolute error as loss, kJ/mol, R, and ranks if any."""
+        """Return the mean absolute error, kJ/mol, and that of the best constant.
+
+        And, if a formula has crystals enough, the rank correlation within formulas. The
+        task takes note of how errors follow from the members.
+        """
         members, given = torch.cat(self.members, 1).numpy(), torch.cat(self.given)
-        given, made = given.numpy(), members.mean(0)
-        self.task.spread = expected_errors(given, members)
-        table = {"loss": float(np.abs(made - given).mean())}
-        table["of_a_constant"] = float(np.abs(given - np.median(given)).mean())
-        ranks = rank_correlation(torch.cat(self.formulas).numpy(), made, given)
-        return table if ranks is None else table | {"Spearman": ranks}
+        given, kinds, made = given.numpy(), torch.cat(self.kinds), members.mean(0)
+        error = float(np.abs(made - given).mean())
+        table = {"loss": error, ERROR: error}
+        if not np.isfinite(error):
+            return table
+        table[f"{ERROR} of a constant"] = float(np.abs(given - np.median(given)).mean())
+        factor, floor = expected_errors(given, members)
+        if len(kinds.unique()) < FORMULAS:
+            least = self.task.started_with
+            factor, floor = max(factor, least[0]), max(floor, least[1])
+        self.task.spread = factor, floor
+        if int(kinds.bincount().max()) >= LEAST:
+            table["Spearman"] = rank_correlation(kinds.numpy(), made, given) or 0.0
+        return table
 
 
 def _elements(dataset: LabelledSet) -> tuple[int, ...]:
@@ -331,15 +401,15 @@ def _elements(dataset: LabelledSet) -> tuple[int, ...]:
 
 
 def _split(
-    formulas: NDArray[np.str_], shares: dict[str, float], seed: int
+    whole: LabelledSet, shares: dict[str, float], seed: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Split rows by shares, those of a formula together if there are enough."""
-    kinds, kind = np.unique(formulas, return_inverse=True)
-    if len(kinds) <= len(shares):
-        return split_rows(len(formulas), shares, seed)
-    drawn = split_rows(len(kinds), shares, seed)
+    """Split rows by shares, those of a formula together if each share gets one."""
+    drawn = split_rows(int(whole.kinds.max()) + 1, shares, seed)
+    if not all(map(len, drawn.values())):
+        return split_rows(len(whole), shares, seed)
     return {
-        name: np.flatnonzero(np.isin(kind, chosen)) for name, chosen in drawn.items()
+        name: np.flatnonzero(np.isin(whole.kinds, chosen))
+        for name, chosen in drawn.items()
     }
 
 

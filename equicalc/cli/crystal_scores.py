@@ -13,6 +13,7 @@ from equicalc.cli.errors import USER_ERROR, print_error
 if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
+    from ase.calculators.calculator import BaseCalculator
     from numpy.typing import NDArray
 
     from equicalc.crystals import LatticeEnergyPredictor, MolecularCrystal
@@ -154,6 +155,7 @@ def relax(
     inputs.output_folder(output.parent)
     results = Results(table, output, keep=resume)
     predictor = _predictor(model)
+    calculator = predictor.as_calculator()
     settings = predictor.digest, fmax, fixed_cell
     described = crystal_frames.described(*settings)
     crystal_frames.refuse_other_settings(table, results.earlier.values(), described)
@@ -168,7 +170,7 @@ def relax(
             if not _is_done(results.earlier.get(name), key, steps):
                 crystal = crystal_frames.crystal(frame)
                 row, atoms = _relaxed(
-                    name, crystal, predictor, fmax, steps, not fixed_cell
+                    name, crystal, predictor, calculator, fmax, steps, not fixed_cell
                 )
                 row |= {"settings": described, "key": key}
                 rows.append(row)
@@ -351,6 +353,7 @@ def _relaxed(
     name: str,
     crystal: MolecularCrystal | Row,
     predictor: LatticeEnergyPredictor,
+    calculator: BaseCalculator,
     fmax: float,
     steps: int,
     cell: bool,
@@ -366,7 +369,7 @@ def _relaxed(
         predictor.require_known(crystal)
         done = relax_structure(
             crystal.to_atoms(),
-            predictor.as_calculator(),
+            calculator,
             fmax=fmax,
             steps=steps,
             cell=cell,

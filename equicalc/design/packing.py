@@ -81,14 +81,13 @@ class LatticeEnergy(Step):
 
     def check(self) -> None:
         """Build the method, or find the network."""
-        from equicalc.crystals import named_method
-        from equicalc.pretrained import weights_path
+        from equicalc.crystals import LatticeEnergyPredictor, named_method
 
         kind, _, name = self.method.partition(":")
         if kind != "network":
             named_method(self.method)
         elif name:
-            weights_path(name)
+            LatticeEnergyPredictor.from_pretrained(name)
 
     def many(self, structures: Sequence[Atoms]) -> list[list[Atoms] | Rejected]:
         """Evaluate crystals together where the method can.

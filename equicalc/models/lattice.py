@@ -82,6 +82,8 @@ class LatticeConfig:
 
     def __post_init__(self) -> None:
         freeze(self, "elements")
+        if self.members < 1:
+            raise ValueError(f"members = {self.members}; at least 1 is needed")
         if not self.reach <= self.cutoff:
             raise ValueError(
                 f"reach {self.reach} is larger than the cutoff {self.cutoff}: pairs "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -52,6 +53,17 @@ class LatticePaperConfig:
     def __post_init__(self) -> None:
         freeze(self, "elements", "means", "scales")
         check_one_each(self.scales, "scales", len(self.means), "means")
+        for name, least, most in (
+            ("width", 1, math.inf),
+            ("depth", 0, math.inf),
+            ("members", 1, math.inf),
+            ("dropout", 0, 0.99),
+            ("spacegroup", 1, 230),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)}; give {least} to {most}"
+                )
 
 
 class LatticePaper(nn.Module):
@@ -80,8 +92,8 @@ class LatticePaper(nn.Module):
         super().__init__()
         del backend
         self.config, self.elements = config, config.elements
-        self.register_buffer("means", torch.tensor(config.means), persistent=False)
-        self.register_buffer("scales", torch.tensor(config.scales), persistent=False)
+        self.register_buffer("means", torch.tensor(config.means))
+        self.register_buffer("scales", torch.tensor(config.scales))
         self.members = nn.ModuleList(
             Perceptron(len(config.means), config) for _ in range(config.members)
         )

@@ -85,7 +85,11 @@ class TrainingModule(LightningModule):
         )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate of the step."""
+        """Set the learning rate of the step, and what its dropout is drawn from.
+
+        The same after a stop as without one.
+        """
+        torch.manual_seed(hash((self.config.seed, self.global_step)))
         config = self.config.optimizer
         timed = config.schedule == "time-cosine" or not self.config.stop.counted
         done = self.done(timed)

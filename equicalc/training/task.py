@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Numbers of a model's configuration that change no weight's shape.
 CONSTANTS = (
     "cutoff", "avg_neighbors", "energy_scale", "reference_energies",
-    "references", "means", "scales", "scale",
+    "references", "means", "scales", "mean", "scale",
 )  # fmt: skip
 
 #: Measures a model by other means than its loss: numbers by name.

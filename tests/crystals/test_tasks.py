@@ -24,6 +24,7 @@ from equicalc.models import LatticePaper, LatticePaperConfig
 from equicalc.pretrained import weights_path
 from equicalc.training import config_from_dict, train
 from equicalc.training.logs import read_log
+from equicalc.training.module import DivergenceError
 from equicalc.units import KJ_PER_MOL
 
 MOLECULES = {"H2O": 4.6, "NH3": 5.0, "HCN": 5.4, "H2CO": 5.8, "CH3OH": 6.4}
@@ -92,7 +93,7 @@ def test_training_learns_and_the_predictor_uses_it(task, make_config, labels):
     assert min(errors) < 0.85 * errors[0]
     predictor = LatticeEnergyPredictor.from_pretrained(best)
     assert predictor.arch == {"lattice": "hybrid", "lattice-paper": "paper"}[task]
-    assert predictor.card["labels"] == ["lj test"]
+    assert predictor.card["level_of_theory"] == "lj test"
     part = tasks.TASKS[task](config).load_parts()["valid"]
     wrong = np.abs(predictor.predict(part.crystals) - part.energies).mean()
     assert wrong == pytest.approx(min(errors), rel=1e-3)
@@ -105,7 +106,7 @@ def test_training_learns_and_the_predictor_uses_it(task, make_config, labels):
 
 def test_a_shipped_predictor_is_fine_tuned(make_config, labels):
     shipped = LatticeEnergyPredictor.from_pretrained()
-    crystals, energies = list(packings()), tasks.read_labelled(labels).energies
+    crystals, energies = list(packings()), tasks.read_labelled(labels)[0].energies
     optimizer = {"batch_size": 10, "lr": 0.002, "warmup_steps": 5}
     best = train(
         make_config(
@@ -142,7 +143,7 @@ def test_few_formulas_are_split_by_crystals(make_config, tmp_path):
 
 
 def test_crystals_of_other_groups_are_left_out(make_config, tmp_path, caplog):
-    mixed = [*list(packings())[::2], *list(packings(14, 2.0))[::5]]
+    mixed = [*list(packings())[::2], *list(packings(14, 3.0))[::5]]
     file = write_labels(tmp_path / "mixed.db", mixed)
     data = {"train": file, "fractions": {"train": 0.6, "valid": 0.4}}
     shape = SHAPES["lattice-paper"]
@@ -150,10 +151,12 @@ def test_crystals_of_other_groups_are_left_out(make_config, tmp_path, caplog):
     parts = task.load_parts()
     groups = {one.spacegroup for part in parts.values() for one in part.crystals}
     assert groups == {1}
-    assert "another space group than 1" in caplog.text
+    assert "crystals left out: the crystal has space group 14" in caplog.text
     assert task.model_settings(parts["train"])["spacegroup"] == 1
     none = make_config("lattice-paper", shape | {"spacegroup": 19}, data=data)
-    with pytest.raises(ValueError, match=r"none of 27 crystals has .* group 19"):
+    with pytest.raises(
+        ValueError, match=r"data.train: no crystal to use of .* is for 19"
+    ):
         tasks.LatticePaperTask(none).load_parts()
 
 
@@ -179,12 +182,12 @@ def test_the_paper_reads_embedding_and_parameters(paper, tmp_path):
 
 
 def test_the_paper_says_what_it_cannot_do(paper):
-    other = next(iter(packings(14, 2.0)))
+    other = next(iter(packings(14, 3.0)))
     with pytest.raises(ParametersError, match=r"space group 14.* is for 1"):
         paper.predict([other])
     rows = paper.score([other, next(iter(packings()))])
     assert [row["status"] for row in rows] == ["parameters", "ok"]
-    with pytest.raises(TypeError, match="gives no forces"):
+    with pytest.raises(ValueError, match="gives no forces"):
         paper.as_calculator()
 
 
@@ -213,18 +216,113 @@ def test_what_is_no_database_of_labels_is_named(tmp_path, make_config):
         tasks.read_labelled(both)
 
 
-def test_unknown_elements_are_named(make_config, labels):
-    config = make_config("lattice", {"elements": [1, 7, 8]})
-    task = tasks.LatticeTask(config)
-    with pytest.raises(ValueError, match="does not know C"):
-        task.model_settings(tasks.read_labelled(labels))
+def test_crystals_of_unknown_elements_are_left_out(make_config, caplog):
+    task = tasks.LatticeTask(make_config("lattice", {"elements": [1, 6, 8]}))
+    parts = task.load_parts()
+    assert "left out: the predictor does not know N" in caplog.text
+    formulas = {name for part in parts.values() for name in part.formulas}
+    assert formulas <= {"H2O", "CH2O", "CH4O"}
+    task = tasks.LatticeTask(make_config("lattice", {"elements": [9, 17]}))
+    with pytest.raises(ValueError, match=r"data.train: no crystal to use of 30"):
+        task.load_parts()
+
+
+def test_labels_of_two_methods_or_of_relaxed_crystals_do_not_mix(
+    make_config, labels, tmp_path
+):
+    few = list(packings())[:3]
+    other = write_labels(tmp_path / "other.db", few, method="mace")
+    data = {"train": labels, "valid": other, "fractions": {"train": 1}}
+    with pytest.raises(ValueError, match="several methods do not mix: lj test; mace"):
+        tasks.LatticeTask(make_config("lattice", {}, data=data)).load_parts()
+    relaxed = write_labels(tmp_path / "relaxed.db", few, relax="both")
+    with pytest.raises(ValueError, match="energies of relaxed crystals"):
+        tasks.read_labelled(relaxed)
+
+
+def test_every_part_gets_crystals(make_config, labels):
+    """Of five formulas a tenth is none: crystals are drawn instead."""
+    shares = {"train": 0.8, "valid": 0.1, "test": 0.1}
+    data = {"train": labels, "fractions": shares}
+    parts = tasks.LatticeTask(make_config("lattice", {}, data=data)).load_parts()
+    assert [len(part) for part in parts.values()] == [40, 5, 5]
+
+
+def test_numbers_that_are_the_same_in_all_crystals_are_not_blown_up(
+    make_config, tmp_path
+):
+    file = write_labels(tmp_path / "p21c.db", packings(14, 3.0))
+    data = {"train": file, "fractions": {"train": 0.6, "valid": 0.4}}
+    config = make_config("lattice-paper", SHAPES["lattice-paper"], data=data)
+    predictor = LatticeEnergyPredictor.from_pretrained(train(config))
+    crystal = next(iter(packings(14, 3.0)))
+    skewed = crystal.to_atoms()
+    skewed.cell[1, 0] += 1e-5
+    before, after = predictor.predict([crystal, skewed])
+    assert abs(after - before) < 0.1
+
+
+def test_means_of_another_embedding_are_refused(make_config):
+    shape = SHAPES["lattice-paper"] | {"means": [0.0] * 5, "scales": [1.0] * 5}
+    task = tasks.LatticePaperTask(make_config("lattice-paper", shape))
+    with pytest.raises(ValueError, match="volume and 12 parameters are 13 numbers"):
+        task.model_settings(task.load_parts()["train"])
+
+
+def test_divergence_is_named(make_config):
+    optimizer = {"batch_size": 10, "lr": 1e8, "warmup_steps": 0, "clip": None}
+    config = make_config("lattice-paper", SHAPES["lattice-paper"], optimizer=optimizer)
+    with pytest.raises(DivergenceError, match="training diverged"):
+        train(config)
+
+
+def test_few_formulas_do_not_make_a_predictor_more_certain(make_config, tmp_path):
+    shape = LatticePaperConfig(
+        (1, 6, 7, 8), "volume", means=(0.0,) * 13, scales=(1.0,) * 13
+    )
+    small = dataclasses.replace(shape, width=8, depth=1)
+    begun = save_checkpoint(
+        tmp_path / "begun.safetensors", LatticePaper(small), {"spread": (2.0, 1e6)}
+    )
+    best = train(
+        make_config("lattice-paper", {}, init=str(begun), stop={"max_steps": 4})
+    )
+    assert LatticeEnergyPredictor.from_pretrained(best).card["spread"][1] == 1e6
+
+
+def test_a_resumed_run_with_dropout_is_exact(make_config, tmp_path):
+    shape = SHAPES["lattice-paper"] | {"dropout": 0.5}
+    optimizer = {"batch_size": 10, "schedule": "constant", "warmup_steps": 0}
+
+    def run(name, *limits):
+        for steps in limits:
+            best = train(
+                make_config(
+                    "lattice-paper",
+                    shape,
+                    output=str(tmp_path / name),
+                    optimizer=optimizer,
+                    stop={"max_steps": steps},
+                )
+            )
+        return torch.load(best.parent / "last.ckpt", weights_only=True)["state_dict"]
+
+    whole, parts = run("whole", 40), run("parts", 20, 40)
+    for name, value in whole.items():
+        torch.testing.assert_close(value, parts[name], rtol=0, atol=0)
+
+
+def test_shapes_that_make_no_sense_are_refused():
+    for wrong in ({"width": 0}, {"members": 0}, {"dropout": 2}, {"spacegroup": 999}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            LatticePaperConfig((1, 8), **wrong)
 
 
 def test_crystals_without_energy_are_left_out(tmp_path, caplog):
     few = list(packings())[:3]
     file = write_labels(tmp_path / "some.db", few)
     write_labels(tmp_path / "some.db", few[:1], status="salt")
-    assert len(tasks.read_labelled(file)) == 3
+    assert len(tasks.read_labelled(file)[0]) == 3
     assert "1 of 4 have no energy" in caplog.text
 
 
