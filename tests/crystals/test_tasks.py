@@ -1,6 +1,7 @@
 """Training of predictors on labelled crystals."""
 
 import dataclasses
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def paper():
 
 def test_the_paper_reads_embedding_and_parameters(paper, tmp_path):
     crystals = list(packings())[::7]
-    inputs = network_inputs(crystals, paper.model.config)
+    inputs = cast("torch.Tensor", network_inputs(crystals, paper.model.config))
     np.testing.assert_allclose(inputs[:, -12:], [one.parameters() for one in crystals])
     energies = paper.model(inputs)["interaction"].numpy() / KJ_PER_MOL
     np.testing.assert_allclose(paper.predict(crystals), energies, rtol=1e-4)
@@ -257,7 +258,9 @@ def test_numbers_that_are_the_same_in_all_crystals_are_not_blown_up(
     predictor = LatticeEnergyPredictor.from_pretrained(train(config))
     crystal = next(iter(packings(14, 3.0)))
     skewed = crystal.to_atoms()
-    skewed.cell[1, 0] += 1e-5
+    cell = skewed.cell.array.copy()
+    cell[1, 0] += 1e-5
+    skewed.set_cell(cell)
     before, after = predictor.predict([crystal, skewed])
     assert abs(after - before) < 0.1
 
@@ -295,6 +298,7 @@ def test_a_resumed_run_with_dropout_is_exact(make_config, tmp_path):
     optimizer = {"batch_size": 10, "schedule": "constant", "warmup_steps": 0}
 
     def run(name, *limits):
+        best = tmp_path
         for steps in limits:
             best = train(
                 make_config(
@@ -313,7 +317,13 @@ def test_a_resumed_run_with_dropout_is_exact(make_config, tmp_path):
 
 
 def test_shapes_that_make_no_sense_are_refused():
-    for wrong in ({"width": 0}, {"members": 0}, {"dropout": 2}, {"spacegroup": 999}):
+    cases: list[dict[str, Any]] = [
+        {"width": 0},
+        {"members": 0},
+        {"dropout": 2},
+        {"spacegroup": 999},
+    ]
+    for wrong in cases:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             LatticePaperConfig((1, 8), **wrong)
 

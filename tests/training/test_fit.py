@@ -113,8 +113,8 @@ def test_run_of_an_earlier_version_goes_on_where_nothing_new_is_asked(make_confi
 
 
 def test_a_model_that_cannot_be_trained_is_named(make_config):
-    config = dataclasses.replace(make_config(), task="lattice")
-    with pytest.raises(ValueError, match="no training of 'lattice'; choose from"):
+    config = dataclasses.replace(make_config(), task="mace")
+    with pytest.raises(ValueError, match="no training of 'mace'; choose from"):
         train(config)
 
 
