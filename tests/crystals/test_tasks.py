@@ -19,6 +19,7 @@ from equicalc.crystals import (
 from equicalc.crystals.agreement import expected_errors, rank_correlation
 from equicalc.crystals.errors import ParametersError
 from equicalc.crystals.inputs import network_inputs
+from equicalc.crystals.labelled import read_labelled
 from equicalc.crystals.pairwise import energy_per_molecule
 from equicalc.data.databases import ase_database
 from equicalc.models import LatticePaper, LatticePaperConfig
@@ -107,7 +108,7 @@ def test_training_learns_and_the_predictor_uses_it(task, make_config, labels):
 
 def test_a_shipped_predictor_is_fine_tuned(make_config, labels):
     shipped = LatticeEnergyPredictor.from_pretrained()
-    crystals, energies = list(packings()), tasks.read_labelled(labels)[0].energies
+    crystals, energies = list(packings()), read_labelled(labels)[0].energies
     optimizer = {"batch_size": 10, "lr": 0.002, "warmup_steps": 5}
     best = train(
         make_config(
@@ -203,18 +204,18 @@ def test_several_independent_molecules_are_refused(paper):
 
 def test_what_is_no_database_of_labels_is_named(tmp_path, make_config):
     with pytest.raises(FileNotFoundError, match=r"no database .*none\.db"):
-        tasks.read_labelled(tmp_path / "none.db")
+        read_labelled(tmp_path / "none.db")
     (tmp_path / "text.db").write_text("a table")
     with pytest.raises(ValueError, match="is no database"):
-        tasks.read_labelled(tmp_path / "text.db")
+        read_labelled(tmp_path / "text.db")
     few = list(packings())[:2]
     failed = write_labels(tmp_path / "failed.db", few, status="salt")
     with pytest.raises(ValueError, match="none of 2 crystals has an energy"):
-        tasks.read_labelled(failed)
+        read_labelled(failed)
     write_labels(tmp_path / "two.db", few)
     both = write_labels(tmp_path / "two.db", few, method="mace")
     with pytest.raises(ValueError, match=r"several methods.*lj test; mace test"):
-        tasks.read_labelled(both)
+        read_labelled(both)
 
 
 def test_crystals_of_unknown_elements_are_left_out(make_config, caplog):
@@ -238,7 +239,7 @@ def test_labels_of_two_methods_or_of_relaxed_crystals_do_not_mix(
         tasks.LatticeTask(make_config("lattice", {}, data=data)).load_parts()
     relaxed = write_labels(tmp_path / "relaxed.db", few, relax="both")
     with pytest.raises(ValueError, match="energies of relaxed crystals"):
-        tasks.read_labelled(relaxed)
+        read_labelled(relaxed)
 
 
 def test_every_part_gets_crystals(make_config, labels):
@@ -332,7 +333,7 @@ def test_crystals_without_energy_are_left_out(tmp_path, caplog):
     few = list(packings())[:3]
     file = write_labels(tmp_path / "some.db", few)
     write_labels(tmp_path / "some.db", few[:1], status="salt")
-    assert len(tasks.read_labelled(file)[0]) == 3
+    assert len(read_labelled(file)[0]) == 3
     assert "1 of 4 have no energy" in caplog.text
 
 
