@@ -24,10 +24,6 @@ _POSITIVE = {
 }  # fmt: skip
 
 
-#: Of `TASKS` that other parts of the package add.
-_MORE = "; and lattice, lattice-paper after import equicalc.crystals.tasks"
-
-
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> TrainConfig:
     """Read and check a training configuration.
 
@@ -208,7 +204,9 @@ def _named_part(fields: tuple[str, ...], content: Any) -> tuple[str, ...]:
 def _model_problems(content: dict[str, Any]) -> Iterator[Problem]:
     task, given = content.get("task", "potential"), content.get("model") or {}
     if task not in TASKS:
-        yield ("task",), f"unknown model {task!r}; known are {', '.join(TASKS)}{_MORE}"
+        yield ("task",), f"unknown model {task!r}; known are {', '.join(TASKS)}"
+        if task in ("lattice", "lattice-paper"):
+            yield ("task",), "import equicalc.crystals.tasks adds it"
         return
     kind = MODELS[task][0]
     unknown = list(_unknown_keys(kind, given, ("model",)))

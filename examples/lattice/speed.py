@@ -118,9 +118,9 @@ def packing() -> dict[str, Any]:
             for one in random_crystals(PACKED, 1, OF_A_SEED, seed)
         ]
 
-    timed = row("pack different crystals in P1", packed, packed())
+    found = row("pack different crystals in P1", packed, packed())
     torch.set_num_threads(before)
-    return timed
+    return found
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
