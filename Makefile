@@ -64,8 +64,8 @@ study: $(READY)     ## half an hour of degrees and of scalars against vectors, i
 	QM9=$${QM9:-runs/qm9} $(BIN)/python examples/study/run.py equitriton --minutes 5
 	ISOMERS=$${ISOMERS:-runs/isomers/all} $(BIN)/python examples/study/run.py thesis --minutes 3
 
-bench: $(READY)
-	$(BIN)/python -m equicalc.kernels.benchmarks harmonics
+bench: $(READY)     ## all benchmarks on one thread of this machine's processor, into BENCH_OUT
+	$(BIN)/python -m equicalc.kernels.benchmarks all --out $(BENCH_OUT)
 
 # No $(READY): a machine with a GPU may have torch, numpy, e3nn, torch-geometric, triton
 # and pytest only. What lacks a package is left out.

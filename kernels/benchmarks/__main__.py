@@ -31,7 +31,6 @@ BENCHMARKS = {
     "calculator": calculator.run,
 }
 ALIASES = {"spherical-harmonics": "harmonics"}
-RESULTS = Path(__file__).parent / "results"
 FILES = {"harmonics": "spherical_harmonics"}
 
 
@@ -43,7 +42,11 @@ def main() -> None:
     )
     parser.add_argument("benchmark", choices=[*BENCHMARKS, *ALIASES, "all"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="CSV file; a folder for all")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="CSV file; a folder for all  [default: NAME_DEVICE.csv in this folder]",
+    )
     parser.add_argument("--rounds", type=int, default=9, help="medians are of these")
     parser.add_argument(
         "--largest", type=int, default=10_000, help="atoms, of the calculator"
@@ -60,19 +63,24 @@ def main() -> None:
     settings = {"device": arguments.device, "rounds": arguments.rounds}
     with one_thread():
         if name == "all":
-            run_all(arguments.out or RESULTS, settings)
-        elif name == "calculator":
-            calculator.run(out=arguments.out, largest=arguments.largest, **settings)
+            run_all(arguments.out or Path(), settings)
+            return
+        out = arguments.out or Path(file_name(name, arguments.device))
+        if name == "calculator":
+            calculator.run(out=out, largest=arguments.largest, **settings)
         else:
-            BENCHMARKS[name](out=arguments.out, **settings)
+            BENCHMARKS[name](out=out, **settings)
+
+
+def file_name(name: str, device: str) -> str:
+    return f"{FILES.get(name, name)}_{device}.csv"
 
 
 def run_all(folder: Path, settings: dict) -> None:
     """Run one after the other into a folder; what lacks a package is left out."""
     for name, run in BENCHMARKS.items():
-        file = folder / f"{FILES.get(name, name)}_{settings['device']}.csv"
         try:
-            run(out=file, **settings)
+            run(out=folder / file_name(name, settings["device"]), **settings)
         except ImportError as error:
             print(f"{name} is left out: {error}")
 

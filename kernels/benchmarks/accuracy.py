@@ -20,7 +20,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 N_VECTORS = 100_000
 
 
-def run(device: str, out: Path | None, rounds: int) -> None:
+def run(device: str, out: Path, rounds: int) -> None:
     """Measure, print a table and save it; `rounds` does not matter here."""
     generator = torch.Generator().manual_seed(0)
     vectors = torch.randn(N_VECTORS, 3, dtype=torch.float64, generator=generator)

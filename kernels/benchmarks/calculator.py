@@ -165,7 +165,7 @@ def growth(rows: list[Row]) -> list[list[str]]:
     ]
 
 
-def run(device: str, out: Path | None, rounds: int, largest: int = 10_000) -> None:
+def run(device: str, out: Path, rounds: int, largest: int = 10_000) -> None:
     """Measure, print tables and the crossing points, save, and plot beside the CSV."""
     rows = measure(device, rounds, largest)
     table = [list(row.values()) for row in rows]
@@ -178,5 +178,5 @@ def run(device: str, out: Path | None, rounds: int, largest: int = 10_000) -> No
     last = rows[-1]
     print(f"largest: {last['n_atoms']} atoms with {last['peak_memory_gb']} GB")
     write_results(out, rows, device)
-    if out and can_plot():
+    if can_plot():
         plot_scaling(rows, crossings["GFN2-xTB"], out.with_suffix(".png"))

@@ -191,7 +191,7 @@ def roofline_points(rows: list[dict]) -> list[tuple[str, float, float]]:
     return points
 
 
-def run(device: str, out: Path | None, rounds: int) -> None:
+def run(device: str, out: Path, rounds: int) -> None:
     """Measure, print tables and save them."""
     rows = [
         row
@@ -210,5 +210,5 @@ def run(device: str, out: Path | None, rounds: int) -> None:
     title = f"Microseconds per edge, {device_name(device)}"
     print_table(title, ["edges", "L", "contender", "step", "us", "of e3nn"], table)
     write_results(out, rows, device)
-    if out and can_plot() and (peak := peaks(device)):
+    if can_plot() and (peak := peaks(device)):
         plot_roofline(roofline_points(rows), *peak, out.with_suffix(".png"))

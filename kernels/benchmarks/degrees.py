@@ -74,7 +74,7 @@ def rows(ls: tuple[int, ...], device: str, rounds: int) -> list[Row]:
     ]
 
 
-def run(device: str, out: Path | None, rounds: int) -> None:
+def run(device: str, out: Path, rounds: int) -> None:
     """Measure, print a table and save it."""
     table = [row for ls in DEGREES for row in rows(ls, device, rounds)]
     print_table(

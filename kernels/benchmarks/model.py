@@ -175,7 +175,7 @@ def timed(runs: Runs, graph: Data, device: str, rounds: int) -> list[Row]:
     ]
 
 
-def run(device: str, out: Path | None, rounds: int) -> None:
+def run(device: str, out: Path, rounds: int) -> None:
     """Measure, print a table and save it."""
     rows = potentials(device, rounds) + mace(device, rounds) + nequip(device, rounds)
     print_table(

@@ -63,17 +63,15 @@ def _commit() -> str:
 
 
 def write_results(
-    path: Path | None, rows: Sequence[Mapping[str, object]], device: str
+    path: Path, rows: Sequence[Mapping[str, object]], device: str
 ) -> None:
-    """Save rows with where and when they were measured, if there is a path.
+    """Save rows with where and when they were measured, and say where.
 
     Raises
     ------
     ValueError
         If a column has the name of one of those, which would take its place.
     """
-    if path is None:
-        return
     context = environment(device)
     if taken := rows[0].keys() & context.keys():
         raise ValueError(f"call these columns something else: {', '.join(taken)}")
@@ -82,6 +80,7 @@ def write_results(
         writer = csv.DictWriter(file, [*rows[0], *context], lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, **context} for row in rows)
+    print(f"\nsaved as {path}")
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence]) -> None:

@@ -164,7 +164,7 @@ def verdicts(rows: list[dict], device: str) -> list[list[str]]:
     return result
 
 
-def run(device: str, out: Path | None, rounds: int) -> None:
+def run(device: str, out: Path, rounds: int) -> None:
     """Measure, print tables and save them."""
     rows = [
         row

@@ -1,4 +1,7 @@
-"""How all benchmarks time: one thread, contenders in turns, medians, checked first."""
+"""How all benchmarks time: one thread, contenders in turns, medians, checked first.
+
+What is timed is a run whose memory and caches are its own: a few of the same go before.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import torch
 from torch import Tensor
 
 STEPS = ("forward", "forward + backward", "force step")
-LONG = 1.0  # seconds; what takes longer is run FEW times, without a run before each
+WARM = 3  # runs before each that is timed
+LONG = 1.0  # seconds; what takes longer is run FEW times, without runs before each
 FEW = 3
 
 Key = TypeVar("Key", bound=Hashable)
@@ -44,15 +48,15 @@ def seconds(run: Run, device: str) -> float:
 
 
 def medians(runs: Mapping[Key, Run], device: str, rounds: int) -> dict[Key, float]:
-    """Seconds of each run; they take turns, after two of each off the clock."""
+    """Seconds of each run; they take turns, warm ones."""
     for run in runs.values():
         run()  # compiled and profiled before the clock runs
     expected = {key: seconds(run, device) for key, run in runs.items()}
     times: dict[Key, list[float]] = {key: [] for key in runs}
     for round_ in range(rounds):
         for key, run in runs.items():
-            if expected[key] < LONG:
-                run()  # so that the memory it gets back is its own
+            for _ in range(WARM if expected[key] < LONG else 0):
+                run()
             if expected[key] < LONG or round_ < FEW:
                 times[key].append(seconds(run, device))
     return {key: statistics.median(values) for key, values in times.items()}

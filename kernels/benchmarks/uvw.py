@@ -143,7 +143,7 @@ def measure(case: Case, rounds: int) -> list[dict]:
     ]
 
 
-def run(device: str, out: Path | None, rounds: int) -> None:
+def run(device: str, out: Path, rounds: int) -> None:
     """Measure, print a table and save it; memory is that of a CPU."""
     rows = [row for s in SHAPES for row in measure(Case(*s, device), rounds)]
     table = [list(row.values()) for row in rows]

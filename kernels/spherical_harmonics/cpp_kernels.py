@@ -1,7 +1,8 @@
 """Spherical harmonics in generated C++: tiles of 16 vectors, one lane for each.
 
 The rows of a tile are transposed in registers on the way in and out, so that the
-formulas run on contiguous lanes. Tiles are shared among torch's threads by OpenMP.
+formulas run on contiguous lanes; the rows of the next tile are asked for meanwhile.
+Tiles are shared among torch's threads by OpenMP.
 """
 
 from __future__ import annotations
@@ -55,6 +56,13 @@ static inline void transpose(const T* from, int from_stride, T* to, int to_strid
   for (int i = 0; i < 4; i++) std::memcpy(to + i * to_stride, &r[i], sizeof(quad));
 }
 
+// ask for a line of the tile after the one at `first`, for each of its 4 x 4 blocks
+template <int D, int FOR_WRITING>
+static inline void prefetch(const T* array, int64_t first, int i, int j) {
+  const int block = i / 4 * (D / 4) + j / 4;
+  __builtin_prefetch(array + (first + W) * D + block * 16, FOR_WRITING);
+}
+
 template <int D>
 static inline void load(const T* array, int64_t first, int n, T tile[D][W]) {
   const T* rows = array + first * D;
@@ -64,8 +72,10 @@ static inline void load(const T* array, int64_t first, int n, T tile[D][W]) {
     rows = padded;
   }
   for (int i = 0; i < W; i += 4)
-    for (int j = 0; j + 4 <= D; j += 4)
+    for (int j = 0; j + 4 <= D; j += 4) {
+      prefetch<D, 0>(array, first, i, j);
       transpose(rows + i * D + j, D, &tile[j][i], W);
+    }
   for (int j = D / 4 * 4; j < D; j++)
     for (int i = 0; i < W; i++) tile[j][i] = rows[i * D + j];
 }
@@ -76,8 +86,10 @@ static inline void store(const T tile[D][W], T* array, int64_t first, int n) {
   T padded[W * D];
   T* to = n < W ? padded : rows;
   for (int i = 0; i < W; i += 4)
-    for (int j = 0; j + 4 <= D; j += 4)
+    for (int j = 0; j + 4 <= D; j += 4) {
+      prefetch<D, 1>(array, first, i, j);
       transpose(&tile[j][i], W, to + i * D + j, D);
+    }
   for (int j = D / 4 * 4; j < D; j++)
     for (int i = 0; i < W; i++) to[i * D + j] = tile[j][i];
   if (n < W) std::copy(padded, padded + n * D, rows);

@@ -10,6 +10,7 @@ import torch
 
 from equicalc.graph import neighbor_list
 from equicalc.kernels.benchmarks import (
+    __main__,
     accuracy,
     calculator,
     convolution,
@@ -18,7 +19,7 @@ from equicalc.kernels.benchmarks import (
 )
 from equicalc.kernels.benchmarks.report import write_results
 from equicalc.kernels.benchmarks.structures import box, ethanol_cluster
-from equicalc.kernels.benchmarks.timing import check_close, check_steps, medians
+from equicalc.kernels.benchmarks.timing import WARM, check_close, check_steps, medians
 from equicalc.models import Potential, PotentialConfig, evaluate
 
 ROOT = Path(__file__).parents[2]
@@ -59,11 +60,24 @@ def test_errors_of_both_packages_are_written(tmp_path, monkeypatch):
         assert float(row["equicalc_error"]) <= bound, row
 
 
+def test_results_are_saved_where_the_command_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "spherical-harmonics"])
+
+    def measured(device, out, rounds):
+        write_results(out, [{"rounds": rounds}], device)
+
+    monkeypatch.setitem(__main__.BENCHMARKS, "harmonics", measured)
+    __main__.main()
+    with open("spherical_harmonics_cpu.csv") as file:
+        assert next(csv.DictReader(file))["rounds"] == "9"
+
+
 def test_every_run_is_measured():
     calls = []
     times = medians({"a": lambda: calls.append(1)}, "cpu", rounds=3)
     assert times["a"] >= 0
-    assert len(calls) == 2 + 2 * 3
+    assert len(calls) == 2 + (WARM + 1) * 3
 
 
 def test_convolutions_agree_with_the_definition():
