@@ -69,7 +69,7 @@ def test_results_are_saved_where_the_command_runs(tmp_path, monkeypatch):
 
     monkeypatch.setitem(__main__.BENCHMARKS, "harmonics", measured)
     __main__.main()
-    with open("spherical_harmonics_cpu.csv") as file:
+    with Path("spherical_harmonics_cpu.csv").open() as file:
         assert next(csv.DictReader(file))["rounds"] == "9"
 
 
