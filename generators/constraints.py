@@ -26,6 +26,8 @@ CONTACT = 1.7
 #: Double bonds count if at most 1 pm longer than usual, triple bonds 3 pm: shorter
 #: than the bonds of aromatic rings.
 BEYOND_DOUBT = (10, 1, 3)
+#: Angstrom from an atom with a double bond to the plane of its three neighbours.
+FLAT = 0.3
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,11 @@ class Constraints:
         if self.valences is not None:
             limits = self.limits[:, growing.species, new.species.unsqueeze(1)]
             order = _orders(distance, limits) * growing.there
-            free = self.valences[growing.species] - self._bonds(growing).sum(2)
+            bonds = self._bonds(growing)
+            free = self.valences[growing.species] - bonds.sum(2)
             good &= ((order <= free) | (order == 0)).all(1)
             good &= order.sum(1) <= self.valences[new.species]
+            good &= _flat(growing, new, bonds, order)
             ratio = distance / (self.radii[growing.species] + radii)
             bonded = (order > 0) | (ratio < BONDED)
             good &= bonded.gather(1, new.focus.unsqueeze(1)).squeeze(1)
@@ -148,6 +152,35 @@ class Constraints:
         order = _orders(torch.cdist(growing.pos, growing.pos), limits)
         order.diagonal(dim1=1, dim2=2).zero_()
         return order * (there.unsqueeze(2) & there.unsqueeze(1))
+
+
+def _flat(growing: Growing, new: Addition, bonds: Tensor, order: Tensor) -> Tensor:
+    """Whether a new atom leaves double bonds flat, its own and its neighbours', (n,).
+
+    Parameters
+    ----------
+    growing, new
+        Molecules and an atom for each.
+    bonds : (n, n_max, n_max)
+        Bond orders of the molecules.
+    order : (n, n_max)
+        Those of the new atoms.
+    """
+    pos = torch.cat([growing.pos, new.pos.unsqueeze(1)], 1)
+    row = torch.cat([order, order.new_zeros(len(order), 1)], 1)
+    after = torch.cat([torch.cat([bonds, order.unsqueeze(1)], 1), row.unsqueeze(2)], 2)
+    changed = row > 0
+    changed[:, -1] = True
+    planar = changed & ((after > 0).sum(2) == 3) & (after.amax(2) == 2)
+    molecule, atom = planar.nonzero(as_tuple=True)
+    neighbours = after[molecule, atom].topk(3).indices
+    ends = pos[molecule.unsqueeze(1), neighbours] - pos[molecule, atom].unsqueeze(1)
+    a, b, c = ends.unbind(1)
+    normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+    height = (a * normal).sum(1).abs()
+    good = torch.ones_like(growing.number, dtype=torch.bool)
+    good[molecule[height > FLAT]] = False
+    return good
 
 
 def _orders(distance: Tensor, limits: Tensor) -> Tensor:

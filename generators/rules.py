@@ -34,9 +34,9 @@ class Rules:
     valence
         No atom gets more bonds than H 1, C 4, N 3, O 2, F 1, where bonds (and multiple
         bonds that are beyond doubt) follow from distances; a new atom is within bonding
-        distance of the one that it is attached to; and no molecule is complete with an
-        odd number of electrons. False for ions and radicals; None, the default, is True
-        for generators of these elements.
+        distance of the one that it is attached to; the ends of double bonds are flat;
+        and no molecule is complete with an odd number of electrons. False for ions and
+        radicals; None, the default, is True for generators of these elements.
     clash
         Atoms that are not bonded stay apart by so many times the sum of their covalent
         radii; 1.25 is a good choice.
@@ -104,13 +104,13 @@ class Rules:
         Examples
         --------
         >>> Rules(valence=True, elements=("O", "H", "C"), clash=1.25).text()
-        'valence of closed shells, clash 1.25, elements C H O'
+        'valence of closed shells and flat double bonds, clash 1.25, elements C H O'
         >>> Rules().text()
         'none'
         """
         words = self.provenance()
         if self.valence:
-            words["valence"] = "of closed shells"
+            words["valence"] = "of closed shells and flat double bonds"
         if self.elements is not None:
             words["elements"] = " ".join(sorted(set(self.elements)))
         if self.formula is not None:

@@ -47,8 +47,8 @@ Valence = Annotated[
     typer.Option(
         "--valence/--no-valence",
         help="No atom gets more bonds than it can, none is out of reach of a bond, "
-        "and no molecule ends with an odd number of electrons; --no-valence for ions "
-        "and radicals.",
+        "the ends of double bonds are flat, and no molecule ends with an odd number of "
+        "electrons; --no-valence for ions and radicals.",
         show_default="for H, C, N, O, F",
     ),
 ]

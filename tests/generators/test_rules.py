@@ -178,6 +178,30 @@ def test_bonds_of_the_table_are_in_reach(builder):
         assert constraints.accept(start, new).item() is good
 
 
+@pytest.mark.parametrize(("degrees", "good"), [(0, True), (15, True), (60, False)])
+def test_the_ends_of_double_bonds_are_flat(builder, degrees, good):
+    """Whether the atom that comes is a neighbour of an end, or an end itself."""
+    constraints = Constraints.of(
+        Rules().settled(builder.model.config), builder.model, torch.device("cpu")
+    )
+    ethene = molecule("C2H4")  # in the plane x = 0
+    bond = ethene.positions[2] - ethene.positions[0]
+    up = np.linalg.norm(bond) * np.array([1.0, 0.0, 0.0])
+    angle = np.radians(degrees)
+    ethene.positions[2] = (
+        ethene.positions[0] + np.cos(angle) * bond + np.sin(angle) * up
+    )
+    for last, focus in ((2, 0), (0, 1)):
+        order = [k for k in range(6) if k != last] + [last]
+        species = torch.tensor([[int(z > 1) for z in ethene.numbers[order]]])
+        pos = torch.tensor(ethene.positions[order])[None]
+        room = torch.tensor([6])
+        start = Growing.begin(torch.zeros(1), species[:, :5], pos[:, :5], room)
+        to = torch.tensor([order.index(focus)])
+        new = Addition(species[:, 5], pos[:, 5], to, torch.zeros(1))
+        assert constraints.accept(start, new).item() is good
+
+
 def test_radicals_are_grown_without_the_rule(builder, methanol):
     """With it, what can have no partner for its electron is refused at once."""
     methyl = molecule("CH3")
