@@ -18,8 +18,9 @@ Examples
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from equicalc.kernels.expr import RSQRT_GUARD, Expr, Graph
 
@@ -108,28 +109,52 @@ def _statements(
     return lines, text
 
 
-def torch_statements(graph: Graph, outputs: Sequence[Expr]) -> Statements:
+def torch_statements(
+    graph: Graph, outputs: Sequence[Expr], in_place: bool = False
+) -> Statements:
     """Write torch for tensors, with fused multiply-adds.
 
     Every torch call is a pass over memory, so products that are used once are computed
-    by the addition that uses them, and tensors are freed after their last use.
+    by the addition that uses them, and tensors are freed after their last use; or, if
+    `in_place`, written over, which is faster and cannot be differentiated.
     Constants that stand alone are called ``c<index>``; the caller defines them, since
     torch multiplies by tensors of no dimension faster than by Python numbers.
     """
     order = graph.topological(outputs)
     products = _products_inside_sums(order, outputs)
-    calls: dict[Expr, tuple[str, list[Expr]]] = {}
+    calls: dict[Expr, _Call] = {}
     for node in order:
         if node not in products and node.op not in ("input", "const"):
             calls[node] = _torch_call(node, products)
-    last_use = {arg: node for node, (_, args) in calls.items() for arg in args}
+    last_use = {arg: node for node, call in calls.items() for arg in call.args}
+    kept = set(outputs)
     lines = []
-    for node, (call, args) in calls.items():
-        line = f"{_torch_name(node)} = {call.format(*map(_torch_name, args))}"
-        done = [a for a in args if a in calls and last_use[a] is node]
-        names = sorted({_torch_name(a) for a in done if a not in outputs})
+    for node, call in calls.items():
+        done = {a for a in call.args if a in calls and last_use[a] is node} - kept
+        names = sorted(map(_torch_name, done))
+        line = f"{_torch_name(node)} = {call.text(done if in_place else set())}"
         lines.append(f"{line}; del {', '.join(names)}" if names else line)
     return lines, [_torch_name(output) for output in outputs]
+
+
+class _Call(NamedTuple):
+    """A function of torch, what it takes, and the text of its keyword, if any."""
+
+    function: Literal["add", "mul", "addcmul", "rsqrt"]
+    args: list[Expr]
+    keyword: str = ""
+
+    def text(self, free: Set[Expr]) -> str:
+        """Write the call; over its first argument if that is `free`."""
+        args = self.args
+        if len(args) == 2 and not self.keyword and args[1] in free:  # it commutes
+            args = args[::-1]
+        first, *rest = [*map(_torch_name, args), *filter(None, [self.keyword])]
+        if self.function == "rsqrt":
+            return f"torch.rsqrt({first}.clamp_min({RSQRT_GUARD!r}))"
+        if args[0] in free:
+            return f"{first}.{self.function}_({', '.join(rest)})"
+        return f"torch.{self.function}({', '.join([first, *rest])})"
 
 
 def _torch_name(node: Expr) -> str:
@@ -164,19 +189,19 @@ def _products_inside_sums(
     return products
 
 
-def _torch_call(
-    node: Expr, products: dict[Expr, tuple[float, list[Expr]]]
-) -> tuple[str, list[Expr]]:
+def _torch_call(node: Expr, products: dict[Expr, tuple[float, list[Expr]]]) -> _Call:
     a, *rest = node.args
     if node.op == "rsqrt":
-        return f"torch.rsqrt({{}}.clamp_min({RSQRT_GUARD!r}))", [a]
+        return _Call("rsqrt", [a])
     (b,) = rest
     if a in products and node.op == "add":
         a, b = b, a
-    if node.op == "mul" or b not in products:
-        return f"{{}} {'*' if node.op == 'mul' else '+'} {{}}", [a, b]
+    if node.op == "mul":
+        return _Call("mul", [a, b])
+    if b not in products:
+        return _Call("add", [a, b])
     factor, tensors = products[b]
     if len(tensors) == 1:
-        return f"torch.add({{}}, {{}}, alpha={factor!r})", [a, *tensors]
-    value = "" if factor == 1.0 else f", value={factor!r}"
-    return f"torch.addcmul({{}}, {{}}, {{}}{value})", [a, *tensors]
+        return _Call("add", [a, *tensors], f"alpha={factor!r}")
+    value = "" if factor == 1.0 else f"value={factor!r}"
+    return _Call("addcmul", [a, *tensors], value)

@@ -66,8 +66,9 @@ def formulas(
 ) -> dict[str, Function]:
     """Write the forward, backward and double backward pass.
 
-    With a `dtype`, for tensors of that type alone, and faster: numbers are tensors,
-    too, and multiplying by them takes torch half the time.
+    With a `dtype`, for tensors of that type alone, faster, and not differentiable:
+    tensors are written over after their last use, and numbers are tensors, too, which
+    multiplies in half the time.
     """
     return {name: _compile(f, dtype) for name, f in harmonics.formulas.items()}
 
@@ -77,7 +78,7 @@ def _compile(formula: Formula, dtype: torch.dtype | None) -> Function:
     inputs, outputs = formula
     flat = list(chain(*outputs))
     graph = flat[0].graph
-    lines, results = torch_statements(graph, flat)
+    lines, results = torch_statements(graph, flat, in_place=dtype is not None)
     names = iter(
         result if node.number is None else f"torch.full_like(x, {node.number!r})"
         for node, result in zip(flat, results, strict=True)

@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from equicalc.kernels.emit import (
     cpp_block,
@@ -108,7 +109,25 @@ def test_torch_frees_tensors_after_their_last_use(graph):
     x, y = graph.inputs("xy")
     square = x * y
     lines, (result,) = torch_statements(graph, [square * square])
-    assert lines[-1] == f"{result} = t2 * t2; del t2"
+    assert lines[-1] == f"{result} = torch.mul(t2, t2); del t2"
+
+
+def test_torch_writes_over_what_is_done_with(graph):
+    x, y = inputs = graph.inputs("xy")
+    shared = x + y
+    outputs = [shared * x + 2.0 * (shared * y), graph.rsqrt(shared + 3.0 * y) + shared]
+    at = dict(zip("xy", torch.rand(2, 5, dtype=torch.float64)))
+    numbers = [n for n in graph.topological(outputs) if n.number is not None]
+    at |= {f"c{n.index}": torch.tensor(n.number) for n in numbers}
+    results = []
+    for in_place in (False, True):
+        lines, names = torch_statements(graph, [*outputs, *inputs], in_place)
+        assert in_place == any("_(" in line for line in lines)
+        namespace = {"torch": torch, **{name: t.clone() for name, t in at.items()}}
+        exec("\n".join(lines), namespace)
+        results.append(torch.stack([namespace[name] for name in names]))
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(results[1][2:], torch.stack([at[name] for name in "xy"]))
 
 
 def test_ranked_order_needs_inputs_of_one_rank_at_a_time(graph):
