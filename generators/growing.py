@@ -64,6 +64,8 @@ class Growing:
         Where the molecule grows.
     room : (n,)
         Atoms that it may have, n_max at most.
+    retreats : (n,)
+        How often it took atoms back.
     """
 
     number: Tensor
@@ -75,6 +77,7 @@ class Growing:
     may_focus: Tensor
     origin: Tensor
     room: Tensor
+    retreats: Tensor
 
     @classmethod
     def begin(
@@ -117,6 +120,7 @@ class Growing:
             torch.ones(n, n_max, 2, dtype=torch.bool, device=pos.device),
             origin,
             room,
+            torch.zeros_like(room),
         )
 
     def __len__(self) -> int:
@@ -144,6 +148,31 @@ class Growing:
         self.focus[place] = new.focus
         self.log_prob[place] = new.log_prob
         self.n_atoms[rows] += 1
+
+    def retreat(self, rows: Tensor) -> Tensor:
+        """Take atoms back, in place: one that is no hydrogen, then two, and so on.
+
+        What came after them goes with them. Given atoms and the first one stay.
+
+        Parameters
+        ----------
+        rows
+            Molecules.
+
+        Returns
+        -------
+        Tensor
+            Those of the rows that had atoms to lose.
+        """
+        some = self[rows]
+        own = some.there & (some.focus >= 0)
+        heavy = (own & (some.species > 0)).int()
+        since = heavy.flip(1).cumsum(1).flip(1)  # heavy atoms from here on
+        kept = (since > some.retreats.unsqueeze(1)).sum(1) - 1
+        n_atoms = kept.maximum((some.there & ~own).sum(1))
+        self.n_atoms[rows] = n_atoms
+        self.retreats[rows] += 1
+        return rows[n_atoms < some.n_atoms]
 
     @property
     def there(self) -> Tensor:

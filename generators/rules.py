@@ -27,7 +27,8 @@ class Rules:
     """What molecules must keep to while they grow.
 
     An atom that breaks a rule is drawn again, up to `attempts` times; a molecule that
-    finds no way on ends there, with ``complete`` false.
+    finds no way on goes back, up to `retreats` times, and then ends there, with
+    ``complete`` false.
 
     Attributes
     ----------
@@ -51,6 +52,9 @@ class Rules:
         from them, by 1.7 times the sum of the covalent radii.
     attempts
         Draws of one step.
+    retreats
+        How often a molecule that finds no way on goes back: the first time to before
+        its last atom that is no hydrogen, then to before the last two, and so on.
     """
 
     valence: bool | None = None
@@ -61,12 +65,15 @@ class Rules:
     formula: str | None = None
     environment: Atoms | None = None
     attempts: int = 10
+    retreats: int = 6
 
     def __post_init__(self) -> None:
         if self.clash is not None and not self.clash > 0:
             raise ValueError(f"clash must be positive, got {self.clash}")
         if self.attempts < 1:
             raise ValueError(f"attempts must be at least 1, got {self.attempts}")
+        if self.retreats < 0:
+            raise ValueError(f"retreats must be at least 0, got {self.retreats}")
         if self.environment is not None and self.environment.pbc.any():
             raise ValueError("the environment is periodic: set environment.pbc = False")
         if self.max_atoms is not None and self.max_atoms < max(self.min_atoms, 1):

@@ -173,7 +173,7 @@ class Sampler:
 
     def uniforms(self, seed: int, numbers: range, rules: Rules) -> Tensor:
         """Return the random numbers of some molecules, see `streams`."""
-        n_steps = rules.room(self.model.config.max_atoms) + 2
+        n_steps = (rules.room(self.model.config.max_atoms) + 2) * (1 + rules.retreats)
         attempts = rules.attempts if rules.rejects else 1
         return uniforms(seed, numbers, n_steps, attempts).to(self.device)
 

@@ -144,7 +144,8 @@ def step(
     1. Logits of focus and species, and of stopping; what may not come is left out.
     2. Draw one of them, then a position; where the constraints do not accept the atom,
        the choice becomes less likely, and other random numbers are tried.
-    3. Molecules end that stop, are full, or were refused in all attempts.
+    3. Molecules that are full, or were refused in all attempts, take atoms back. Those
+       end that stop, and that may not retreat any more.
 
     Parameters
     ----------
@@ -191,6 +192,9 @@ def step(
         chances[refused, choice[~good]] -= REFUSED
         chances[refused, stopping] = -torch.inf  # that a way is barred is no end
     # 3. ends
+    astray = ~(grown | stopped) | lost
+    astray &= growing.retreats < constraints.rules.retreats
+    grown[after.retreat(astray.nonzero().squeeze(1))] = True
     ended = ~grown
     rows = grown.nonzero().squeeze(1)
     known = None

@@ -277,9 +277,12 @@ def test_fragments_far_from_the_origin_grow_as_well(builder, methanol):
     far, far_around = fragment.copy(), around.copy()
     far.positions += away
     far_around.positions += away
-    grown = builder.complete(fragment, 4, rules=Rules(environment=around))
+    rules, far_rules = (
+        Rules(environment=atoms, retreats=0) for atoms in (around, far_around)
+    )
+    grown = builder.complete(fragment, 4, rules=rules)
     grown += builder.complete_each([methanol[[0, 1]], fragment])[1:]
-    shifted = builder.complete(far, 4, rules=Rules(environment=far_around))
+    shifted = builder.complete(far, 4, rules=far_rules)
     shifted += builder.complete_each([methanol[[0, 1]], far])[1:]
     assert max(len(atoms) for atoms in grown) > 3
     for near, there in zip(grown, shifted, strict=True):

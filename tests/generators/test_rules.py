@@ -151,13 +151,38 @@ def test_a_molecule_without_a_way_on_ends(builder, methanol):
 def test_what_is_barred_is_no_end(builder, methanol):
     """However often it is refused: the molecule stops only where it may go on."""
     around = Atoms("Au", methanol.positions[:1])
-    rules = Rules(environment=around, attempts=40, valence=False)
+    rules = Rules(environment=around, attempts=40, valence=False, retreats=0)
     for atoms in builder.complete(methanol[[0]], 40, rules=rules):
         if atoms.info["complete"]:  # the first draw already
             alone = replace(rules, attempts=1)
             number = atoms.info["molecule"]
             (again,) = builder.complete(methanol[[0]], 1, rules=alone, first=number)
             assert again.info["complete"]
+
+
+def test_a_molecule_takes_more_atoms_back_every_time():
+    """Carbons, oxygens and their hydrogens; what was given stays."""
+    species = torch.tensor([[1, 1, 2, 0, 2, 0], [1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
+    focus = torch.tensor([[-1, 0, 1, 1, 2, 4], [-1, -1, 0, 2, 2, 2], [-1] * 6])
+    growing = Growing.begin(
+        torch.arange(3), species, torch.zeros(3, 6, 3), torch.full((3,), 6)
+    )
+    growing.focus[:] = focus
+    for moved, n_atoms in (([0, 1], [4, 2, 6]), ([0], [1, 2, 6]), ([], [1, 2, 6])):
+        assert growing.retreat(torch.arange(3)).tolist() == moved
+        assert growing.n_atoms.tolist() == n_atoms
+
+
+def test_retreats_find_another_way(builder):
+    """Some of the molecules that ended without them are whole then; others are same."""
+    rules = Rules(valence=True, clash=1.25)
+    before = builder.generate(48, seed=0, rules=replace(rules, retreats=0))
+    after = builder.generate(48, seed=0, rules=rules)
+    lost = [k for k, atoms in enumerate(before) if not atoms.info["complete"]]
+    assert any(after[k].info["complete"] for k in lost)
+    for k, (a, b) in enumerate(zip(before, after)):
+        if k not in lost:
+            np.testing.assert_allclose(a.positions, b.positions, atol=1e-3)
 
 
 def test_bonds_of_the_table_are_in_reach(builder):
@@ -266,6 +291,7 @@ def test_impossible_rules_are_refused(builder, rules, match):
     [
         ({"clash": -1.0}, "clash must be positive"),
         ({"attempts": 0}, "at least 1"),
+        ({"retreats": -1}, "at least 0"),
         ({"min_atoms": 5, "max_atoms": 3}, "max_atoms 3 is below min_atoms 5"),
         ({"formula": "CH4", "max_atoms": 3}, "not both"),
         ({"formula": ""}, "formula is empty"),
