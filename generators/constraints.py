@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .growing import Addition, Growing
 from .metrics.lookup import VALENCES, bond_limits
+from .metrics.validity import RADII_2023, REACH
 from .rules import Rules
 
 if TYPE_CHECKING:
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Constraints"]
 
-#: Atoms within so many times the sum of their covalent radii are bonded.
+#: Atoms within so many times the sum of their covalent radii do not clash.
 BONDED = 1.15
 #: Nearest atom of an environment, in sums of covalent radii.
 CONTACT = 1.7
 #: Double bonds count if at most 1 pm longer than usual, triple bonds 3 pm: shorter
 #: than the bonds of aromatic rings.
 BEYOND_DOUBT = (10, 1, 3)
-#: Angstrom from an atom with a double bond to the plane of its three neighbours.
-FLAT = 0.3
+#: Longest way from an end of a double bond to the plane of its three neighbours,
+#: Angstrom, and least cosine between the planes of both ends: 20 degrees.
+FLAT = 0.25
+PARALLEL = 0.94
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Constraints:
         Bonds that an atom may have.
     limits : (3, n_elements, n_elements), Angstrom
         Longest single, double and triple bonds.
+    apart : (n_elements, n_elements), Angstrom
+        Least distances of atoms that are not bonded.
     environment, environment_radii : (m, 3) and (m,), Angstrom
         What is around, places in double precision.
     """
@@ -55,6 +60,7 @@ class Constraints:
     quota: Tensor | None
     valences: Tensor | None
     limits: Tensor
+    apart: Tensor
     environment: Tensor
     environment_radii: Tensor
 
@@ -70,12 +76,14 @@ class Constraints:
         around = rules.environment
         valences = tensor([VALENCES[number] for number in z]) if rules.valence else None
         limits = bond_limits(BEYOND_DOUBT)[:, z][:, :, z] if rules.valence else []
+        reach = REACH * tensor([RADII_2023[n] for n in z] if rules.valence else [])
         return cls(
             rules,
             tensor(covalent_radii[z]),
             None if quota is None else tensor(quota),
             valences,
             tensor(limits),
+            reach[:, None] + reach,
             torch.as_tensor(
                 np.zeros((0, 3)) if around is None else around.positions, device=device
             ),
@@ -128,9 +136,9 @@ class Constraints:
             good &= ((order <= free) | (order == 0)).all(1)
             good &= order.sum(1) <= self.valences[new.species]
             good &= _flat(growing, new, bonds, order)
-            ratio = distance / (self.radii[growing.species] + radii)
-            bonded = (order > 0) | (ratio < BONDED)
-            good &= bonded.gather(1, new.focus.unsqueeze(1)).squeeze(1)
+            good &= order.gather(1, new.focus.unsqueeze(1)).squeeze(1) > 0
+            near = distance < self.apart[growing.species, new.species.unsqueeze(1)]
+            good &= (~near | (order > 0) | ~growing.there).all(1)
         if len(self.environment):
             distance = torch.cdist(
                 new.pos + growing.origin,
@@ -169,18 +177,21 @@ def _flat(growing: Growing, new: Addition, bonds: Tensor, order: Tensor) -> Tens
     pos = torch.cat([growing.pos, new.pos.unsqueeze(1)], 1)
     row = torch.cat([order, order.new_zeros(len(order), 1)], 1)
     after = torch.cat([torch.cat([bonds, order.unsqueeze(1)], 1), row.unsqueeze(2)], 2)
-    changed = row > 0
-    changed[:, -1] = True
-    planar = changed & ((after > 0).sum(2) == 3) & (after.amax(2) == 2)
+    planar = ((after > 0).sum(2) == 3) & (after.amax(2) == 2)
     molecule, atom = planar.nonzero(as_tuple=True)
     neighbours = after[molecule, atom].topk(3).indices
     ends = pos[molecule.unsqueeze(1), neighbours] - pos[molecule, atom].unsqueeze(1)
     a, b, c = ends.unbind(1)
     normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
-    height = (a * normal).sum(1).abs()
-    good = torch.ones_like(growing.number, dtype=torch.bool)
-    good[molecule[height > FLAT]] = False
-    return good
+    bent = torch.zeros_like(planar)
+    bent[molecule, atom] = (a * normal).sum(1).abs() > FLAT
+    normals = torch.zeros_like(pos)
+    normals[molecule, atom] = normal
+    turned = (normals @ normals.transpose(1, 2)).abs() < PARALLEL
+    double = (after == 2) & planar.unsqueeze(1) & planar.unsqueeze(2)
+    changed = row > 0
+    changed[:, -1] = True
+    return ~((bent | (double & turned).any(2)) & changed).any(1)
 
 
 def _orders(distance: Tensor, limits: Tensor) -> Tensor:

@@ -34,10 +34,11 @@ class Rules:
     ----------
     valence
         No atom gets more bonds than H 1, C 4, N 3, O 2, F 1, where bonds (and multiple
-        bonds that are beyond doubt) follow from distances; a new atom is within bonding
-        distance of the one that it is attached to; the ends of double bonds are flat;
-        and no molecule is complete with an odd number of electrons. False for ions and
-        radicals; None, the default, is True for generators of these elements.
+        bonds that are beyond doubt) follow from distances, and no distance is between
+        those of bonds and of strangers; a new atom is bonded to the one that it is
+        attached to; double bonds are flat; and no molecule is complete with an odd
+        number of electrons. False for ions and radicals; None, the default, is
+        True for generators of these elements.
     clash
         Atoms that are not bonded stay apart by so many times the sum of their covalent
         radii; 1.25 is a good choice.

@@ -46,9 +46,10 @@ Valence = Annotated[
     bool | None,
     typer.Option(
         "--valence/--no-valence",
-        help="No atom gets more bonds than it can, none is out of reach of a bond, "
-        "the ends of double bonds are flat, and no molecule ends with an odd number of "
-        "electrons; --no-valence for ions and radicals.",
+        help="No atom gets more bonds than it can, none is out of reach of a bond, no "
+        "distance is between those of bonds and of strangers, double bonds are flat, "
+        "and no molecule ends with an odd number of electrons; --no-valence for ions "
+        "and radicals.",
         show_default="for H, C, N, O, F",
     ),
 ]

@@ -278,7 +278,7 @@ def test_fragments_far_from_the_origin_grow_as_well(builder, methanol):
     far.positions += away
     far_around.positions += away
     rules, far_rules = (
-        Rules(environment=atoms, retreats=0) for atoms in (around, far_around)
+        Rules(environment=atoms, valence=False) for atoms in (around, far_around)
     )
     grown = builder.complete(fragment, 4, rules=rules)
     grown += builder.complete_each([methanol[[0, 1]], fragment])[1:]

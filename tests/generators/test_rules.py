@@ -227,6 +227,21 @@ def test_the_ends_of_double_bonds_are_flat(builder, degrees, good):
         assert constraints.accept(start, new).item() is good
 
 
+@pytest.mark.parametrize(("distance", "good"), [(1.5, True), (1.7, False), (1.9, True)])
+def test_atoms_are_either_bonded_or_apart(builder, distance, good):
+    """An oxygen at one carbon, near another one."""
+    constraints = Constraints.of(
+        Rules(valence=True), builder.model, torch.device("cpu")
+    )
+    species = torch.tensor([[1, 1]])
+    pos = torch.tensor([[[0.0, 0, 0], [0, 0, 1.4 + distance]]], dtype=torch.float64)
+    start = Growing.begin(torch.zeros(1), species, pos, torch.tensor([3]))
+    oxygen = torch.tensor([builder.model.elements.index(8)])
+    place = torch.tensor([[0.0, 0.0, 1.4]], dtype=torch.float64)
+    new = Addition(oxygen, place, torch.tensor([0]), torch.zeros(1))
+    assert constraints.accept(start, new).item() is good
+
+
 def test_radicals_are_grown_without_the_rule(builder, methanol):
     """With it, what can have no partner for its electron is refused at once."""
     methyl = molecule("CH3")
