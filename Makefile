@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
-BENCH_OUT ?= kernels/benchmarks/results
+BENCH_OUT ?= runs/bench
 FAST = not slow and not gpu
 
 install: $(READY)   ## the environment, made once and again when a file below changes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -321,7 +320,7 @@ class Builder:
         """
         if k < 1:
             raise ValueError(f"k is {k}; give at least 1")
-        rules = replace(rules or Rules(), retreats=0).settled(self.model.config)
+        rules = (rules or Rules()).settled(self.model.config)
         check_fragment(fragment, self.model, None)
         rules.check(self.model.config, fragment)
         last = len(fragment)

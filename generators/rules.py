@@ -27,8 +27,8 @@ class Rules:
     """What molecules must keep to while they grow.
 
     An atom that breaks a rule is drawn again, up to `attempts` times; a molecule that
-    finds no way on goes back, up to `retreats` times, and then ends there, with
-    ``complete`` false.
+    is full or finds no way on goes back, up to `retreats` times, and at last ends where
+    it is then, with ``complete`` false.
 
     Attributes
     ----------
@@ -54,8 +54,9 @@ class Rules:
     attempts
         Draws of one step.
     retreats
-        How often a molecule that finds no way on goes back: the first time to before
-        its last atom that is no hydrogen, then to before the last two, and so on.
+        How often a molecule goes back: the first time to before its last atom that is
+        no hydrogen, then to before the last two, and so on; not beyond what was given.
+        0 saves time where a limit is so tight that it does not help.
     """
 
     valence: bool | None = None
@@ -111,12 +112,10 @@ class Rules:
 
         Examples
         --------
-        >>> Rules(valence=True, elements=("O", "H", "C"), clash=1.25).text()
-        'valence of closed shells and flat double bonds, clash 1.25, elements C H O'
-        >>> Rules().text()
-        'none'
+        >>> Rules(elements=("O", "H", "C"), clash=1.25).text()
+        'clash 1.25, elements C H O, retreats 6'
         """
-        words = self.provenance()
+        words = self.provenance() | {"retreats": self.retreats}
         if self.valence:
             words["valence"] = "of closed shells and flat double bonds"
         if self.elements is not None:
@@ -127,7 +126,7 @@ class Rules:
             places = around.numbers.tobytes() + around.positions.tobytes()
             digest = hashlib.sha256(places).hexdigest()[:8]
             words["environment"] = f"{around.get_chemical_formula()} {digest}"
-        return ", ".join(f"{name} {value}" for name, value in words.items()) or "none"
+        return ", ".join(f"{name} {value}" for name, value in words.items())
 
     @property
     def rejects(self) -> bool:

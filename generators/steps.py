@@ -66,7 +66,7 @@ class Skeletons:
     features : (n_nodes, ...)
         Of all of them, end to end.
     n_heavy : (n,)
-        How many each molecule has.
+        How many each molecule had then: another number now means other features.
     """
 
     features: Tensor
@@ -102,7 +102,7 @@ def grow(
     constraints: Constraints,
     finished: Callable[[Growing, Tensor], None],
 ) -> None:
-    """Grow molecules until each one stops, has no room left, or finds no way on.
+    """Grow molecules until each one stops, or is stuck and has no retreats left.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def step(
     may_stop: bool = True,
     known: Skeletons | None = None,
 ) -> Step:
-    """Add one atom to each molecule that does not end.
+    """Add an atom to each molecule, take some back, or end it.
 
     1. Logits of focus and species, and of stopping; what may not come is left out.
     2. Draw one of them, then a position; where the constraints do not accept the atom,

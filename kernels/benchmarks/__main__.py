@@ -45,7 +45,8 @@ def main() -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help="CSV file; a folder for all  [default: NAME_DEVICE.csv in this folder]",
+        default=Path(),
+        help="CSV file, or a folder for NAME_DEVICE.csv and plots  [default: this one]",
     )
     parser.add_argument("--rounds", type=int, default=9, help="medians are of these")
     parser.add_argument(
@@ -61,11 +62,13 @@ def main() -> None:
     given: str = arguments.benchmark
     name = ALIASES.get(given, given)
     settings = {"device": arguments.device, "rounds": arguments.rounds}
+    out: Path = arguments.out
     with one_thread():
         if name == "all":
-            run_all(arguments.out or Path(), settings)
+            run_all(out, settings)
             return
-        out = arguments.out or Path(file_name(name, arguments.device))
+        if out.is_dir():
+            out /= file_name(name, arguments.device)
         if name == "calculator":
             calculator.run(out=out, largest=arguments.largest, **settings)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,7 @@ def peaks(device: str) -> tuple[float, float] | None:
     return known[0] if known else None
 
 
+@functools.cache  # before results make the folder differ from it
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     folder = Path(__file__).resolve().parent

@@ -56,7 +56,8 @@ static inline void transpose(const T* from, int from_stride, T* to, int to_strid
   for (int i = 0; i < 4; i++) std::memcpy(to + i * to_stride, &r[i], sizeof(quad));
 }
 
-// ask for a line of the tile after the one at `first`, for each of its 4 x 4 blocks
+// ask for a line of 16 numbers of the tile after the one at `first`, for each of its
+// 4 x 4 blocks
 template <int D, int FOR_WRITING>
 static inline void prefetch(const T* array, int64_t first, int i, int j) {
   const int block = i / 4 * (D / 4) + j / 4;

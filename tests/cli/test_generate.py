@@ -106,8 +106,8 @@ def test_a_file_is_continued_by_the_same_request_only(cli):
     assert "1 molecules made" in cli(*asked, 1.2, "--elements", "H,C,O")
     valence = "valence of closed shells and flat double bonds"
     out = cli(*asked, 1.3, "--elements", "H,C,O", code=2)
-    assert f"rules {valence}, clash 1.2, elements C H O, not" in out
-    assert f"not {valence}, clash 1.2:" in cli(*asked, 1.2, code=2)
+    assert f"rules {valence}, clash 1.2, elements C H O, retreats 6, not" in out
+    assert f"not {valence}, clash 1.2, retreats 6:" in cli(*asked, 1.2, code=2)
     assert "valid_only False, not True" in cli(
         *asked, 1.2, "--elements", "H,C,O", "--valid-only", code=2
     )

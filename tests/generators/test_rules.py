@@ -14,6 +14,8 @@ from equicalc.generators import Builder, Rules, TooFewValidError, filtering
 from equicalc.generators.constraints import Constraints
 from equicalc.generators.growing import Addition, Growing
 from equicalc.generators.metrics import valid_molecule
+from equicalc.generators.steps import Temperature, step
+from equicalc.generators.streams import DRAWS
 from equicalc.models import SymphonyConfig
 
 
@@ -183,6 +185,29 @@ def test_retreats_find_another_way(builder):
     for k, (a, b) in enumerate(zip(before, after)):
         if k not in lost:
             np.testing.assert_allclose(a.positions, b.positions, atol=1e-3)
+
+
+def test_full_molecules_and_lost_ones_retreat(builder):
+    """Lost is one to which nothing may be attached, and that must not stop."""
+    small = Rules(max_atoms=5, valence=False)
+    n_whole = [
+        sum(atoms.info["complete"] for atoms in builder.generate(24, rules=rules))
+        for rules in (replace(small, retreats=0), small)
+    ]
+    assert n_whole[0] < n_whole[1]
+    chain = torch.tensor([[1, 1, 1]])
+    places = torch.tensor([[[0.0, 0, 0], [1.5, 0, 0], [3.0, 0, 0]]])
+    places = places.double()
+    growing = Growing.begin(torch.zeros(1), chain, places, torch.tensor([7]))
+    growing.focus[:, :3] = torch.tensor([-1, 0, 1])
+    growing.may_focus[:] = False
+    constraints = builder.sampler.constraints(Rules(valence=False))
+    numbers = torch.full((1, 1, DRAWS), 0.5)
+    done = step(
+        builder.model, growing, numbers, Temperature(), constraints, may_stop=False
+    )
+    assert done.growing.n_atoms.tolist() == [2]
+    assert not len(done.ended)
 
 
 def test_bonds_of_the_table_are_in_reach(builder):
