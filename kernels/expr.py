@@ -82,6 +82,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: dict[tuple, Expr] = {}
+        self._partials: dict[Expr, Mapping[Expr, Expr]] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -162,6 +163,18 @@ class Graph:
             total = total + term
         return total
 
+    def define_partials(self, node: Expr, partials: Mapping[Expr, Expr]) -> None:
+        """Give the derivatives of a node, where they are known and shorter.
+
+        Parameters
+        ----------
+        node
+            Whose derivatives are not to be found through its arguments any more.
+        partials
+            Of what it depends on, nodes that it is made of, the derivative for each.
+        """
+        self._partials[node] = partials
+
     def topological(self, outputs: Sequence[Expr]) -> list[Expr]:
         """Return the nodes the outputs need, every node after its arguments.
 
@@ -224,7 +237,7 @@ class Graph:
         independent = set(inputs)
         active = set(inputs)
         for node in order:  # arguments come first, so one sweep marks all
-            if active.intersection(node.args):
+            if active.intersection(self._partials.get(node, node.args)):
                 active.add(node)
         gradient: dict[Expr, Expr] = {}
 
@@ -238,6 +251,10 @@ class Graph:
             if node not in gradient or node in independent:
                 continue
             g = gradient[node]
+            if node in self._partials:
+                for arg, partial in self._partials[node].items():
+                    accumulate(arg, g * partial)
+                continue
             match node.op:
                 case "add":
                     for arg in node.args:

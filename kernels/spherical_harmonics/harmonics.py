@@ -21,6 +21,14 @@ because it is shorter:
     q_lm = a y q_(l-1)m - a b r^2 q_(l-2)m,
     a = sqrt((4 l^2 - 1) / (l^2 - m^2)),
     b = sqrt(((l - 1)^2 - m^2) / (4 (l - 1)^2 - 1)).
+
+Derivatives of solid harmonics are solid harmonics of one degree less, and those of q
+and of c_m, s_m come from that rather than from the way in which they are computed,
+which is a quarter shorter:
+
+    d q_lm / dy = (l + m) n_lm / n_(l-1)m q_(l-1)m,
+    d q_lm / d(rho^2) = -1/2 n_lm / n_(l-1)(m+1) q_(l-1)(m+1),
+    d (c_m + i s_m) = m (c_(m-1) + i s_(m-1)) (dz + i dx).
 """
 
 from __future__ import annotations
@@ -192,8 +200,12 @@ class _SolidHarmonics:
         graph = y.graph
         self.c, self.s = [graph.const(1.0)], [graph.const(0.0)]
         for m in range(max(harmonics.ls, default=0)):
-            self.c.append(z * self.c[m] - x * self.s[m])
-            self.s.append(z * self.s[m] + x * self.c[m])
+            c, s, up = self.c[m], self.s[m], m + 1.0
+            self.c.append(z * c - x * s)
+            self.s.append(z * s + x * c)
+            if up > 2:  # below it is no shorter
+                graph.define_partials(self.c[-1], {z: up * c, x: -up * s})
+                graph.define_partials(self.s[-1], {z: up * s, x: up * c})
         self.q = functools.cache(self._q)
 
     def rho(self, k: int) -> Expr:
@@ -206,9 +218,25 @@ class _SolidHarmonics:
         return sines + [self.q(l, m) * self.c[m] for m in range(l + 1)]
 
     def _q(self, l: int, m: int) -> Expr:
-        if 0 < m < l - 1 and {l - 1, l - 2} <= self.ls:
-            return self._recurrence(l, m)
-        return self._polynomial(l, m)
+        recur = 0 < m < l - 1 and {l - 1, l - 2} <= self.ls
+        q = self._recurrence(l, m) if recur else self._polynomial(l, m)
+        if m < l:
+            self.y.graph.define_partials(q, self._partials(l, m))
+        return q
+
+    def _partials(self, l: int, m: int) -> dict[Expr, Expr]:
+        norm = self._norm(l, m)
+        to_y = (l + m) * norm / self._norm(l - 1, m)
+        partials = {self.y: to_y * self.q(l - 1, m)}
+        if m < l - 1:
+            to_rho2 = -0.5 * norm / self._norm(l - 1, m + 1)
+            partials[self.rho2] = to_rho2 * self.q(l - 1, m + 1)
+        return partials
+
+    def _norm(self, l: int, m: int) -> float:
+        f = math.factorial
+        norm = math.sqrt((2 * l + 1) * (2 if m else 1) * f(l - m) / f(l + m))
+        return self.scale(l) * norm
 
     def _recurrence(self, l: int, m: int) -> Expr:
         a = math.sqrt((4 * l**2 - 1) / (l**2 - m**2))
@@ -221,11 +249,10 @@ class _SolidHarmonics:
     def _polynomial(self, l: int, m: int) -> Expr:
         """Apply Horner's rule in y^2 and rho^2, times y if l - m is odd."""
         graph, f = self.y.graph, math.factorial
-        norm = math.sqrt((2 * l + 1) * (2 if m else 1) * f(l - m) / f(l + m))
         q = graph.const(0.0)
         for k in range((l - m) // 2 + 1):
             count = f(l + m) / (2 ** (m + 2 * k) * f(k) * f(m + k) * f(l - m - 2 * k))
-            coefficient = (-1) ** k * self.scale(l) * norm * count
+            coefficient = (-1) ** k * self._norm(l, m) * count
             q = q * self.y2 + coefficient * self.rho(k)
         return q * self.y if (l - m) % 2 else q
 

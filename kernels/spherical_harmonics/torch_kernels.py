@@ -51,13 +51,27 @@ def run(
     outputs
         To be filled; of the shapes of what they are.
     """
+    if not len(inputs[0]):
+        return
     formula = formulas(harmonics, inputs[0].dtype)[name]
     block = BLOCK.get(inputs[0].device.type, LARGE_BLOCK)
     splits = [tensor.split(block) for tensor in (*inputs, *outputs)]
     for rows in zip(*splits, strict=True):
-        columns = [tensor.t().contiguous() for tensor in rows[: len(inputs)]]
+        columns = map(_transposed, rows[: len(inputs)])
         for out, result in zip(rows[len(inputs) :], formula(*columns), strict=True):
-            out.copy_(result.t())
+            out.copy_(_transposed(result))
+
+
+def _transposed(matrix: Tensor) -> Tensor:
+    """Return a contiguous transpose, on a CPU up to ten times sooner than by a copy.
+
+    A shuffle of channels is a transpose, and one that torch computes in vectors if the
+    channels come last.
+    """
+    n_rows, n_columns = matrix.shape
+    size = n_rows * n_columns
+    pixel = matrix.as_strided((1, size, 1, 1), (size, 1, size, size))
+    return torch.channel_shuffle(pixel, n_rows).view(n_columns, n_rows)
 
 
 @functools.cache

@@ -80,6 +80,17 @@ def test_inputs_of_a_derivative_are_held_independent(graph):
     assert by_square is x
 
 
+def test_given_partials_stand_for_those_of_the_arguments(graph):
+    x, y = graph.inputs("xy")
+    cube = x * x * x
+    square = x * x
+    graph.define_partials(cube, {x: 3.0 * square})
+    (slope,) = graph.vjp([cube * y], [graph.const(1.0)], [x])
+    assert slope is y * (3.0 * square)
+    (curvature,) = graph.vjp([slope], [graph.const(1.0)], [x])
+    assert evaluate(curvature, {"x": 0.7, "y": 1.3}) == pytest.approx(6 * 0.7 * 1.3)
+
+
 def test_deep_graphs_do_not_recurse(graph):
     x = graph.input("x")
     total = x

@@ -9,7 +9,7 @@ import torch
 
 from equicalc import o3
 from equicalc.kernels import SphericalHarmonics, spherical_harmonics
-from equicalc.kernels.spherical_harmonics import cpp_kernels
+from equicalc.kernels.spherical_harmonics import cpp_kernels, torch_kernels
 from equicalc.kernels.spherical_harmonics.harmonics import Harmonics
 from equicalc.kernels.spherical_harmonics.torch_kernels import formulas
 
@@ -112,6 +112,25 @@ def test_degrees_cost_only_their_own_members():
     whole = Harmonics(tuple(ALL), True, "component").passes
     few = graph.graph.topological(graph.forward[0])
     assert len(few) < 0.75 * len(whole.graph.topological(whole.forward[0]))
+
+
+def test_derivatives_are_made_of_harmonics_of_lower_degrees():
+    passes = Harmonics(tuple(ALL), True, "component").passes
+    lengths = [
+        len(passes.graph.topological(outputs))
+        for outputs in (passes.forward[0], passes.backward[0], passes.double_xyz[0])
+    ]
+    assert lengths[1] < 2.6 * lengths[0]  # by the chain rule 2.7 and 6.4
+    assert lengths[2] < 5.5 * lengths[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (40, 121), (7, 1)])
+def test_matrices_are_transposed_on_any_device(shape, monkeypatch):
+    matrix = torch.randn(shape)
+    assert torch.equal(torch_kernels._transposed(matrix), matrix.t())
+    shuffle = torch.ops.aten.native_channel_shuffle.default.decompose  # not a CPU's
+    monkeypatch.setattr(torch, "channel_shuffle", shuffle)
+    assert torch.equal(torch_kernels._transposed(matrix), matrix.t())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
