@@ -166,13 +166,21 @@ class Graph:
     def define_partials(self, node: Expr, partials: Mapping[Expr, Expr]) -> None:
         """Give the derivatives of a node, where they are known and shorter.
 
+        `vjp` uses them instead of the arguments': it goes from the node straight to
+        those named here, so nodes in between have no share of this derivative.
+
         Parameters
         ----------
         node
-            Whose derivatives are not to be found through its arguments any more.
+            A sum, product or root.
         partials
-            Of what it depends on, nodes that it is made of, the derivative for each.
+            Of nodes that it is made of, the derivative for each.
         """
+        if not node.args or node in partials:
+            raise ValueError(
+                f"derivatives of {node} for {', '.join(map(repr, partials))} were "
+                "given; give those of a sum, product or root for what it is made of"
+            )
         self._partials[node] = partials
 
     def topological(self, outputs: Sequence[Expr]) -> list[Expr]:
@@ -226,7 +234,8 @@ class Graph:
         -------
         list of Expr
             For every input the expression sum_k g_k dy_k/dx_i. Inputs may be any
-            nodes; they are held as independent of each other.
+            nodes; they are held as independent of each other. Where partials were
+            defined, only the nodes named there have a part in a derivative.
         """
         if len(outputs) != len(cotangents):
             raise ValueError(

@@ -220,18 +220,18 @@ class _SolidHarmonics:
     def _q(self, l: int, m: int) -> Expr:
         recur = 0 < m < l - 1 and {l - 1, l - 2} <= self.ls
         q = self._recurrence(l, m) if recur else self._polynomial(l, m)
-        if m < l:
+        if m < l - 1:  # otherwise it is y or a number, times a number
             self.y.graph.define_partials(q, self._partials(l, m))
         return q
 
     def _partials(self, l: int, m: int) -> dict[Expr, Expr]:
         norm = self._norm(l, m)
         to_y = (l + m) * norm / self._norm(l - 1, m)
-        partials = {self.y: to_y * self.q(l - 1, m)}
-        if m < l - 1:
-            to_rho2 = -0.5 * norm / self._norm(l - 1, m + 1)
-            partials[self.rho2] = to_rho2 * self.q(l - 1, m + 1)
-        return partials
+        to_rho2 = -0.5 * norm / self._norm(l - 1, m + 1)
+        return {
+            self.y: to_y * self.q(l - 1, m),
+            self.rho2: to_rho2 * self.q(l - 1, m + 1),
+        }
 
     def _norm(self, l: int, m: int) -> float:
         f = math.factorial

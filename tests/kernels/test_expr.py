@@ -91,6 +91,13 @@ def test_given_partials_stand_for_those_of_the_arguments(graph):
     assert evaluate(curvature, {"x": 0.7, "y": 1.3}) == pytest.approx(6 * 0.7 * 1.3)
 
 
+def test_partials_of_an_input_or_for_the_node_itself_are_refused(graph):
+    x, y = graph.inputs("xy")
+    for node, partials in ((x, {y: y}), (x * y, {x * y: x})):
+        with pytest.raises(ValueError, match="what it is made of"):
+            graph.define_partials(node, partials)
+
+
 def test_deep_graphs_do_not_recurse(graph):
     x = graph.input("x")
     total = x
