@@ -175,6 +175,11 @@ class Graph:
             A sum, product or root.
         partials
             Of nodes that it is made of, the derivative for each.
+
+        Raises
+        ------
+        ValueError
+            For inputs and constants, and for a node's derivative for itself.
         """
         if not node.args or node in partials:
             raise ValueError(
