@@ -207,7 +207,9 @@ def _logp(atoms: Atoms) -> float:
 
 
 def _rings(atoms: Atoms) -> int:
-    return rdkit_molecule(atoms).GetRingInfo().NumRings()
+    from rdkit.Chem import rdMolDescriptors
+
+    return rdMolDescriptors.CalcNumRings(rdkit_molecule(atoms))
 
 
 QUANTUM = {"gap", "dipole_moment"}
